@@ -1,0 +1,282 @@
+"""Every flag, declared once: its name, default, range and meaning.
+
+The dataclasses are the command line. They travel through the program whole; `check` and
+`check_data` are the only places that judge combinations.
+"""
+
+import argparse
+import dataclasses
+import math
+
+from supervised_reptile.errors import RefusedError
+
+
+def flag(default, meaning, convert):
+    """A dataclass field that is also a command-line flag of the same name."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "convert": convert})
+
+
+def whole(at_least):
+    """A converter for whole numbers, with their smallest value."""
+
+    def convert(text):
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
+        if value < at_least:
+            raise argparse.ArgumentTypeError(f"must be at least {at_least}, not {value}")
+        if value >= 2**63:
+            raise argparse.ArgumentTypeError(f"must be below 2**63, not {value}")
+        return value
+
+    return convert
+
+
+def real(above=-math.inf, at_least=-math.inf, at_most=math.inf):
+    """A converter for finite numbers in a range."""
+
+    def convert(text):
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
+        if not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"must be finite, not {value}")
+        if value <= above:
+            raise argparse.ArgumentTypeError(f"must be greater than {above:g}, not {value:g}")
+        if value < at_least:
+            raise argparse.ArgumentTypeError(f"must be at least {at_least:g}, not {value:g}")
+        if value > at_most:
+            raise argparse.ArgumentTypeError(f"must be at most {at_most:g}, not {value:g}")
+        return value
+
+    return convert
+
+
+def path(text):
+    """A converter for paths: any text but the empty one."""
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A few-shot classification task: so many classes (ways), so many shots of each."""
+
+    classes: int = flag(5, "classes per task", whole(2))
+    shots: int = flag(5, "support images per class in evaluation", whole(1))
+    train_shots: int = flag(0, "images per class in a training task; 0: as --shots", whole(0))
+
+    @property
+    def training_shots(self):
+        """Images per class in a training task."""
+        return self.train_shots or self.shots
+
+
+@dataclasses.dataclass(frozen=True)
+class InnerLoop:
+    """Training on one task (section 2; the optimizer is that of section 6.1)."""
+
+    inner_batch: int = flag(5, "inner batch size", whole(1))
+    inner_iters: int = flag(20, "inner steps", whole(1))
+    replacement: bool = flag(False, "draw every mini-batch afresh", bool)
+    learning_rate: float = flag(1e-3, "inner step size", real(above=0))
+    weight_decay: float = flag(
+        1.0, "factor on all variables before every inner step; 1: off", real(above=0, at_most=1)
+    )
+    sgd: bool = flag(False, "SGD instead of Adam in the inner loop", bool)
+
+
+@dataclasses.dataclass(frozen=True)
+class OuterLoop:
+    """Moving the shared initialization (algorithms 1 and 2)."""
+
+    meta_step: float = flag(0.1, "outer step size at the start", real(at_least=0))
+    meta_step_final: float = flag(0.1, "outer step size at the end", real(at_least=0))
+    meta_batch: int = flag(1, "tasks per outer step", whole(1))
+    meta_iters: int = flag(400000, "outer steps; 0: evaluate the untrained network", whole(0))
+    foml: bool = flag(False, "first-order MAML: only the last inner step counts", bool)
+    foml_tail: int | None = flag(
+        None, "with --foml: images per class set aside as the last mini-batch", whole(1)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How adapted networks are tested."""
+
+    eval_batch: int = flag(5, "inner batch size in evaluation", whole(1))
+    eval_iters: int = flag(50, "inner steps in evaluation", whole(1))
+    eval_samples: int = flag(10000, "tasks in the final evaluation of each set", whole(1))
+    eval_interval: int = flag(10, "outer steps between evaluations in training", whole(1))
+    transductive: bool = flag(False, "predict all query images of a task in one batch", bool)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run: where its data and its results lie."""
+
+    pretrained: bool = flag(False, "evaluate a saved model instead of training", bool)
+    seed: int = flag(0, "random seed", whole(0))
+    checkpoint: str = flag(
+        "model_checkpoint", "checkpoint directory, or with --pretrained one checkpoint in it", path
+    )
+    data_dir: str = flag("", "folder with the images", path)
+    synthetic: bool = flag(False, "use generated images instead of downloaded ones", bool)
+
+
+GROUPS = {
+    "task": Task,
+    "inner": InnerLoop,
+    "outer": OuterLoop,
+    "evaluation": Evaluation,
+    "run": Run,
+}
+# What says where a run lies and what is done with it is never taken over from a recorded run.
+OWN = {"pretrained", "checkpoint"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All flags of a run and the dataset ("omniglot" or "miniimagenet") whose script it is."""
+
+    dataset: str
+    task: Task
+    inner: InnerLoop
+    outer: OuterLoop
+    evaluation: Evaluation
+    run: Run
+
+    @classmethod
+    def of(cls, dataset, flags):
+        """Build from a dictionary of flags by name; those missing take their defaults."""
+        flags = {"data_dir": f"data/{dataset}", **flags}
+        groups = {}
+        for name, group in GROUPS.items():
+            known = {field.name for field in dataclasses.fields(group)}
+            groups[name] = group(**{key: flags[key] for key in known & flags.keys()})
+        return cls(dataset, **groups)
+
+    def flags(self):
+        """All flags as one dictionary, by name."""
+        return {
+            key: value
+            for name in GROUPS
+            for key, value in dataclasses.asdict(getattr(self, name)).items()
+        }
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        """One line instead of argparse's page of usage."""
+        raise RefusedError(f"{message} (see {self.prog} --help)")
+
+
+def parse(script, dataset, argv):
+    """The flags that `argv` gives, as a dictionary by name.
+
+    Raises RefusedError; prints the help and exits with 0 for --help.
+    """
+    parser = _Parser(
+        prog=script,
+        description=f"Few-shot classification on {dataset} with Reptile or first-order MAML.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for group in GROUPS.values():
+        section = parser.add_argument_group(group.__doc__)
+        for field in dataclasses.fields(group):
+            _add_flag(section, field, f"data/{dataset}" if field.name == "data_dir" else None)
+    return vars(parser.parse_args(argv))
+
+
+def _add_flag(section, field, default):
+    name = "--" + field.name.replace("_", "-")
+    meaning, convert = field.metadata["meaning"], field.metadata["convert"]
+    if convert is bool:
+        # A recorded run may have set the flag: --no-... takes it back for an evaluation.
+        action = "store_true" if field.name == "pretrained" else argparse.BooleanOptionalAction
+        section.add_argument(name, action=action, help=meaning)
+    else:
+        default = default or ("none" if field.default is None else field.default)
+        section.add_argument(name, type=convert, help=f"{meaning} (default: {default})")
+
+
+def resolve(dataset, given, recorded=None):
+    """The configuration of this command.
+
+    given: the flags of the command line. recorded: with --pretrained, the configuration that the
+    run recorded; flags that are not given take its values, given ones win.
+    Raises RefusedError for flags that contradict the recorded model, or one another.
+    """
+    flags = dict(given)
+    if given.get("synthetic") and "data_dir" in given:
+        raise RefusedError("--synthetic and --data-dir: give one of them, they exclude each other")
+    if recorded:
+        _check_same_model(dataset, given, recorded)
+        inherited = {key: value for key, value in recorded.flags().items() if key not in OWN}
+        flags = {**inherited, **given}
+        if "data_dir" in given:
+            flags["synthetic"] = False
+    config = Config.of(dataset, flags)
+    check(config)
+    return config
+
+
+def _check_same_model(dataset, given, recorded):
+    if recorded.dataset != dataset:
+        raise RefusedError(
+            f"--checkpoint {given['checkpoint']} holds a {recorded.dataset} model: "
+            f"evaluate it with run_{recorded.dataset}.py"
+        )
+    if given.get("classes", recorded.task.classes) != recorded.task.classes:
+        raise RefusedError(
+            f"--classes {given['classes']}: the model in {given['checkpoint']} tells "
+            f"{recorded.task.classes} classes apart; leave --classes out"
+        )
+
+
+def check(config):
+    """Raise RefusedError for flags that contradict one another."""
+    task, inner, outer, evaluation = config.task, config.inner, config.outer, config.evaluation
+    tail = outer.foml_tail or 0
+    if tail and not outer.foml:
+        raise RefusedError(f"--foml-tail {tail} is part of first-order MAML: add --foml")
+    if tail >= task.training_shots:
+        raise RefusedError(
+            f"--foml-tail {tail} must be smaller than the {task.training_shots} training shots: "
+            "raise --train-shots"
+        )
+    if inner.replacement:
+        _check_batch(
+            "--inner-batch", inner.inner_batch, task.classes * (task.training_shots - tail)
+        )
+        _check_batch("--eval-batch", evaluation.eval_batch, task.classes * task.shots)
+
+
+def _check_batch(name, batch, images):
+    if batch > images:
+        raise RefusedError(
+            f"{name} {batch} with --replacement draws distinct images, and a task has only {images}"
+        )
+
+
+def check_data(config, images):
+    """Raise RefusedError for tasks that the data cannot fill."""
+    task = config.task
+    for split, classes in images.splits.items():
+        if task.classes > len(classes):
+            raise RefusedError(
+                f"--classes {task.classes}: the {split} set has only {len(classes)} classes"
+            )
+        needed, name = task.shots + 1, f"--shots {task.shots} and one query image"
+        if split == "train" and not config.run.pretrained and task.training_shots > needed:
+            needed, name = task.training_shots, f"--train-shots {task.training_shots}"
+        smallest = min(classes, key=lambda index: images.counts[index])
+        if needed > images.counts[smallest]:
+            raise RefusedError(
+                f"{name} need {needed} images per class, but {images.names[smallest]} "
+                f"({split} set) has {images.counts[smallest]}"
+            )

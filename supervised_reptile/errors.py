@@ -1,0 +1,12 @@
+"""What the program says to the person at the shell when it cannot go on."""
+
+
+class RefusedError(Exception):
+    """A flag or the data is wrong and no work was begun: exit status 2.
+
+    The message is one line: which flag or file, what is wrong with it, what to do.
+    """
+
+
+class FailedError(Exception):
+    """Something went wrong after work had begun: exit status 1. The message is one line."""

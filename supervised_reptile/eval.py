@@ -1,0 +1,76 @@
+"""Accuracy over many tasks, with its confidence interval, and the final report."""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from supervised_reptile import runs
+from supervised_reptile.reptile import tree_map
+from supervised_reptile.sampling import Population, Purpose, evaluation_tasks
+
+TASKS_AT_ONCE = 16
+PATCHES_BYTES = 2**30
+TITLES = {"train": "Train", "val": "Validation", "test": "Test"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    """mean: correct predictions of all. confidence: half the width of the 95 % interval of the
+    mean over tasks; None for a single task."""
+
+    mean: float
+    confidence: float | None
+    tasks: int
+
+
+def summarize(correct, classes):
+    """The Accuracy of tasks: correct predictions of each [tasks], of so many."""
+    correct = np.asarray(correct)
+    confidence = None
+    if len(correct) > 1:
+        confidence = float(1.96 * np.std(correct / classes, ddof=1) / math.sqrt(len(correct)))
+    return Accuracy(int(correct.sum()) / (len(correct) * classes), confidence, len(correct))
+
+
+def tasks_at_once(model, config):
+    """How many tasks fit side by side: their queries go through the network in one call."""
+    task, evaluation = config.task, config.evaluation
+    beside = 1 if evaluation.transductive else task.classes * task.shots + 1
+    patches = model.patch_bytes * max(evaluation.eval_batch, task.classes * beside)
+    return max(1, min(TASKS_AT_ONCE, evaluation.eval_samples, PATCHES_BYTES // patches))
+
+
+def evaluate(algorithm, learner, rows, population, purpose):
+    """The Accuracy of a learner on the tasks of a population. rows: uint8 [images, ...]."""
+    config = algorithm.config
+    samples, step = config.evaluation.eval_samples, tasks_at_once(algorithm.model, config)
+    correct = []
+    with tqdm(total=samples, unit=" tasks", disable=None, leave=False) as progress:
+        for start in range(0, samples, step):
+            tasks = evaluation_tasks(config, population, purpose, range(start, start + step))
+            found = algorithm.count_correct(learner, rows, tree_map(tf.constant, tasks)).numpy()
+            # The last call keeps its length, so that nothing is compiled anew.
+            correct.extend(found[: samples - start])
+            progress.update(len(correct) - progress.n)
+    return summarize(correct, config.task.classes)
+
+
+def report(algorithm, learner, images, rows, directory, iteration):
+    """Evaluate on every split, print the final lines and record them in the run's directory."""
+    print("Evaluating...", flush=True)
+    accuracies = {}
+    for split in images.splits:
+        purpose = Purpose[f"FINAL_{split.upper()}"]
+        population = Population.of(images, split)
+        accuracy = evaluate(algorithm, learner, rows, population, purpose)
+        print(f"{TITLES[split]} accuracy: {accuracy.mean}", flush=True)
+        if accuracy.confidence is not None:
+            print(
+                f"  +/- {accuracy.confidence:.5f} (95% confidence over {accuracy.tasks} tasks)",
+                flush=True,
+            )
+        accuracies[split] = accuracy
+    runs.append_result(directory, algorithm.config, iteration, accuracies)

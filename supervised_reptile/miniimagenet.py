@@ -1,0 +1,48 @@
+"""miniImageNet (Vinyals et al., in the split of Ravi and Larochelle): where it lies."""
+
+import pathlib
+
+from supervised_reptile import images, synthetic
+from supervised_reptile.errors import RefusedError
+
+NAME = "miniimagenet"
+SIZE = 84
+SYNTHETIC_CLASSES = {"train": 64, "val": 16, "test": 20}
+SYNTHETIC_IMAGES = 60
+
+
+def load(run, seed, split=None):
+    """The images of a run, and its classes by split.
+
+    run: args.Run. seed: decides what is drawn with --synthetic. split: that of an earlier run;
+    without it, the folders decide.
+    Raises RefusedError if classes are missing or an image is broken.
+    """
+    if run.synthetic:
+        names = [f"texture{index:03d}" for index in range(1, sum(SYNTHETIC_CLASSES.values()) + 1)]
+        pixels = synthetic.textures(seed, len(names), SYNTHETIC_IMAGES)
+        places = images.ranges({key: range(n) for key, n in SYNTHETIC_CLASSES.items()})
+        split = split or {key: [names[index] for index in place] for key, place in places.items()}
+        return images.select(pixels, names, split), split
+    folders, found = find_classes(run.data_dir)
+    split = split or found
+    images.check_present(split, folders, run.data_dir)
+    return images.read_folders(folders, split, SIZE, "RGB"), split
+
+
+def find_classes(data_dir):
+    """From the name of a class to its folder, and the names by split."""
+    advice = "see the README on miniImageNet"
+    images.check_folder(data_dir, advice)
+    folders, split = {}, {}
+    for part in SYNTHETIC_CLASSES:
+        classes = images.subfolders(images.check_folder(pathlib.Path(data_dir) / part, advice))
+        split[part] = [folder.name for folder in classes]
+        for folder in classes:
+            if folder.name in folders:
+                raise RefusedError(
+                    f"{folder} is a class of {folders[folder.name].parent} too: "
+                    "a class belongs to one split, or testing means nothing"
+                )
+            folders[folder.name] = folder
+    return folders, split

@@ -1,0 +1,80 @@
+"""Omniglot (Lake et al.): where it lies, its split, and its augmentation by rotations."""
+
+import pathlib
+import random
+
+import numpy as np
+
+from supervised_reptile import images, synthetic
+from supervised_reptile.errors import RefusedError
+
+NAME = "omniglot"
+SIZE = 28
+TRAIN_CLASSES = 1200
+ROTATIONS = 4
+
+
+def load(run, seed, split=None):
+    """The images of a run, and its characters by split before augmentation.
+
+    run: args.Run. seed: decides the split, and what is drawn with --synthetic. split: that of an
+    earlier run, to be used instead of drawing one.
+    Raises RefusedError if there are no or too few characters, or an image is broken.
+    """
+    if run.synthetic:
+        pixels = synthetic.characters(seed)
+        characters = [f"synthetic/character{index:04d}" for index in range(1, len(pixels) + 1)]
+        split = split or draw_split(characters, seed)
+        unrotated = images.select(pixels, characters, split)
+    else:
+        folders = find_characters(run.data_dir)
+        split = split or draw_split(list(folders), seed)
+        images.check_present(split, folders, run.data_dir)
+        unrotated = images.read_folders(folders, split, SIZE, "L")
+    return rotate_training_classes(unrotated), split
+
+
+def find_characters(data_dir):
+    """From "alphabet/character" to its folder, sorted by alphabet, then by character."""
+    images.check_folder(data_dir, "./fetch_data.sh")
+    folders = {
+        f"{alphabet.name}/{character.name}": character
+        for alphabet in images.subfolders(data_dir)
+        for character in images.subfolders(alphabet)
+    }
+    if len(folders) <= TRAIN_CLASSES:
+        raise RefusedError(
+            f"--data-dir {data_dir} holds {len(folders)} characters, but {TRAIN_CLASSES} are for "
+            "training and the rest for testing: fetch the complete set with ./fetch_data.sh, "
+            "or try the program with --synthetic"
+        )
+    return folders
+
+
+def draw_split(characters, seed):
+    """The authors' split for a seed: names by "train" and "test". characters: in sorted order."""
+    shuffled = list(characters)
+    random.Random(seed).shuffle(shuffled)
+    return {"train": shuffled[:TRAIN_CLASSES], "test": shuffled[TRAIN_CLASSES:]}
+
+
+def rotate_training_classes(unrotated):
+    """Add training classes turned by 90, 180 and 270 degrees, each a class of its own."""
+    train, test = unrotated.splits["train"], unrotated.splits["test"]
+    turned = [np.rot90(unrotated.pixels[: len(train)], turn, (2, 3)) for turn in range(ROTATIONS)]
+    pixels = np.concatenate([*turned, unrotated.pixels[len(train) :]])
+    names = [
+        f"{name} turned by {90 * turn}" if turn else name
+        for turn in range(ROTATIONS)
+        for name in unrotated.names[: len(train)]
+    ]
+    counts = np.concatenate(
+        [np.tile(unrotated.counts[: len(train)], ROTATIONS), unrotated.counts[len(train) :]]
+    )
+    rotated = range(ROTATIONS * len(train))
+    return images.ImageSet(
+        pixels=pixels,
+        names=(*names, *unrotated.names[len(train) :]),
+        counts=counts,
+        splits={"train": rotated, "test": range(len(rotated), len(rotated) + len(test))},
+    )

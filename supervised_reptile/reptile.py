@@ -1,0 +1,155 @@
+"""Reptile and first-order MAML: the inner loop, the outer step, the prediction of query images.
+
+Everything here is a function of tensors, compiled once: the learner goes in and comes out, images
+are rows of one resident uint8 array. Tensors of tasks have a leading axis of tasks; the paper's
+order, one task after another, is an axis of length 1.
+"""
+
+import tensorflow as tf
+
+from supervised_reptile import optimizers, sampling
+
+
+def repeat(count, step, state):
+    """state = step(index, state), for index = 0 ... count - 1, inside one compiled loop."""
+    _, state = tf.while_loop(
+        lambda index, state: index < count,
+        lambda index, state: (index + 1, step(index, state)),
+        (tf.constant(0), state),
+    )
+    return state
+
+
+def tree_map(function, *trees):
+    """Apply a function to corresponding tensors of nested structures."""
+    return tf.nest.map_structure(function, *trees)
+
+
+class MetaLearner:
+    """One network with the hyper-parameters of one run, as compiled functions."""
+
+    def __init__(self, model, config):
+        self.model = model
+        self.config = config
+
+    def new_learner(self):
+        """The untrained Learner of the run's seed."""
+        generator = sampling.generator(self.config.run.seed, sampling.Purpose.INITIAL_VALUES)
+        values = self.model.initial_parameters(self.config.task.classes, generator)
+        return optimizers.new_learner(tree_map(tf.constant, values), self.config.inner.sgd)
+
+    def inner_step(self, learner, pixels, labels):
+        """One step on a mini-batch of each task; the loss is the sum over the batch.
+
+        learner: parameters with a leading axis of tasks. pixels: uint8 [tasks, batch, ...],
+        labels: int32 [tasks, batch].
+        """
+        learner = optimizers.decay(learner, self.config.inner.weight_decay)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(learner.parameters)
+            logits = self.model.logits(learner.parameters, pixels[:, None])[:, 0]
+            loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        gradients = tape.gradient(loss, learner.parameters, unconnected_gradients="zero")
+        return optimizers.update(learner, gradients, self.config.inner.learning_rate)
+
+    def inner_loop(self, learner, rows, batches):
+        """Train on the mini-batches of tasks, side by side.
+
+        rows: uint8 [images, ...]. batches: sampling.Batches of tensors [tasks, steps, batch].
+        """
+
+        def step(index, learner):
+            pixels = tf.gather(rows, batches.rows[:, index])
+            return self.inner_step(learner, pixels, batches.labels[:, index])
+
+        steps = batches.rows.shape[1]
+        return repeat(steps, step, learner) if steps else learner
+
+    def _adapt(self, learner, rows, tasks):
+        """Train on tasks. Returns the learner after it and where its outer step counts from."""
+        start = learner.parameters
+        learner = self.inner_loop(learner, rows, tasks.batches)
+        if not tasks.last:
+            return learner, start
+        before_last = learner.parameters
+        return self.inner_loop(learner, rows, tasks.last), before_last
+
+    def outer_step(self, learner, rows, tasks, step_size):
+        """One meta-iteration: Reptile's (algorithm 2), or FOML's if tasks.last is given.
+
+        tasks: sampling.TrainingTasks of tensors [tasks, ...]. The tasks come one after another;
+        each starts from the same parameters, but from the last one's second moments and step.
+        """
+        count = tasks.batches.rows.shape[0]
+        initial = tree_map(lambda value: value[None], learner.parameters)
+
+        def train_on_task(index, state):
+            moved, second_moments, beta2_power = state
+            task = tree_map(lambda value: value[index][None], tasks)
+            after, before = self._adapt(
+                optimizers.Learner(initial, second_moments, beta2_power), rows, task
+            )
+            moved = tree_map(
+                lambda total, new, old: total + (new - old), moved, after.parameters, before
+            )
+            return moved, after.second_moments, after.beta2_power
+
+        moved, second_moments, beta2_power = repeat(
+            count,
+            train_on_task,
+            (
+                tree_map(tf.zeros_like, initial),
+                tree_map(lambda value: value[None], learner.second_moments),
+                learner.beta2_power,
+            ),
+        )
+        return optimizers.Learner(
+            tree_map(
+                lambda old, total: old + step_size / count * total[0], learner.parameters, moved
+            ),
+            tree_map(lambda value: value[0], second_moments),
+            beta2_power,
+        )
+
+    @tf.function(jit_compile=True, autograph=False)
+    def train(self, learner, rows, tasks, step_sizes, count):
+        """The first `count` of the given meta-iterations, in one call.
+
+        tasks: sampling.TrainingTasks of tensors [iterations, tasks, ...], step_sizes: float32
+        [iterations]. The arrays keep their length when fewer iterations are wanted, so that one
+        compiled program serves all.
+        """
+
+        def iteration(index, learner):
+            chosen = tree_map(lambda value: value[index], tasks)
+            return self.outer_step(learner, rows, chosen, step_sizes[index])
+
+        return repeat(count, iteration, learner)
+
+    def predict(self, learner, rows, tasks):
+        """Logits of the query images of evaluation tasks, after adapting to their support sets.
+
+        learner: without an axis of tasks; it is not changed, each task adapts a copy.
+        tasks: sampling.EvaluationTasks of tensors [tasks, ...].
+        Returns float32 [tasks, classes (the query images), classes].
+        """
+        count = tasks.queries.shape[0]
+        copies = optimizers.Learner(
+            *tree_map(
+                lambda value: tf.repeat(value[None], count, axis=0),
+                (learner.parameters, learner.second_moments),
+            ),
+            learner.beta2_power,
+        )
+        adapted = self.inner_loop(copies, rows, tasks.batches)
+        logits = self.model.logits(adapted.parameters, tf.gather(rows, tasks.queries))
+        classes = logits.shape[-1]
+        asked = classes // tasks.queries.shape[1]
+        return tf.reshape(logits[:, :, -asked:], [count, classes, classes])
+
+    @tf.function(jit_compile=True, autograph=False)
+    def count_correct(self, learner, rows, tasks):
+        """How many query images of each task are classified rightly, int32 [tasks]."""
+        guesses = tf.argmax(self.predict(learner, rows, tasks), axis=-1, output_type=tf.int32)
+        right = guesses == tf.range(guesses.shape[1])
+        return tf.reduce_sum(tf.cast(right, tf.int32), axis=-1)

@@ -1,0 +1,141 @@
+"""What a checkpoint directory says about its run, apart from the learner's state.
+
+`run.json` holds the configuration and the split, `results.jsonl` one line per evaluation, and
+`model.ckpt-<i>.index` marks a checkpoint. Nothing here needs TensorFlow.
+"""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import re
+import sys
+
+from supervised_reptile.args import Config
+from supervised_reptile.errors import RefusedError
+
+RECORD = "run.json"
+RESULTS = "results.jsonl"
+CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.index")
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A run's configuration, and its classes by split as they were before augmentation."""
+
+    config: Config
+    split: dict
+
+
+def check_free(directory):
+    """Raise RefusedError if training here would mix two runs, or could not write."""
+    directory = pathlib.Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise RefusedError(f"--checkpoint {directory} is a file: name a directory")
+    if checkpoints(directory) or (directory / RESULTS).exists():
+        raise RefusedError(
+            f"--checkpoint {directory} already holds a run: name another directory, remove this "
+            "one, or evaluate it with --pretrained"
+        )
+
+
+def create(directory):
+    """Make the directory of a new run. Raises RefusedError if it cannot be written."""
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except OSError as error:
+        raise RefusedError(f"--checkpoint {directory} cannot be created: {error}") from None
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise RefusedError(f"--checkpoint {directory} cannot be written: check its permissions")
+
+
+def checkpoints(directory):
+    """The numbers of a directory's checkpoints, ascending."""
+    if not os.path.isdir(directory):
+        return []
+    found = (CHECKPOINT.fullmatch(name) for name in os.listdir(directory))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def find_checkpoint(path):
+    """The checkpoint that a directory's newest is, or that `path` itself names, as its prefix.
+
+    Raises RefusedError if there is none.
+    """
+    path = pathlib.Path(path)
+    if CHECKPOINT.fullmatch(path.name + ".index") and path.with_name(path.name + ".index").exists():
+        return path
+    numbers = checkpoints(path)
+    if not numbers:
+        raise RefusedError(
+            f"--pretrained: there is no checkpoint in {path}; name with --checkpoint a directory "
+            "that a run has written, or one checkpoint in it (model.ckpt-100)"
+        )
+    return path / f"model.ckpt-{numbers[-1]}"
+
+
+def write_atomically(path, text):
+    """Write a whole file or nothing."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def write_record(directory, record):
+    """Write run.json."""
+    content = {
+        "dataset": record.config.dataset,
+        "flags": record.config.flags(),
+        "split": record.split,
+        "versions": versions(),
+    }
+    write_atomically(pathlib.Path(directory) / RECORD, json.dumps(content, indent=1) + "\n")
+
+
+def read_record(directory):
+    """The Record of a run, or None if the directory has none (those of the authors' program).
+
+    Raises RefusedError if it is damaged.
+    """
+    path = pathlib.Path(directory) / RECORD
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        return Record(Config.of(content["dataset"], content["flags"]), content["split"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RefusedError(f"{path} is not a whole record of a run ({error!r})") from None
+
+
+def append_result(directory, config, iteration, accuracies):
+    """Append one evaluation to results.jsonl; a directory that cannot be written gets a warning.
+
+    iteration: the number of the checkpoint, None for an untrained network.
+    accuracies: eval.Accuracy by split.
+    """
+    line = {
+        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "dataset": config.dataset,
+        "iteration": iteration,
+        "accuracy": {split: accuracy.mean for split, accuracy in accuracies.items()},
+        "confidence_95": {split: accuracy.confidence for split, accuracy in accuracies.items()},
+        "config": config.flags(),
+        "versions": versions(),
+    }
+    path = pathlib.Path(directory) / RESULTS
+    try:
+        with open(path, "a") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        print(f"Warning: the results were not recorded in {path}: {error}", file=sys.stderr)
+
+
+def versions():
+    """Versions of what computes the results."""
+    packages = ("tensorflow", "numpy", "pillow")
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in packages
+    }
