@@ -153,10 +153,10 @@ def windows(x, size, stride, fill=0.0):
     """
     outputs = [math.ceil(length / stride) for length in x.shape[2:4]]
     padding = [[0, 0], [0, 0]]
-    for length, output in zip(x.shape[2:4], outputs):
+    for length, output in zip(x.shape[2:4], outputs, strict=True):
         total = max((output - 1) * stride + size - length, 0)
         padding.append([total // 2, total - total // 2])
-    x = tf.pad(x, padding + [[0, 0]], constant_values=fill)
+    x = tf.pad(x, [*padding, [0, 0]], constant_values=fill)
     spans = [stride * (output - 1) + 1 for output in outputs]
     return [
         x[:, :, row : row + spans[0] : stride, column : column + spans[1] : stride]

@@ -1,6 +1,5 @@
 """Omniglot (Lake et al.): where it lies, its split, and its augmentation by rotations."""
 
-import pathlib
 import random
 
 import numpy as np

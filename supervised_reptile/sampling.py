@@ -163,7 +163,7 @@ def _whole_set(images):
 
 
 def evaluation_tasks(config, population, purpose, iterations):
-    """One evaluation task for each of the given iterations, as EvaluationTasks [iterations, ...]."""
+    """One evaluation task for each given iteration, as EvaluationTasks [iterations, ...]."""
     task, evaluation = config.task, config.evaluation
     draws = Draws(config.run.seed, purpose, iterations)
     images = draw_images(population, 1, task.classes, task.shots + 1, draws)

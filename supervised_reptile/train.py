@@ -79,7 +79,7 @@ def evaluate_interval(algorithm, learner, images, rows, iteration):
     ]
     together = tree_map(lambda *parts: tf.constant(np.concatenate(parts)), *tasks)
     correct = algorithm.count_correct(learner, rows, together).numpy()
-    return dict(zip(images.splits, correct / algorithm.config.task.classes))
+    return dict(zip(images.splits, correct / algorithm.config.task.classes, strict=True))
 
 
 class Journal(contextlib.ExitStack):
