@@ -11,7 +11,7 @@ from supervised_reptile import runs
 from supervised_reptile.reptile import tree_map
 from supervised_reptile.sampling import Population, Purpose, evaluation_tasks
 
-TASKS_AT_ONCE = 16
+TASKS_AT_ONCE = 2
 PATCHES_BYTES = 2**30
 TITLES = {"train": "Train", "val": "Validation", "test": "Test"}
 
