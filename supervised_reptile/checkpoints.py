@@ -11,7 +11,7 @@ import pathlib
 import tensorflow as tf
 
 from supervised_reptile import models, runs
-from supervised_reptile.errors import RefusedError
+from supervised_reptile.errors import FailedError, RefusedError
 from supervised_reptile.optimizers import Learner
 
 KEPT = 5
@@ -39,13 +39,16 @@ def save(directory, iteration, learner):
 
 
 def write(prefix, tensors):
-    """Write tensors by name as one TensorFlow checkpoint."""
-    tf.raw_ops.SaveV2(
-        prefix=str(prefix),
-        tensor_names=list(tensors),
-        shape_and_slices=[""] * len(tensors),
-        tensors=list(tensors.values()),
-    )
+    """Write tensors by name as one TensorFlow checkpoint. Raises FailedError if that fails."""
+    try:
+        tf.raw_ops.SaveV2(
+            prefix=str(prefix),
+            tensor_names=list(tensors),
+            shape_and_slices=[""] * len(tensors),
+            tensors=list(tensors.values()),
+        )
+    except tf.errors.OpError as error:
+        raise FailedError(f"cannot write the checkpoint {prefix}: {error.message}") from None
 
 
 def _state_file(numbers):
@@ -72,7 +75,7 @@ def restore(prefix, model, config):
             moments = {name: tf.constant(reader.get_tensor(name + MOMENT)) for name in names}
             power = tf.constant(reader.get_tensor(POWER))
         parameters = {name: tf.constant(reader.get_tensor(name)) for name in names}
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, IndexError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RefusedError(f"the checkpoint {prefix} is damaged: {reason}") from None
     return Learner(parameters, moments, power)

@@ -1,0 +1,182 @@
+"""The command line: the names and defaults of the specification, and what is refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from supervised_reptile import args
+from supervised_reptile.errors import RefusedError
+
+DEFAULTS = {
+    "pretrained": False,
+    "seed": 0,
+    "checkpoint": "model_checkpoint",
+    "classes": 5,
+    "shots": 5,
+    "train_shots": 0,
+    "inner_batch": 5,
+    "inner_iters": 20,
+    "replacement": False,
+    "learning_rate": 1e-3,
+    "meta_step": 0.1,
+    "meta_step_final": 0.1,
+    "meta_batch": 1,
+    "meta_iters": 400000,
+    "eval_batch": 5,
+    "eval_iters": 50,
+    "eval_samples": 10000,
+    "eval_interval": 10,
+    "weight_decay": 1,
+    "transductive": False,
+    "foml": False,
+    "foml_tail": None,
+    "sgd": False,
+    "data_dir": "data/omniglot",
+    "synthetic": False,
+}
+
+
+def configure(line, recorded=None):
+    given = args.parse("run_omniglot.py", "omniglot", line.split())
+    return args.resolve("omniglot", given, recorded)
+
+
+def test_defaults_are_those_of_the_specification():
+    assert configure("").flags() == DEFAULTS
+    assert args.resolve("miniimagenet", {}).run.data_dir == "data/miniimagenet"
+
+
+def test_every_flag_is_a_flag_and_arrives():
+    values = {key: value for key, value in DEFAULTS.items() if not isinstance(value, bool)}
+    words = " ".join(f"--{key.replace('_', '-')} 2" for key in values if key != "weight_decay")
+    line = words + " --foml --sgd --replacement --transductive --pretrained --weight-decay 0.5"
+    flags = args.parse("run_omniglot.py", "omniglot", [*line.split(), "--synthetic"])
+    assert set(flags) == set(DEFAULTS)
+    assert all(flags[key] in (2, "2") for key in values if key != "weight_decay")
+    assert all(flags[key] is True for key in DEFAULTS if isinstance(DEFAULTS[key], bool))
+
+
+def test_help_names_every_flag(capsys):
+    with pytest.raises(SystemExit) as caught:
+        args.parse("run_omniglot.py", "omniglot", ["--help"])
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    for key in DEFAULTS:
+        assert f"--{key.replace('_', '-')}" in printed
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("--classes 1", "--classes: must be at least 2"),
+        ("--shots 0", "--shots: must be at least 1"),
+        ("--train-shots -1", "--train-shots: must be at least 0"),
+        ("--inner-batch 0", "--inner-batch"),
+        ("--inner-iters 0", "--inner-iters"),
+        ("--meta-batch -3", "--meta-batch"),
+        ("--meta-iters -1", "--meta-iters"),
+        ("--eval-batch 0", "--eval-batch"),
+        ("--eval-iters 0", "--eval-iters"),
+        ("--eval-samples 0", "--eval-samples"),
+        ("--eval-interval 0", "--eval-interval"),
+        ("--eval-interval 1.5", "--eval-interval: must be a whole number"),
+        ("--seed -1", "--seed"),
+        ("--seed 99999999999999999999", "--seed: must be below"),
+        ("--learning-rate 0", "--learning-rate: must be greater than 0"),
+        ("--learning-rate nan", "--learning-rate: must be finite"),
+        ("--meta-step inf", "--meta-step: must be finite"),
+        ("--meta-step-final -0.1", "--meta-step-final: must be at least 0"),
+        ("--weight-decay 0", "--weight-decay"),
+        ("--weight-decay 1.01", "--weight-decay: must be at most 1"),
+        ("--foml-tail 0 --foml", "--foml-tail"),
+        ("--checkpoint=", "--checkpoint: must not be empty"),
+        ("--shot 3", "--shot"),
+        ("extra", "extra"),
+        ("--foml-tail 1", "add --foml"),
+        ("--foml --foml-tail 5", "--foml-tail 5 must be smaller than the 5 training shots"),
+        ("--foml --foml-tail 7 --train-shots 7", "--foml-tail 7"),
+        ("--replacement --inner-batch 26", "--inner-batch 26 with --replacement"),
+        ("--replacement --eval-batch 26", "--eval-batch 26 with --replacement"),
+        ("--replacement --foml --foml-tail 2 --inner-batch 16", "--inner-batch 16"),
+        ("--synthetic --data-dir x", "--synthetic and --data-dir"),
+    ],
+)
+def test_refusals_name_the_flag_in_one_line(line, reason):
+    with pytest.raises(RefusedError) as caught:
+        configure(line)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--meta-iters 0",
+        "--train-shots 0",
+        "--meta-step 0 --meta-step-final 0",
+        "--foml --foml-tail 4",
+        "--replacement --inner-batch 25 --eval-batch 25",
+        "--replacement --foml --foml-tail 2 --inner-batch 15",
+        "--inner-batch 1000",
+    ],
+)
+def test_the_limits_themselves_are_accepted(line):
+    configure(line)
+
+
+@pytest.fixture
+def recorded():
+    return configure("--shots 1 --transductive --classes 20 --seed 3 --checkpoint ckpt --synthetic")
+
+
+def test_an_evaluation_takes_the_recorded_flags(recorded):
+    config = configure("--pretrained --checkpoint elsewhere", recorded)
+    expected = {**recorded.flags(), "pretrained": True, "checkpoint": "elsewhere"}
+    assert config.flags() == expected
+
+
+def test_given_flags_win_over_recorded_ones(recorded):
+    line = "--pretrained --checkpoint ckpt --shots 5 --no-transductive --seed 4 --data-dir mine"
+    flags = configure(line, recorded).flags()
+    assert flags["shots"] == 5
+    assert flags["transductive"] is False
+    assert flags["seed"] == 4
+    assert flags["data_dir"] == "mine" and flags["synthetic"] is False
+
+
+def test_what_contradicts_the_recorded_model_is_refused(recorded):
+    with pytest.raises(RefusedError, match="20 classes apart"):
+        configure("--pretrained --checkpoint ckpt --classes 5", recorded)
+    configure("--pretrained --checkpoint ckpt --classes 20", recorded)
+    with pytest.raises(RefusedError, match=r"run_omniglot\.py"):
+        args.resolve("miniimagenet", {"checkpoint": "ckpt"}, recorded)
+
+
+def test_every_group_is_documented():
+    for group in args.GROUPS.values():
+        assert group.__doc__
+        assert all(field.metadata["meaning"] for field in dataclasses.fields(group))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("--classes 8 --shots 1", "the val set has only 7 classes"),
+        ("--shots 5", r"class9 \(val set\) has 5"),
+        ("--shots 1 --train-shots 9", r"--train-shots 9 need 9 .* class2 \(train set\) has 8"),
+    ],
+)
+def test_tasks_that_the_data_cannot_fill_are_refused(image_set, line, reason):
+    counts = np.full(25, 20)
+    counts[2], counts[9] = 8, 5
+    images = image_set({"train": 9, "val": 7, "test": 9}, shots=20, size=4, counts=counts)
+    with pytest.raises(RefusedError, match=reason):
+        args.check_data(configure(line), images)
+
+
+def test_tasks_that_the_data_can_just_fill_are_accepted(image_set):
+    images = image_set({"train": 5, "test": 5}, shots=6, size=4)
+    args.check_data(configure("--shots 5 --train-shots 6"), images)
+    # An evaluation does not train, so that the training shots do not matter.
+    args.check_data(configure("--pretrained --shots 5 --train-shots 60"), images)

@@ -1,0 +1,33 @@
+"""Accuracy and its confidence interval."""
+
+import math
+
+import pytest
+
+from supervised_reptile import eval, models
+from supervised_reptile.args import Config
+
+
+def test_accuracy_and_interval_by_hand():
+    # Four tasks of five queries: accuracies 1, .8, .6, .8; mean .8, sample variance .08 / 3.
+    found = eval.summarize([5, 4, 3, 4], classes=5)
+    assert found.mean == 16 / 20
+    assert found.confidence == pytest.approx(1.96 * math.sqrt(0.08 / 3 / 4))
+    assert found.tasks == 4
+
+
+def test_a_single_task_has_no_interval():
+    assert eval.summarize([3], classes=5).confidence is None
+
+
+@pytest.mark.parametrize("transductive", [True, False])
+def test_tasks_side_by_side_fit_into_memory(transductive):
+    flags = {"classes": 20, "shots": 5, "transductive": transductive, "eval_batch": 10}
+    step = eval.tasks_at_once(models.MINIIMAGENET, Config.of("miniimagenet", flags))
+    # 20 queries, each beside 100 support images, need 4.1 GB of patches: one task at a time.
+    assert step == (eval.TASKS_AT_ONCE if transductive else 1)
+
+
+def test_never_more_tasks_side_by_side_than_are_wanted():
+    config = Config.of("omniglot", {"eval_samples": 1})
+    assert eval.tasks_at_once(models.OMNIGLOT, config) == 1

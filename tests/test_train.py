@@ -1,0 +1,137 @@
+"""The training run: schedule, lines, curves, checkpoints; the arithmetic is a stand-in."""
+
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from supervised_reptile import optimizers, runs, signals, train
+from supervised_reptile.args import Config
+
+
+class StandIn:
+    """Counts meta-iterations in the one parameter; classifies (iteration mod 6) images rightly."""
+
+    def __init__(self, config, on_train=lambda done: None):
+        self.config = config
+        self.calls = []
+        self._on_train = on_train
+
+    def new_learner(self):
+        return optimizers.Learner({"x": tf.constant(0.0)}, {}, tf.constant(0.999))
+
+    def train(self, learner, rows, tasks, step_sizes, count):
+        done, count = int(learner.parameters["x"]), int(count)
+        self.calls.append((done, count, step_sizes.numpy()[:count], tasks.batches.rows.shape))
+        self._on_train(done)
+        return learner._replace(parameters={"x": learner.parameters["x"] + count})
+
+    def count_correct(self, learner, rows, tasks):
+        done = int(learner.parameters["x"])
+        return tf.constant([(done - 1 + split) % 6 for split in range(len(tasks.queries))])
+
+
+@pytest.fixture
+def run(tmp_path, image_set):
+    """A function that trains the stand-in with some flags, and returns it."""
+    images = image_set({"train": 6, "val": 5, "test": 5}, shots=4, size=2)
+
+    def run(on_train=lambda done: None, **flags):
+        small = {"shots": 1, "inner_iters": 1, "eval_iters": 1, "checkpoint": str(tmp_path)}
+        config = Config.of("miniimagenet", {**small, **flags})
+        algorithm = StandIn(config, on_train)
+        rows = tf.constant(images.rows)
+        record = runs.Record(config, {})
+        train.train(algorithm, algorithm.new_learner(), images, rows, record)
+        return algorithm
+
+    return run
+
+
+def scalars(directory):
+    """The points of a TensorBoard folder: (step, value) of the scalar `accuracy`."""
+    events = EventAccumulator(str(directory)).Reload()
+    assert events.Tags()["tensors"] == ["accuracy"]
+    return [
+        (event.step, float(tf.make_ndarray(event.tensor_proto)))
+        for event in events.Tensors("accuracy")
+    ]
+
+
+def test_the_outer_step_size_is_linear():
+    outer = Config.of("omniglot", {"meta_step": 1.0, "meta_step_final": 0.2, "meta_iters": 4}).outer
+    assert [train.step_size(outer, i) for i in range(4)] == pytest.approx([1, 0.8, 0.6, 0.4])
+
+
+def test_every_iteration_is_done_once_with_its_step_size(run):
+    algorithm = run(meta_iters=237, meta_step=1.0, meta_step_final=0.0, eval_interval=25)
+    done, sizes = 0, []
+    for first, count, chunk, _ in algorithm.calls:
+        assert first == done
+        done += count
+        sizes.extend(chunk)
+    assert done == 237
+    np.testing.assert_allclose(sizes, [1 - i / 237 for i in range(237)], rtol=1e-6)
+
+
+def test_compiled_calls_always_have_the_same_shape(run):
+    for interval in (1, 3, 10, 999):
+        shapes = {shape for *_, shape in run(meta_iters=45, eval_interval=interval).calls}
+        assert len(shapes) == 1
+
+
+def test_lines_and_curves_at_every_interval(run, tmp_path, capsys):
+    run(meta_iters=121, eval_interval=40)
+    expected = [(i, (i % 6) / 5, ((i + 1) % 6) / 5, ((i + 2) % 6) / 5) for i in (0, 40, 80, 120)]
+    assert capsys.readouterr().out.splitlines() == [
+        f"batch {i}: train={first:f} test={last:f}" for i, first, _, last in expected
+    ]
+    for column, split in enumerate(("train", "val", "test"), start=1):
+        points = scalars(tmp_path / split)
+        assert [step for step, _ in points] == [point[0] for point in expected]
+        assert [value for _, value in points] == pytest.approx(
+            [point[column] for point in expected]
+        )
+
+
+@pytest.mark.parametrize("interval", [7, 10, 300])
+def test_checkpoints_at_every_hundredth_iteration_and_the_last(run, tmp_path, interval):
+    run(meta_iters=250, eval_interval=interval)
+    assert runs.checkpoints(tmp_path) == [0, 100, 200, 249]
+    for number in (0, 100, 200, 249):
+        value = tf.train.load_variable(str(tmp_path / f"model.ckpt-{number}"), "x")
+        assert value == number + 1
+
+
+def test_no_iterations_leave_no_checkpoint_but_a_record(run, tmp_path):
+    run(meta_iters=0)
+    assert runs.checkpoints(tmp_path) == []
+    assert runs.read_record(tmp_path).config.outer.meta_iters == 0
+
+
+@pytest.mark.parametrize("number", signals.SIGNALS)
+def test_a_signal_ends_the_run_with_a_checkpoint(run, tmp_path, number, capsys):
+    def on_train(done):
+        if done == 31:
+            signal.raise_signal(number)
+
+    with pytest.raises(signals.Interrupted) as caught:
+        run(on_train, meta_iters=1000)
+    assert caught.value.number == number
+    assert runs.checkpoints(tmp_path) == [0, 40]
+    assert tf.train.load_variable(str(tmp_path / "model.ckpt-40"), "x") == 41
+    assert f"{tmp_path}/model.ckpt-40" in str(caught.value)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("batch 40:")
+
+
+def test_a_second_signal_does_not_wait(run, tmp_path):
+    def on_train(done):
+        if done == 31:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(signals.Interrupted):
+        run(on_train, meta_iters=1000)
+    assert runs.checkpoints(tmp_path) == [0]
