@@ -1,0 +1,33 @@
+# make demo: try the program on generated images. make test: run the tests.
+PYTHON ?= python3
+DEMO = runs/demo
+
+.PHONY: venv demo test lint clean
+
+venv: .venv/ready
+
+# The mark is made last, so that an environment that was cut short is made anew.
+.venv/ready: setup.py constraints.txt
+	$(PYTHON) -m venv --clear .venv
+	PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+demo: venv
+	rm -rf $(DEMO)
+	.venv/bin/python run_omniglot.py --synthetic --checkpoint $(DEMO) \
+	    --shots 1 --inner-batch 10 --inner-iters 5 --meta-step 1 --meta-batch 5 --meta-iters 300 \
+	    --eval-batch 5 --eval-iters 50 --learning-rate 0.001 --meta-step-final 0 --train-shots 10 \
+	    --transductive --eval-samples 200
+	@echo
+	@echo "Chance is 0.2. The curves of this run:"
+	@echo "    .venv/bin/tensorboard --logdir $(DEMO)"
+
+test: venv lint
+	.venv/bin/python -m pytest
+
+lint: venv
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+clean:
+	rm -rf .venv build *.egg-info $(DEMO)
