@@ -9,7 +9,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interrupted(BaseException):
     """The process was told to stop: exit status 128 + the signal's number."""
 
-    def __init__(self, number, outcome="nothing was lost"):
+    def __init__(self, number, outcome="nothing is left half-written"):
         super().__init__(f"stopped by {signal.Signals(number).name}; {outcome}")
         self.number = number
 

@@ -1,0 +1,6 @@
+#!/bin/sh
+# Fetch Omniglot into data/omniglot; `./fetch_data.sh --help` says more.
+CDPATH='' cd -- "$(dirname -- "$0")" || exit 1
+python=.venv/bin/python
+[ -x "$python" ] || python=python3
+exec "$python" -m supervised_reptile.fetch "$@"
