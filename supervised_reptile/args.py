@@ -16,8 +16,8 @@ def flag(default, meaning, convert):
     return dataclasses.field(default=default, metadata={"meaning": meaning, "convert": convert})
 
 
-def whole(at_least):
-    """A converter for whole numbers, with their smallest value."""
+def whole(at_least, below=2**31):
+    """A converter for whole numbers in a range."""
 
     def convert(text):
         try:
@@ -26,8 +26,8 @@ def whole(at_least):
             raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
         if value < at_least:
             raise argparse.ArgumentTypeError(f"must be at least {at_least}, not {value}")
-        if value >= 2**63:
-            raise argparse.ArgumentTypeError(f"must be below 2**63, not {value}")
+        if value >= below:
+            raise argparse.ArgumentTypeError(f"must be below {below}, not {value}")
         return value
 
     return convert
@@ -59,6 +59,13 @@ def path(text):
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
     return text
+
+
+def plain_path(text):
+    """A converter for paths that TensorFlow reads as they stand, not as patterns."""
+    if set(text) & set("*?[]\\"):
+        raise argparse.ArgumentTypeError(f"must not contain any of * ? [ ] \\, as {text!r} does")
+    return path(text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,9 +126,11 @@ class Run:
     """One run: where its data and its results lie."""
 
     pretrained: bool = flag(False, "evaluate a saved model instead of training", bool)
-    seed: int = flag(0, "random seed", whole(0))
+    seed: int = flag(0, "random seed", whole(0, 2**63))
     checkpoint: str = flag(
-        "model_checkpoint", "checkpoint directory, or with --pretrained one checkpoint in it", path
+        "model_checkpoint",
+        "checkpoint directory, or with --pretrained one checkpoint in it",
+        plain_path,
     )
     data_dir: str = flag("", "folder with the images", path)
     synthetic: bool = flag(False, "use generated images instead of downloaded ones", bool)
@@ -186,7 +195,7 @@ def parse(script, dataset, argv):
         allow_abbrev=False,
     )
     for group in GROUPS.values():
-        section = parser.add_argument_group(group.__doc__)
+        section = parser.add_argument_group(group.__doc__.rstrip("."))
         for field in dataclasses.fields(group):
             _add_flag(section, field, f"data/{dataset}" if field.name == "data_dir" else None)
     return vars(parser.parse_args(argv))
@@ -198,7 +207,7 @@ def _add_flag(section, field, default):
     if convert is bool:
         # A recorded run may have set the flag: --no-... takes it back for an evaluation.
         action = "store_true" if field.name == "pretrained" else argparse.BooleanOptionalAction
-        section.add_argument(name, action=action, help=meaning)
+        section.add_argument(name, action=action, help=f"{meaning} (default: off)")
     else:
         default = default or ("none" if field.default is None else field.default)
         section.add_argument(name, type=convert, help=f"{meaning} (default: {default})")
@@ -228,7 +237,7 @@ def resolve(dataset, given, recorded=None):
 def _check_same_model(dataset, given, recorded):
     if recorded.dataset != dataset:
         raise RefusedError(
-            f"--checkpoint {given['checkpoint']} holds a {recorded.dataset} model: "
+            f"--checkpoint {given['checkpoint']} was trained on {recorded.dataset}: "
             f"evaluate it with run_{recorded.dataset}.py"
         )
     if given.get("classes", recorded.task.classes) != recorded.task.classes:
@@ -240,7 +249,14 @@ def _check_same_model(dataset, given, recorded):
 
 def check(config):
     """Raise RefusedError for flags that contradict one another."""
-    task, inner, outer, evaluation = config.task, config.inner, config.outer, config.evaluation
+    task, evaluation = config.task, config.evaluation
+    if config.inner.replacement:
+        _check_batch("--eval-batch", evaluation.eval_batch, task.classes * task.shots)
+    if not config.run.pretrained:
+        _check_training(task, config.inner, config.outer)
+
+
+def _check_training(task, inner, outer):
     tail = outer.foml_tail or 0
     if tail and not outer.foml:
         raise RefusedError(f"--foml-tail {tail} is part of first-order MAML: add --foml")
@@ -250,10 +266,8 @@ def check(config):
             "raise --train-shots"
         )
     if inner.replacement:
-        _check_batch(
-            "--inner-batch", inner.inner_batch, task.classes * (task.training_shots - tail)
-        )
-        _check_batch("--eval-batch", evaluation.eval_batch, task.classes * task.shots)
+        set_size = task.classes * (task.training_shots - tail)
+        _check_batch("--inner-batch", inner.inner_batch, set_size)
 
 
 def _check_batch(name, batch, images):
@@ -269,7 +283,8 @@ def check_data(config, images):
     for split, classes in images.splits.items():
         if task.classes > len(classes):
             raise RefusedError(
-                f"--classes {task.classes}: the {split} set has only {len(classes)} classes"
+                f"--classes {task.classes}: the {split} set has only {len(classes)} classes: "
+                "ask for fewer, or give more data"
             )
         needed, name = task.shots + 1, f"--shots {task.shots} and one query image"
         if split == "train" and not config.run.pretrained and task.training_shots > needed:
@@ -278,5 +293,5 @@ def check_data(config, images):
         if needed > images.counts[smallest]:
             raise RefusedError(
                 f"{name} need {needed} images per class, but {images.names[smallest]} "
-                f"({split} set) has {images.counts[smallest]}"
+                f"({split} set) has {images.counts[smallest]}: ask for fewer, or give more images"
             )

@@ -35,12 +35,18 @@ def summarize(correct, classes):
     return Accuracy(int(correct.sum()) / (len(correct) * classes), confidence, len(correct))
 
 
-def tasks_at_once(model, config):
-    """How many tasks fit side by side: their queries go through the network in one call."""
+def fits(model, config, tasks):
+    """Whether memory allows so many tasks side by side, whose queries make up one call."""
     task, evaluation = config.task, config.evaluation
     beside = 1 if evaluation.transductive else task.classes * task.shots + 1
-    patches = model.patch_bytes * max(evaluation.eval_batch, task.classes * beside)
-    return max(1, min(TASKS_AT_ONCE, evaluation.eval_samples, PATCHES_BYTES // patches))
+    images = max(evaluation.eval_batch, task.classes * beside)
+    return tasks * images * model.patch_bytes <= PATCHES_BYTES
+
+
+def tasks_at_once(model, config):
+    """How many tasks of the final evaluation go side by side."""
+    wanted = min(TASKS_AT_ONCE, config.evaluation.eval_samples)
+    return next((tasks for tasks in range(wanted, 1, -1) if fits(model, config, tasks)), 1)
 
 
 def evaluate(algorithm, learner, rows, population, purpose):

@@ -1,6 +1,6 @@
 """Images of classes in one uint8 array, and reading them from folders on all cores."""
 
-import concurrent.futures
+import concurrent.futures.process
 import contextlib
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from supervised_reptile.errors import RefusedError
+from supervised_reptile.errors import FailedError, RefusedError
 
 SUFFIXES = {".jpeg", ".jpg", ".png"}
 CHANNELS = {"L": 1, "RGB": 3}
@@ -60,8 +60,7 @@ def read_folders(folders, split, size, mode):
     files = [image_files(folders[name]) for name in names]
     counts = np.array([len(paths) for paths in files])
     pixels = np.zeros([len(names), counts.max(), size, size, CHANNELS[mode]], np.uint8)
-    with _workers() as workers:
-        arrays = workers.map(functools.partial(read_class, size=size, mode=mode), files)
+    with _on_all_cores(functools.partial(read_class, size=size, mode=mode), files) as arrays:
         progress = tqdm(arrays, "Reading images", len(names), unit=" classes", disable=None)
         for index, array in enumerate(progress):
             pixels[index, : len(array)] = array
@@ -69,26 +68,25 @@ def read_folders(folders, split, size, mode):
 
 
 @contextlib.contextmanager
-def _workers():
-    """Processes, one per core: decoding small images is mostly Python, which threads share."""
+def _on_all_cores(function, items):
+    """Yield the results of a function for each item, in order.
+
+    By processes, since decoding small images is mostly Python, which threads would share. They are
+    started with SIGINT blocked: the terminal sends Ctrl-C to them too, but this process decides.
+    """
     context = multiprocessing.get_context("spawn")
-    with _without_interrupts():
-        pool = concurrent.futures.ProcessPoolExecutor(os.cpu_count(), context)
-        pool.submit(int).result()  # Starts the processes.
+    pool = concurrent.futures.ProcessPoolExecutor(os.cpu_count(), context)
     try:
-        yield pool
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            results = pool.map(function, items)  # Starts the processes as it submits.
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+        yield results
+    except concurrent.futures.process.BrokenProcessPool:
+        raise FailedError("a process reading images was killed: is memory short?") from None
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _without_interrupts():
-    """Processes started within never see Ctrl-C, which the terminal sends to all of them."""
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def select(pixels, names, split):
@@ -139,7 +137,9 @@ def image_files(folder):
         if entry.name[0] != "." and os.path.splitext(entry.name)[1].lower() in SUFFIXES
     )
     if not files:
-        raise RefusedError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))})")
+        raise RefusedError(
+            f"{folder} holds no images ({', '.join(sorted(SUFFIXES))}): fill it, or remove it"
+        )
     return files
 
 

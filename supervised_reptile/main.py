@@ -1,6 +1,7 @@
 """What both scripts do: read the flags, load the data, train or restore, evaluate."""
 
 import contextlib
+import importlib
 import os
 import sys
 import tempfile
@@ -10,21 +11,27 @@ from supervised_reptile.errors import FailedError, RefusedError
 
 
 def main(dataset, argv=None):
-    """Run a command line on a dataset module, and exit.
+    """Run a command line on a dataset ("omniglot" or "miniimagenet"), and exit.
 
     The exit status is 0, 2 for what was refused before any work, 1 for a failure later, or
     128 + the number of the signal that ended it.
     """
-    script = f"run_{dataset.NAME}.py"
-    signals.raise_interrupted()
+    script = f"run_{dataset}.py"
     try:
+        signals.raise_interrupted()
         run(dataset, script, sys.argv[1:] if argv is None else argv)
     except RefusedError as refusal:
         _leave(script, f"error: {refusal}", 2)
-    except (FailedError, OSError, MemoryError) as failure:
-        _leave(script, f"failed: {failure}", 1)
+    except (FailedError, *_machine_errors()) as failure:
+        _leave(script, f"failed: {str(failure).splitlines()[0]}", 1)
     except signals.Interrupted as interruption:
         _leave(script, interruption, 128 + interruption.number)
+
+
+def _machine_errors():
+    """What is raised when not the program but disk or memory fails, by TensorFlow too."""
+    tensorflow = sys.modules.get("tensorflow")
+    return OSError, MemoryError, *([tensorflow.errors.OpError] if tensorflow else [])
 
 
 def _leave(script, message, status):
@@ -35,21 +42,28 @@ def _leave(script, message, status):
 def run(dataset, script, argv):
     """Parse, check, load, and only then start TensorFlow.
 
-    Raises RefusedError, FailedError or OSError, Interrupted.
+    Raises RefusedError, FailedError or what _machine_errors names, Interrupted.
     """
-    given = args.parse(script, dataset.NAME, argv)
-    prefix, recorded = _look_up(given)
-    config = args.resolve(dataset.NAME, given, recorded and recorded.config)
-    if not prefix:
-        runs.check_free(config.run.checkpoint)
-    seed = recorded.config.run.seed if recorded else config.run.seed
-    images, split = dataset.load(config.run, seed, recorded and recorded.split)
+    given = args.parse(script, dataset, argv)
+    try:
+        prefix, recorded = _look_up(given)
+        config = args.resolve(dataset, given, recorded and recorded.config)
+        if not prefix:
+            runs.check_free(config.run.checkpoint)
+        seed, split = config.run.seed, None
+        if recorded:
+            # The model's own split and images, whatever the seed of the evaluation.
+            seed, split = recorded.config.run.seed, recorded.split
+        module = importlib.import_module(f"supervised_reptile.{dataset}")
+        images, split = module.load(config.run, seed, split)
+    except OSError as error:
+        raise RefusedError(f"{error.filename}: {error.strerror}; check the path") from None
     args.check_data(config, images)
     if prefix:
         evaluate_saved(config, images, prefix)
     else:
-        runs.create(config.run.checkpoint)
-        train_and_evaluate(config, images, split)
+        with runs.claim(runs.Record(config, split)):
+            train_and_evaluate(config, images)
 
 
 def _look_up(given):
@@ -60,16 +74,20 @@ def _look_up(given):
     return prefix, runs.read_record(prefix.parent)
 
 
-def train_and_evaluate(config, images, split):
+def train_and_evaluate(config, images):
     """Train a new model and report its accuracies."""
     algorithm, rows = _set_up(config, images)
     from supervised_reptile import eval, train
 
-    learner = algorithm.new_learner()
+    learner, directory = algorithm.new_learner(), config.run.checkpoint
     print("Training...", flush=True)
-    learner = train.train(algorithm, learner, images, rows, runs.Record(config, split))
+    learner = train.train(algorithm, learner, images, rows)
     last = config.outer.meta_iters - 1 if config.outer.meta_iters else None
-    eval.report(algorithm, learner, images, rows, config.run.checkpoint, last)
+    try:
+        eval.report(algorithm, learner, images, rows, directory, last)
+    except signals.Interrupted as interruption:
+        saved = f"the trained model is in {directory}, and --pretrained evaluates it"
+        raise signals.Interrupted(interruption.number, saved) from None
 
 
 def evaluate_saved(config, images, prefix):
@@ -107,7 +125,7 @@ def quiet():
         os.dup2(log.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             log.seek(0)
             os.write(screen, log.read())
             raise

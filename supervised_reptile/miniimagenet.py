@@ -7,7 +7,7 @@ from supervised_reptile.errors import RefusedError
 
 NAME = "miniimagenet"
 SIZE = 84
-SYNTHETIC_CLASSES = {"train": 64, "val": 16, "test": 20}
+CLASSES = {"train": 64, "val": 16, "test": 20}
 SYNTHETIC_IMAGES = 60
 
 
@@ -19,9 +19,9 @@ def load(run, seed, split=None):
     Raises RefusedError if classes are missing or an image is broken.
     """
     if run.synthetic:
-        names = [f"texture{index:03d}" for index in range(1, sum(SYNTHETIC_CLASSES.values()) + 1)]
+        names = [f"texture{index:03d}" for index in range(1, sum(CLASSES.values()) + 1)]
         pixels = synthetic.textures(seed, len(names), SYNTHETIC_IMAGES)
-        places = images.ranges({key: range(n) for key, n in SYNTHETIC_CLASSES.items()})
+        places = images.ranges({key: range(n) for key, n in CLASSES.items()})
         split = split or {key: [names[index] for index in place] for key, place in places.items()}
         return images.select(pixels, names, split), split
     folders, found = find_classes(run.data_dir)
@@ -35,7 +35,7 @@ def find_classes(data_dir):
     advice = "see the README on miniImageNet"
     images.check_folder(data_dir, advice)
     folders, split = {}, {}
-    for part in SYNTHETIC_CLASSES:
+    for part in CLASSES:
         classes = images.subfolders(images.check_folder(pathlib.Path(data_dir) / part, advice))
         split[part] = [folder.name for folder in classes]
         for folder in classes:

@@ -4,6 +4,7 @@
 `model.ckpt-<i>.index` marks a checkpoint. Nothing here needs TensorFlow.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -35,21 +36,38 @@ def check_free(directory):
     directory = pathlib.Path(directory)
     if directory.exists() and not directory.is_dir():
         raise RefusedError(f"--checkpoint {directory} is a file: name a directory")
-    if checkpoints(directory) or (directory / RESULTS).exists():
+    if checkpoints(directory) or any((directory / name).exists() for name in (RECORD, RESULTS)):
         raise RefusedError(
             f"--checkpoint {directory} already holds a run: name another directory, remove this "
             "one, or evaluate it with --pretrained"
         )
-
-
-def create(directory):
-    """Make the directory of a new run. Raises RefusedError if it cannot be written."""
-    try:
-        os.makedirs(directory, exist_ok=True)
-    except OSError as error:
-        raise RefusedError(f"--checkpoint {directory} cannot be created: {error}") from None
-    if not os.access(directory, os.W_OK | os.X_OK):
+    if directory.exists() and not os.access(directory, os.W_OK | os.X_OK):
         raise RefusedError(f"--checkpoint {directory} cannot be written: check its permissions")
+
+
+@contextlib.contextmanager
+def claim(record):
+    """Make the directory of a new run and its run.json, which no two runs can do at once.
+
+    A run that leaves before its first checkpoint or result gives the directory up again.
+    Raises RefusedError if the directory cannot be made or was claimed just now.
+    """
+    directory = pathlib.Path(record.config.run.checkpoint)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = open(directory / RECORD, "x")  # noqa: SIM115
+    except FileExistsError:
+        raise RefusedError(f"--checkpoint {directory}: another run has just begun there") from None
+    except OSError as error:
+        raise RefusedError(f"--checkpoint {directory} cannot be written: {error}") from None
+    try:
+        with file:
+            json.dump(_record_content(record), file, indent=1)
+        yield
+    except BaseException:
+        if not checkpoints(directory) and not (directory / RESULTS).exists():
+            os.remove(directory / RECORD)
+        raise
 
 
 def checkpoints(directory):
@@ -80,19 +98,20 @@ def find_checkpoint(path):
 def write_atomically(path, text):
     """Write a whole file or nothing."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def write_record(directory, record):
-    """Write run.json."""
-    content = {
+def _record_content(record):
+    return {
         "dataset": record.config.dataset,
         "flags": record.config.flags(),
         "split": record.split,
         "versions": versions(),
     }
-    write_atomically(pathlib.Path(directory) / RECORD, json.dumps(content, indent=1) + "\n")
 
 
 def read_record(directory):

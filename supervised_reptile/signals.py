@@ -9,8 +9,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interrupted(BaseException):
     """The process was told to stop: exit status 128 + the signal's number."""
 
-    def __init__(self, number, outcome="nothing is left half-written"):
-        super().__init__(f"stopped by {signal.Signals(number).name}; {outcome}")
+    def __init__(self, number, outcome=""):
+        super().__init__(f"stopped by {signal.Signals(number).name}" + (outcome and f"; {outcome}"))
         self.number = number
 
 
@@ -40,7 +40,7 @@ def deferred():
 
     def handler(number, frame):
         if pending:
-            raise Interrupted(number)
+            raise Interrupted(number, "what was not saved yet is lost")
         pending.number = number
 
     previous = {number: signal.signal(number, handler) for number in SIGNALS}

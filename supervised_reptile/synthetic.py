@@ -1,9 +1,9 @@
 """Generated stand-ins for Omniglot and miniImageNet.
 
-With them the program can be tried without a download. They have the shapes of the real data and
-about its difficulty: nearest neighbours score on them much what they score on the real images, so
-learning shows, and neither chance nor 100 % is where it starts. They are no substitute when
-results are to be reported.
+With them the program can be tried without a download. They have the shapes of the real data. On
+characters, nearest neighbours score much what they score on real ones; textures are somewhat easier
+than real images, but no easier by raw pixels or mean colour. They are no substitute when results
+are to be reported.
 
 Image ``i`` of class ``c`` depends only on the seed, ``c`` and ``i``, so a smaller set is the
 beginning of a larger one.

@@ -1,13 +1,16 @@
 """The training run: schedule, evaluation, printed lines, summaries, checkpoints."""
 
 import contextlib
+import os
 import sys
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from supervised_reptile import checkpoints, runs, signals
+from supervised_reptile import checkpoints, signals
+from supervised_reptile.errors import FailedError
+from supervised_reptile.eval import fits
 from supervised_reptile.reptile import tree_map
 from supervised_reptile.sampling import Population, Purpose, evaluation_tasks, training_tasks
 
@@ -21,15 +24,15 @@ def step_size(outer, iteration):
     return done * outer.meta_step_final + (1 - done) * outer.meta_step
 
 
-def train(algorithm, learner, images, rows, record):
+def train(algorithm, learner, images, rows):
     """Train from a learner, and return it after the last meta-iteration.
 
-    images: the ImageSet, rows: its rows as a tensor. record: runs.Record, saved with the run.
-    Raises Interrupted when told to stop, after saving a checkpoint.
+    images: the ImageSet, rows: its rows as a tensor.
+    Raises Interrupted when told to stop, after saving a checkpoint, and FailedError when nobody
+    reads the printed lines any more.
     """
     config, done = algorithm.config, 0
     total, directory = config.outer.meta_iters, config.run.checkpoint
-    runs.write_record(directory, record)
     with signals.deferred() as pending, Journal(directory, images.splits, total) as journal:
         while done < total and not pending:
             last = next_stop(config, done)
@@ -38,12 +41,18 @@ def train(algorithm, learner, images, rows, record):
             journal.advance(done)
             if last % config.evaluation.eval_interval == 0:
                 journal.report(last, evaluate_interval(algorithm, learner, images, rows, last))
-            if last % CHECKPOINT_INTERVAL == 0 or done == total or pending:
+            leaving = pending or journal.closed
+            if last % CHECKPOINT_INTERVAL == 0 or done == total or leaving:
                 checkpoints.save(directory, last, learner)
+            if journal.closed:
+                raise FailedError(f"standard output was closed; {_saved(directory, last)}")
     if pending:
-        saved = f"saved as {directory}/model.ckpt-{done - 1}, which --pretrained evaluates"
-        raise signals.Interrupted(pending.number, saved if done else "nothing was saved")
+        raise signals.Interrupted(pending.number, _saved(directory, done - 1) if done else "")
     return learner
+
+
+def _saved(directory, iteration):
+    return f"saved as {directory}/model.ckpt-{iteration}, which --pretrained evaluates"
 
 
 def next_stop(config, done):
@@ -67,7 +76,7 @@ def inputs(config, images, first, last):
 
 
 def evaluate_interval(algorithm, learner, images, rows, iteration):
-    """Accuracy on one task of each split, by split; the tasks go side by side."""
+    """Accuracy on one task of each split, by split; side by side, where memory allows."""
     tasks = [
         evaluation_tasks(
             algorithm.config,
@@ -77,13 +86,21 @@ def evaluate_interval(algorithm, learner, images, rows, iteration):
         )
         for split in images.splits
     ]
-    together = tree_map(lambda *parts: tf.constant(np.concatenate(parts)), *tasks)
-    correct = algorithm.count_correct(learner, rows, together).numpy()
+    if fits(algorithm.model, algorithm.config, len(tasks)):
+        tasks = [tree_map(lambda *parts: np.concatenate(parts), *tasks)]
+    correct = np.concatenate(
+        [algorithm.count_correct(learner, rows, tree_map(tf.constant, task)) for task in tasks]
+    )
     return dict(zip(images.splits, correct / algorithm.config.task.classes, strict=True))
 
 
 class Journal(contextlib.ExitStack):
-    """What a person sees of a run: printed lines, TensorBoard's curves, a progress bar."""
+    """What a person sees of a run: printed lines, TensorBoard's curves, a progress bar.
+
+    closed: whether nobody reads the printed lines any more.
+    """
+
+    closed = False
 
     def __init__(self, directory, splits, total):
         super().__init__()
@@ -105,7 +122,12 @@ class Journal(contextlib.ExitStack):
         """Print and log the accuracy by split after a meta-iteration."""
         line = f"batch {iteration}: train={accuracy['train']:f} test={accuracy['test']:f}"
         with tqdm.external_write_mode(sys.stdout):
-            print(line, flush=True)
+            try:
+                print(line, flush=True)
+            except BrokenPipeError:
+                self.closed = True
+                # Or Python would complain once more, when it flushes what was not written.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         for split, writer in self._writers.items():
             with writer.as_default(step=iteration):
                 tf.summary.scalar("accuracy", accuracy[split])

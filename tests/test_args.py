@@ -81,6 +81,8 @@ def test_help_names_every_flag(capsys):
         ("--eval-samples 0", "--eval-samples"),
         ("--eval-interval 0", "--eval-interval"),
         ("--eval-interval 1.5", "--eval-interval: must be a whole number"),
+        ("--meta-batch 9999999999", "--meta-batch: must be below"),
+        ("--checkpoint ckpt[1]", "--checkpoint: must not contain"),
         ("--seed -1", "--seed"),
         ("--seed 99999999999999999999", "--seed: must be below"),
         ("--learning-rate 0", "--learning-rate: must be greater than 0"),
@@ -151,6 +153,15 @@ def test_what_contradicts_the_recorded_model_is_refused(recorded):
     configure("--pretrained --checkpoint ckpt --classes 20", recorded)
     with pytest.raises(RefusedError, match=r"run_omniglot\.py"):
         args.resolve("miniimagenet", {"checkpoint": "ckpt"}, recorded)
+
+
+def test_an_evaluation_is_not_refused_for_flags_of_training():
+    for line in ("--foml --foml-tail 3", "--replacement --inner-batch 25"):
+        recorded = configure(line)
+        configure("--pretrained --checkpoint ckpt --shots 1", recorded)
+        configure("--pretrained --checkpoint ckpt --no-foml", recorded)
+    with pytest.raises(RefusedError, match="--eval-batch 6 with --replacement"):
+        configure("--pretrained --checkpoint ckpt --shots 1 --eval-batch 6", recorded)
 
 
 def test_every_group_is_documented():

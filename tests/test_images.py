@@ -1,5 +1,6 @@
 """Reading folders of images: pixels, order, padding, and what is refused."""
 
+import os
 import shutil
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from supervised_reptile import images
-from supervised_reptile.errors import RefusedError
+from supervised_reptile.errors import FailedError, RefusedError
 
 
 def save(path, pixels, mode=None):
@@ -71,6 +72,11 @@ def test_a_truncated_image_is_refused_by_name(folders):
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(RefusedError, match=r"c2/0\.png cannot be read"):
         images.read_folders(folders, {"train": ["c0", "c1", "c2"]}, 4, "L")
+
+
+def test_a_killed_reader_is_a_failure_and_no_endless_wait(folders):
+    with pytest.raises(FailedError, match="memory"), images._on_all_cores(os._exit, [1]) as results:
+        list(results)
 
 
 def test_an_empty_file_is_refused_by_name(folders):

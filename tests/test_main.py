@@ -1,15 +1,20 @@
 """The two scripts as a person runs them: what they print, leave behind and exit with."""
 
 import json
+import os
 import pathlib
 import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
+import tensorflow as tf
+from PIL import Image
 
-from supervised_reptile import main, miniimagenet, omniglot, runs, signals
+from supervised_reptile import checkpoints, eval, main, models, omniglot, optimizers, runs, signals
+from supervised_reptile.args import Config
 
 TOP = pathlib.Path(__file__).parents[1]
 SMALL = (
@@ -24,10 +29,11 @@ FINAL = re.compile(
 )
 
 
-def script(dataset, line, folder):
+def script(dataset, line, folder, group=False):
     """Run a script from another folder, with TensorFlow's messages as a user would get them."""
     return subprocess.Popen(
         [sys.executable, TOP / f"run_{dataset}.py", *line.split()],
+        start_new_session=group,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -91,13 +97,112 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     assert err.count("\n") == 1
 
 
+def test_ctrl_c_while_images_are_read_is_one_line(tmp_path):
+    """The terminal sends SIGINT to all processes of the command, the readers included."""
+    for character in range(1201):
+        folder = tmp_path / "data" / "omniglot" / "Greek" / f"character{character:04d}"
+        folder.mkdir(parents=True)
+        for drawing in range(4):
+            Image.new("1", (105, 105)).save(folder / f"{drawing}.png")
+    for delay in (0.5, 0.8, 1.1):
+        process = script("omniglot", "--shots 1 --checkpoint ckpt", tmp_path, group=True)
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert (out, err) == ("", "run_omniglot.py: stopped by SIGINT\n")
+        assert process.returncode == 128 + signal.SIGINT
+        assert not (tmp_path / "ckpt").exists()
+
+
 @pytest.fixture
-def refusal(tmp_path, monkeypatch, capsys):
+def handlers():
+    """Puts the signal handlers back that a command in this process has set."""
+    previous = {number: signal.getsignal(number) for number in signals.SIGNALS}
+    yield
+    for number, handler in previous.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def evaluated(tmp_path, monkeypatch, handlers):
+    """A function that runs --pretrained up to the evaluation; returns what would be evaluated."""
+    monkeypatch.chdir(tmp_path)
+    reports = []
+    monkeypatch.setattr(eval, "report", lambda *arguments: reports.append(arguments))
+
+    def run(line):
+        main.main("omniglot", ["--pretrained", *line.split()])
+        algorithm, learner, images, _, directory, iteration = reports.pop()
+        return algorithm.config, learner, images, str(directory), iteration
+
+    return run
+
+
+def save_untrained(folder, **flags):
+    """A recorded run with checkpoints 0 and 7, whose parameters are 0 and 7 throughout."""
+    config = Config.of("omniglot", {"checkpoint": str(folder), "synthetic": True, **flags})
+    names = [f"synthetic/character{index:04d}" for index in range(1, 1624)]
+    with runs.claim(runs.Record(config, omniglot.draw_split(names, config.run.seed))):
+        for iteration in (0, 7):
+            values = {
+                name: tf.fill(shape, float(iteration))
+                for name, shape in models.OMNIGLOT.shapes(config.task.classes).items()
+            }
+            checkpoints.save(folder, iteration, optimizers.new_learner(values, config.inner.sgd))
+
+
+def test_the_split_of_the_run_is_used_whatever_the_seed(evaluated, tmp_path):
+    save_untrained(tmp_path / "ckpt", shots=1, seed=3)
+    recorded = runs.read_record(tmp_path / "ckpt").split
+    config, _, images, _, _ = evaluated("--checkpoint ckpt --seed 7")
+    assert config.run.seed == 7 and config.task.shots == 1
+    assert [images.names[index] for index in images.splits["test"]] == recorded["test"]
+    assert list(images.names[:1200]) == recorded["train"]
+    # The generated images, too, are those that the model was trained on.
+    trained_on, _ = omniglot.load(config.run, 3)
+    assert (images.pixels == trained_on.pixels).all()
+
+
+def test_one_checkpoint_of_a_run_can_be_evaluated(evaluated, tmp_path):
+    save_untrained(tmp_path / "ckpt", sgd=True)
+    for name, number in (("ckpt", 7), ("ckpt/model.ckpt-7", 7), ("ckpt/model.ckpt-0", 0)):
+        config, learner, _, directory, iteration = evaluated(f"--checkpoint {name}")
+        assert (directory, iteration) == ("ckpt", number)
+        assert config.inner.sgd and learner.second_moments == {}
+        assert (learner.parameters["dense/kernel"].numpy() == number).all()
+
+
+def test_a_directory_of_the_authors_program_is_evaluated_by_flags_alone(evaluated, tmp_path):
+    save_untrained(tmp_path / "theirs")
+    (tmp_path / "theirs" / "run.json").unlink()
+    config, learner, images, _, _ = evaluated(
+        "--checkpoint theirs --synthetic --seed 2 --shots 1 --transductive"
+    )
+    assert config.task.shots == 1 and config.evaluation.transductive
+    assert set(learner.second_moments) == set(learner.parameters)
+    expected = omniglot.load(config.run, 2)[0]
+    assert images.names == expected.names
+
+
+def test_what_the_machine_fails_at_is_one_line(tmp_path, monkeypatch, handlers, capsys):
+    """A file in the way of the event files, as a stand-in for a full disk."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ckpt").mkdir()
+    (tmp_path / "ckpt" / "train").touch()
+    with pytest.raises(SystemExit) as caught:
+        main.main("omniglot", [*SMALL.split(), "--checkpoint", "ckpt"])
+    assert caught.value.code == 1
+    err = capsys.readouterr().err
+    assert err.startswith("run_omniglot.py: failed: ") and err.count("\n") == 1
+    assert not (tmp_path / "ckpt" / "run.json").exists()
+
+
+@pytest.fixture
+def refusal(tmp_path, monkeypatch, capsys, handlers):
     """A function that runs a command line in this process and returns the refusal."""
     monkeypatch.chdir(tmp_path)
-    previous = {number: signal.getsignal(number) for number in signals.SIGNALS}
 
-    def run(line, dataset=omniglot):
+    def run(line, dataset="omniglot"):
         with pytest.raises(SystemExit) as caught:
             main.main(dataset, line.split())
         assert caught.value.code == 2
@@ -105,15 +210,13 @@ def refusal(tmp_path, monkeypatch, capsys):
         assert out == "" and err.count("\n") == 1
         return err
 
-    yield run
-    for number, handler in previous.items():
-        signal.signal(number, handler)
+    return run
 
 
-@pytest.mark.parametrize("dataset", [omniglot, miniimagenet])
+@pytest.mark.parametrize("dataset", ["omniglot", "miniimagenet"])
 def test_missing_data_is_refused_before_anything_is_made(refusal, tmp_path, dataset):
     message = refusal("--checkpoint ckpt", dataset)
-    assert message.startswith(f"run_{dataset.NAME}.py: error: the data folder data/{dataset.NAME}")
+    assert message.startswith(f"run_{dataset}.py: error: the data folder data/{dataset}")
     assert "./fetch_data.sh" in message and "--synthetic" in message
     assert list(tmp_path.iterdir()) == []
 
@@ -137,6 +240,12 @@ def test_training_into_a_run_is_refused(refusal, tmp_path):
     (tmp_path / "ckpt").mkdir()
     (tmp_path / "ckpt" / "model.ckpt-100.index").touch()
     assert "already holds a run" in refusal("--synthetic --checkpoint ckpt")
+
+
+@pytest.mark.parametrize("name", ["run_omniglot.py", "run_miniimagenet.py"])
+def test_scripts_can_be_run_by_name(name):
+    found = subprocess.run([TOP / name, "--help"], capture_output=True, text=True)
+    assert found.returncode == 0 and found.stdout.startswith(f"usage: {name}")
 
 
 def test_importing_the_scripts_main_does_not_start_tensorflow():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from supervised_reptile import checkpoints, eval, models, reptile, runs, train
+from supervised_reptile import checkpoints, eval, models, reptile, train
 from supervised_reptile.args import Config
 from supervised_reptile.sampling import Draws, Population, Purpose, draw_images
 
@@ -148,9 +148,7 @@ def test_training_run_agrees_with_the_plain_program(algorithm, image_set, tmp_pa
         for i, (seen, unseen) in enumerate(plain_training(plain, images))
     ]
 
-    record = runs.Record(config, {})
-    rows = tf.constant(images.rows)
-    train.train(algorithm, learner, images, rows, record)
+    train.train(algorithm, learner, images, tf.constant(images.rows))
 
     assert capsys.readouterr().out.splitlines() == lines
     saved = checkpoints.restore(tmp_path / "model.ckpt-2", models.OMNIGLOT, config)

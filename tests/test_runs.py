@@ -11,8 +11,9 @@ from supervised_reptile.eval import Accuracy
 
 
 @pytest.fixture
-def record():
-    config = Config.of("omniglot", {"shots": 1, "foml": True, "foml_tail": 3, "seed": 9})
+def record(tmp_path):
+    flags = {"shots": 1, "foml": True, "foml_tail": 3, "seed": 9, "checkpoint": str(tmp_path)}
+    config = Config.of("omniglot", flags)
     return runs.Record(config, {"train": ["b/2", "a/1"], "test": ["c/3"]})
 
 
@@ -21,7 +22,8 @@ def put_checkpoint(directory, number):
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path, record):
-    runs.write_record(tmp_path, record)
+    with runs.claim(record):
+        assert runs.read_record(tmp_path) == record
     assert runs.read_record(tmp_path) == record
 
 
@@ -54,9 +56,12 @@ def test_no_checkpoint_is_refused(tmp_path, name):
         runs.find_checkpoint(tmp_path / name)
 
 
-def test_training_refuses_a_directory_that_holds_a_run(tmp_path):
+def test_training_refuses_a_directory_that_holds_a_run(tmp_path, record):
     runs.check_free(tmp_path)
     runs.check_free(tmp_path / "new")
+    with runs.claim(record), pytest.raises(RefusedError, match="already holds a run"):
+        runs.check_free(tmp_path)
+    (tmp_path / "run.json").unlink()
     put_checkpoint(tmp_path, 0)
     with pytest.raises(RefusedError, match="already holds a run"):
         runs.check_free(tmp_path)
@@ -72,8 +77,31 @@ def test_a_directory_that_is_a_file_or_below_one_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RefusedError, match="is a file"):
         runs.check_free(tmp_path / "file")
-    with pytest.raises(RefusedError, match="cannot be created"):
-        runs.create(tmp_path / "file" / "below")
+    config = Config.of("omniglot", {"checkpoint": str(tmp_path / "file" / "below")})
+    with (
+        pytest.raises(RefusedError, match="cannot be written"),
+        runs.claim(runs.Record(config, {})),
+    ):
+        pass
+
+
+def test_two_runs_cannot_begin_in_one_directory(record):
+    with (
+        runs.claim(record),
+        pytest.raises(RefusedError, match="another run has just begun"),
+        runs.claim(record),
+    ):
+        pass
+
+
+def test_a_run_that_leaves_before_its_first_checkpoint_gives_the_directory_up(tmp_path, record):
+    with pytest.raises(KeyboardInterrupt), runs.claim(record):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt), runs.claim(record):
+        put_checkpoint(tmp_path, 0)
+        raise KeyboardInterrupt
+    assert runs.read_record(tmp_path) == record
 
 
 def test_each_evaluation_is_one_line_with_the_whole_configuration(tmp_path, record):

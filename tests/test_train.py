@@ -1,5 +1,6 @@
 """The training run: schedule, lines, curves, checkpoints; the arithmetic is a stand-in."""
 
+import os
 import signal
 
 import numpy as np
@@ -7,16 +8,17 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from supervised_reptile import optimizers, runs, signals, train
+from supervised_reptile import eval, models, optimizers, runs, signals, train
 from supervised_reptile.args import Config
+from supervised_reptile.errors import FailedError
 
 
 class StandIn:
     """Counts meta-iterations in the one parameter; classifies (iteration mod 6) images rightly."""
 
     def __init__(self, config, on_train=lambda done: None):
-        self.config = config
-        self.calls = []
+        self.config, self.model = config, models.MINIIMAGENET
+        self.calls, self.asked = [], []
         self._on_train = on_train
 
     def new_learner(self):
@@ -30,7 +32,10 @@ class StandIn:
 
     def count_correct(self, learner, rows, tasks):
         done = int(learner.parameters["x"])
-        return tf.constant([(done - 1 + split) % 6 for split in range(len(tasks.queries))])
+        first = sum(self.asked) % 3
+        self.asked.append(len(tasks.queries))
+        splits = range(first, first + len(tasks.queries))
+        return tf.constant([(done - 1 + split) % 6 for split in splits])
 
 
 @pytest.fixture
@@ -43,8 +48,7 @@ def run(tmp_path, image_set):
         config = Config.of("miniimagenet", {**small, **flags})
         algorithm = StandIn(config, on_train)
         rows = tf.constant(images.rows)
-        record = runs.Record(config, {})
-        train.train(algorithm, algorithm.new_learner(), images, rows, record)
+        train.train(algorithm, algorithm.new_learner(), images, rows)
         return algorithm
 
     return run
@@ -105,10 +109,17 @@ def test_checkpoints_at_every_hundredth_iteration_and_the_last(run, tmp_path, in
         assert value == number + 1
 
 
-def test_no_iterations_leave_no_checkpoint_but_a_record(run, tmp_path):
+def test_no_iterations_leave_no_checkpoint(run, tmp_path):
     run(meta_iters=0)
     assert runs.checkpoints(tmp_path) == []
-    assert runs.read_record(tmp_path).config.outer.meta_iters == 0
+
+
+def test_splits_are_evaluated_one_by_one_where_memory_is_short(run, capsys, monkeypatch):
+    assert run(meta_iters=1).asked == [3]
+    together = capsys.readouterr().out
+    monkeypatch.setattr(eval, "PATCHES_BYTES", 1)
+    assert run(meta_iters=1).asked == [1, 1, 1]
+    assert capsys.readouterr().out == together
 
 
 @pytest.mark.parametrize("number", signals.SIGNALS)
@@ -132,6 +143,20 @@ def test_a_second_signal_does_not_wait(run, tmp_path):
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(signals.Interrupted):
+    with pytest.raises(signals.Interrupted, match="not saved yet is lost"):
         run(on_train, meta_iters=1000)
     assert runs.checkpoints(tmp_path) == [0]
+
+
+def test_a_closed_output_ends_the_run_with_a_checkpoint(run, tmp_path, monkeypatch):
+    read, write = os.pipe()
+    with open(write, "w") as closed:
+        monkeypatch.setattr("sys.stdout", closed)
+
+        def on_train(done):
+            if done == 31:
+                os.close(read)
+
+        with pytest.raises(FailedError, match=r"model\.ckpt-40"):
+            run(on_train, meta_iters=1000)
+    assert runs.checkpoints(tmp_path) == [0, 40]
