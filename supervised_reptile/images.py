@@ -118,8 +118,8 @@ def check_folder(folder, advice):
     else:
         return folder
     raise RefusedError(
-        f"the data folder {folder} {problem}: get the data with ./fetch_data.sh ({advice}), "
-        "name another folder with --data-dir, or try the program with --synthetic"
+        f"the data folder {folder} {problem}: {advice}, name another folder with --data-dir, "
+        "or try the program with --synthetic"
     )
 
 

@@ -32,7 +32,7 @@ def load(run, seed, split=None):
 
 def find_classes(data_dir):
     """From the name of a class to its folder, and the names by split."""
-    advice = "see the README on miniImageNet"
+    advice = "put the data there (the README says how; ./fetch_data.sh gets only Omniglot)"
     images.check_folder(data_dir, advice)
     folders, split = {}, {}
     for part in CLASSES:

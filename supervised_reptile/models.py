@@ -1,4 +1,4 @@
-"""The two networks of the paper (appendix A) as pure functions of their parameters.
+"""The two networks (section 6.1; those of Finn et al., 2017), as functions of their parameters.
 
 Parameters are a dictionary from the variable names of the authors' program (``conv2d_1/kernel``,
 ``batch_normalization/gamma``, ...) to tensors. Every tensor carries a leading axis of tasks: each

@@ -35,7 +35,7 @@ def load(run, seed, split=None):
 
 def find_characters(data_dir):
     """From "alphabet/character" to its folder, sorted by alphabet, then by character."""
-    images.check_folder(data_dir, "./fetch_data.sh")
+    images.check_folder(data_dir, "get the data with ./fetch_data.sh")
     folders = {
         f"{alphabet.name}/{character.name}": character
         for alphabet in images.subfolders(data_dir)
