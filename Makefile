@@ -22,7 +22,7 @@ demo: venv
 	@echo "Chance is 0.2. The curves of this run:"
 	@echo "    .venv/bin/tensorboard --logdir $(DEMO)"
 
-test: venv lint
+test: venv
 	.venv/bin/python -m pytest
 
 lint: venv

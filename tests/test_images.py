@@ -95,7 +95,7 @@ def test_a_class_without_images_is_refused_by_name(folders):
 def test_a_missing_or_empty_data_folder_says_how_to_get_data(tmp_path):
     (tmp_path / "file.txt").touch()
     for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(RefusedError, match="advice.*--synthetic"):
+        with pytest.raises(RefusedError, match=r"advice.*--synthetic"):
             images.check_folder(folder, "advice")
 
 
