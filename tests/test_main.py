@@ -99,11 +99,13 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
 
 def test_ctrl_c_while_images_are_read_is_one_line(tmp_path):
     """The terminal sends SIGINT to all processes of the command, the readers included."""
-    for character in range(1201):
+    # Large drawings, so that reading them takes longer than any of the delays.
+    Image.new("1", (3000, 3000)).save(tmp_path / "drawing.png")
+    for character in range(1205):
         folder = tmp_path / "data" / "omniglot" / "Greek" / f"character{character:04d}"
         folder.mkdir(parents=True)
-        for drawing in range(4):
-            Image.new("1", (105, 105)).save(folder / f"{drawing}.png")
+        for drawing in range(2):
+            os.link(tmp_path / "drawing.png", folder / f"{drawing}.png")
     for delay in (0.5, 0.8, 1.1):
         process = script("omniglot", "--shots 1 --checkpoint ckpt", tmp_path, group=True)
         time.sleep(delay)
