@@ -23,7 +23,7 @@ def main(dataset, argv=None):
     except RefusedError as refusal:
         _leave(script, f"error: {refusal}", 2)
     except (FailedError, *_machine_errors()) as failure:
-        _leave(script, f"failed: {str(failure).splitlines()[0]}", 1)
+        _leave(script, f"failed: {(str(failure) or repr(failure)).splitlines()[0]}", 1)
     except signals.Interrupted as interruption:
         _leave(script, interruption, 128 + interruption.number)
 

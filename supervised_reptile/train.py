@@ -34,25 +34,23 @@ def train(algorithm, learner, images, rows):
     config, done = algorithm.config, 0
     total, directory = config.outer.meta_iters, config.run.checkpoint
     with signals.deferred() as pending, Journal(directory, images.splits, total) as journal:
-        while done < total and not pending:
+        while done < total and not (pending or journal.closed):
             last = next_stop(config, done)
             learner = algorithm.train(learner, rows, *inputs(config, images, done, last))
             done = last + 1
             journal.advance(done)
             if last % config.evaluation.eval_interval == 0:
                 journal.report(last, evaluate_interval(algorithm, learner, images, rows, last))
-            leaving = pending or journal.closed
-            if last % CHECKPOINT_INTERVAL == 0 or done == total or leaving:
+            if last % CHECKPOINT_INTERVAL == 0:
                 checkpoints.save(directory, last, learner)
-            if journal.closed:
-                raise FailedError(f"standard output was closed; {_saved(directory, last)}")
+        if done and last % CHECKPOINT_INTERVAL:
+            checkpoints.save(directory, last, learner)
+    saved = f"saved as {directory}/model.ckpt-{last}, which --pretrained evaluates" if done else ""
     if pending:
-        raise signals.Interrupted(pending.number, _saved(directory, done - 1) if done else "")
+        raise signals.Interrupted(pending.number, saved)
+    if journal.closed:
+        raise FailedError(f"standard output was closed; {saved}")
     return learner
-
-
-def _saved(directory, iteration):
-    return f"saved as {directory}/model.ckpt-{iteration}, which --pretrained evaluates"
 
 
 def next_stop(config, done):

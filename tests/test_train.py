@@ -137,6 +137,21 @@ def test_a_signal_ends_the_run_with_a_checkpoint(run, tmp_path, number, capsys):
     assert capsys.readouterr().out.splitlines()[-1].startswith("batch 40:")
 
 
+def test_a_signal_after_all_that_was_due_still_saves(run, tmp_path, monkeypatch):
+    """It may come when an iteration is printed, and nothing but its checkpoint is left to do."""
+    report = train.Journal.report
+
+    def report_and_signal(journal, iteration, accuracy):
+        report(journal, iteration, accuracy)
+        if iteration == 40:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(train.Journal, "report", report_and_signal)
+    with pytest.raises(signals.Interrupted, match=r"saved as .*model\.ckpt-40"):
+        run(meta_iters=1000)
+    assert runs.checkpoints(tmp_path) == [0, 40]
+
+
 def test_a_second_signal_does_not_wait(run, tmp_path):
     def on_train(done):
         if done == 31:
