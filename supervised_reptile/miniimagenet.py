@@ -5,7 +5,6 @@ import pathlib
 from supervised_reptile import images, synthetic
 from supervised_reptile.errors import RefusedError
 
-NAME = "miniimagenet"
 SIZE = 84
 CLASSES = {"train": 64, "val": 16, "test": 20}
 SYNTHETIC_IMAGES = 60

@@ -7,7 +7,6 @@ import numpy as np
 from supervised_reptile import images, synthetic
 from supervised_reptile.errors import RefusedError
 
-NAME = "omniglot"
 SIZE = 28
 TRAIN_CLASSES = 1200
 ROTATIONS = 4
