@@ -8,14 +8,16 @@ setup(
     description="Reptile and first-order MAML for few-shot classification, on TensorFlow 2",
     license="MIT",
     python_requires=">=3.10,<3.14",
-    packages=["supervised_reptile"],
+    packages=["supervised_reptile", "supervised_reptile.fetch"],
     scripts=["run_omniglot.py", "run_miniimagenet.py"],
     install_requires=[
         "numpy>=2.2,<3",
         "pillow>=12,<14",
+        "requests>=2.32,<3",
         "tensorboard>=2.21,<3",
         "tensorflow>=2.21,<3",
         "tqdm>=4.67,<5",
+        "urllib3>=2.2,<3",
     ],
     extras_require={"test": ["pytest>=9,<10", "ruff>=0.17,<1"]},
 )

@@ -11,9 +11,13 @@ import math
 from supervised_reptile.errors import RefusedError
 
 
-def flag(default, meaning, convert):
-    """A dataclass field that is also a command-line flag of the same name."""
-    return dataclasses.field(default=default, metadata={"meaning": meaning, "convert": convert})
+def flag(default, meaning, convert, only=None):
+    """A dataclass field that is also a command-line flag of the same name.
+
+    only: the dataset whose script alone has the flag.
+    """
+    metadata = {"meaning": meaning, "convert": convert, "only": only}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def whole(at_least, below=2**31):
@@ -133,6 +137,9 @@ class Run:
         plain_path,
     )
     data_dir: str = flag("", "folder with the images", path)
+    train_classes: int = flag(
+        1200, "characters for training, before rotations; the rest test", whole(1), "omniglot"
+    )
     synthetic: bool = flag(False, "use generated images instead of downloaded ones", bool)
 
 
@@ -197,7 +204,8 @@ def parse(script, dataset, argv):
     for group in GROUPS.values():
         section = parser.add_argument_group(group.__doc__.rstrip("."))
         for field in dataclasses.fields(group):
-            _add_flag(section, field, f"data/{dataset}" if field.name == "data_dir" else None)
+            if field.metadata["only"] in (None, dataset):
+                _add_flag(section, field, f"data/{dataset}" if field.name == "data_dir" else None)
     return vars(parser.parse_args(argv))
 
 
@@ -244,6 +252,11 @@ def _check_same_model(dataset, given, recorded):
         raise RefusedError(
             f"--classes {given['classes']}: the model in {given['checkpoint']} tells "
             f"{recorded.task.classes} classes apart; leave --classes out"
+        )
+    if given.get("train_classes", recorded.run.train_classes) != recorded.run.train_classes:
+        raise RefusedError(
+            f"--train-classes {given['train_classes']}: the model in {given['checkpoint']} was "
+            f"trained on {recorded.run.train_classes}, and is tested on the rest; leave it out"
         )
 
 

@@ -10,3 +10,7 @@ class RefusedError(Exception):
 
 class FailedError(Exception):
     """Something went wrong after work had begun: exit status 1. The message is one line."""
+
+
+class UnsoundError(FailedError):
+    """What was fetched is not what it should be: nothing of it may be used."""

@@ -79,4 +79,4 @@ def report(algorithm, learner, images, rows, directory, iteration):
                 flush=True,
             )
         accuracies[split] = accuracy
-    runs.append_result(directory, algorithm.config, iteration, accuracies)
+    runs.append_result(directory, algorithm.config, iteration, accuracies, images.provenance)

@@ -1,22 +1,19 @@
-"""Images of classes in one uint8 array, and reading them from folders on all cores."""
+"""Images of classes in one uint8 array, read from folders or from their cache."""
 
-import concurrent.futures.process
 import contextlib
 import dataclasses
-import functools
-import multiprocessing
+import hashlib
 import os
 import pathlib
-import signal
 
 import numpy as np
-from PIL import Image
+import PIL
 from tqdm import tqdm
 
-from supervised_reptile.errors import FailedError, RefusedError
+from supervised_reptile import cache, decoding, origin
+from supervised_reptile.errors import RefusedError
 
-SUFFIXES = {".jpeg", ".jpg", ".png"}
-CHANNELS = {"L": 1, "RGB": 3}
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,17 +24,26 @@ class ImageSet:
         others is padded with zeros, which are never drawn.
     names: the name of each class. counts: int [classes], its number of images.
     splits: from the name of a split ("train", "val", "test") to its range of classes.
+    origin: where the images came from. digest: cache.digest_of the data folder, before any split
+        or augmentation.
     """
 
     pixels: np.ndarray
     names: tuple
     counts: np.ndarray
     splits: dict
+    origin: dict = dataclasses.field(default_factory=dict)
+    digest: str = ""
 
     @property
     def rows(self):
         """The pixels as uint8 [classes * images, height, width, channels]."""
         return self.pixels.reshape(-1, *self.pixels.shape[2:])
+
+    @property
+    def provenance(self):
+        """What a run's records say of its data."""
+        return {"origin": self.origin, "digest": self.digest}
 
 
 def ranges(split):
@@ -49,54 +55,82 @@ def ranges(split):
     return result
 
 
-def read_folders(folders, split, size, mode):
+@dataclasses.dataclass(frozen=True)
+class ClassFiles:
+    """The image files of a data folder.
+
+    names: of the classes. files: the paths of each. key: changes with the names, sizes and times
+    of the files, and with the Pillow that decodes them.
+    """
+
+    names: tuple
+    files: list
+    key: str
+
+    @property
+    def counts(self):
+        """int [classes], the number of images of each."""
+        return np.array([len(paths) for paths in self.files])
+
+
+def list_files(folders):
+    """The ClassFiles of class folders by name. Raises RefusedError for one without images."""
+    key, files = hashlib.sha256(f"Pillow {PIL.__version__}\n".encode()), []
+    for name, folder in folders.items():
+        entries = image_files(folder)
+        for entry in entries:
+            status = entry.stat()
+            line = f"{name}/{entry.name} {status.st_size} {status.st_mtime_ns}\n"
+            key.update(os.fsencode(line))
+        files.append([entry.path for entry in entries])
+    return ClassFiles(tuple(folders), files, key.hexdigest())
+
+
+def read_folders(data_dir, folders, split, size, mode):
     """An ImageSet of the given split.
 
-    folders: from the name of a class to its folder. split: class names by split.
-    size: height and width in pixels. mode: Pillow's "L" or "RGB".
+    folders: from the name of a class to its folder, all that the data folder holds.
+    split: class names by split. size: height and width in pixels. mode: Pillow's "L" or "RGB".
     Raises RefusedError naming the file or folder for an empty class or an unreadable image.
     """
-    names = tuple(name for members in split.values() for name in members)
-    files = [image_files(folders[name]) for name in names]
-    counts = np.array([len(paths) for paths in files])
-    pixels = np.zeros([len(names), counts.max(), size, size, CHANNELS[mode]], np.uint8)
-    with _on_all_cores(functools.partial(read_class, size=size, mode=mode), files) as arrays:
-        progress = tqdm(arrays, "Reading images", len(names), unit=" classes", disable=None)
-        for index, array in enumerate(progress):
-            pixels[index, : len(array)] = array
-    return ImageSet(pixels, names, counts, ranges(split))
+    check_present(split, folders, data_dir)
+    source = origin.read(data_dir)
+    listing = list_files(folders)
+    shape = (len(folders), int(listing.counts.max()), size, size, decoding.CHANNELS[mode])
+
+    @contextlib.contextmanager
+    def decode():
+        with decoding.read_classes(listing.files, size, mode) as arrays:
+            yield tqdm(arrays, "Reading images", len(folders), unit=" classes", disable=None)
+
+    cached = cache.load(data_dir, f"{size}-{mode}.pixels", listing, shape, decode)
+    whole = ImageSet(cached.pixels, listing.names, listing.counts, {}, source, cached.digest)
+    return select(whole, split)
 
 
-@contextlib.contextmanager
-def _on_all_cores(function, items):
-    """Yield the results of a function for each item, in order.
-
-    By processes, since decoding small images is mostly Python, which threads would share. They are
-    started with SIGINT blocked: the terminal sends Ctrl-C to them too, but this process decides.
-    """
-    context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(os.cpu_count(), context)
-    try:
-        previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            results = pool.map(function, items)  # Starts the processes as it submits.
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-        yield results
-    except concurrent.futures.process.BrokenProcessPool:
-        raise FailedError("a process reading images was killed: is memory short?") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def select(pixels, names, split):
-    """An ImageSet of the named classes of an array [classes, images, height, width, channels]."""
-    check_present(split, names, "--synthetic")
+def select(whole, split):
+    """The ImageSet of a split, given class names by split, of all classes that there are."""
     chosen = tuple(name for members in split.values() for name in members)
-    places = {name: index for index, name in enumerate(names)}
-    pixels = pixels[[places[name] for name in chosen]]
-    counts = np.full(len(chosen), pixels.shape[1])
-    return ImageSet(pixels, chosen, counts, ranges(split))
+    if chosen == whole.names:  # then the pixels stay mapped
+        return dataclasses.replace(whole, splits=ranges(split))
+    places = {name: index for index, name in enumerate(whole.names)}
+    rows = [places[name] for name in chosen]
+    return dataclasses.replace(
+        whole,
+        pixels=whole.pixels[rows],
+        names=chosen,
+        counts=whole.counts[rows],
+        splits=ranges(split),
+    )
+
+
+def select_generated(pixels, names, split):
+    """An ImageSet of the named classes of generated images, [classes, images, ...]."""
+    check_present(split, names, "--synthetic")
+    counts = np.full(len(names), pixels.shape[1])
+    digest = cache.digest_of(names, counts, pixels)
+    source = {"source": "generated (--synthetic)"}
+    return select(ImageSet(pixels, tuple(names), counts, {}, source, digest), split)
 
 
 def check_present(split, names, where):
@@ -130,34 +164,15 @@ def subfolders(folder):
 
 
 def image_files(folder):
-    """The image files of a class, sorted by name. Raises RefusedError if there are none."""
-    files = sorted(
-        entry.path
+    """The images of a class as os.DirEntry, sorted by name. Raises RefusedError without any."""
+    entries = (
+        entry
         for entry in os.scandir(folder)
         if entry.name[0] != "." and os.path.splitext(entry.name)[1].lower() in SUFFIXES
     )
+    files = sorted(entries, key=lambda entry: entry.name)
     if not files:
         raise RefusedError(
             f"{folder} holds no images ({', '.join(sorted(SUFFIXES))}): fill it, or remove it"
         )
     return files
-
-
-def read_class(files, size, mode):
-    """The images of one class as uint8 [images, size, size, channels]."""
-    images = np.stack([read_image(file, size, mode) for file in files])
-    return images.reshape(*images.shape[:3], CHANNELS[mode])
-
-
-def read_image(file, size, mode):
-    """One image, resized with nearest neighbour as the paper's Pillow did, then converted.
-
-    Raises RefusedError, naming the file, if it is not a whole image.
-    """
-    try:
-        with Image.open(file) as image:
-            return np.asarray(image.resize((size, size), Image.Resampling.NEAREST).convert(mode))
-    except Exception as error:  # Pillow raises many kinds for damaged files.
-        raise RefusedError(
-            f"{file} cannot be read as an image ({error}): replace it, or fetch the data again"
-        ) from None

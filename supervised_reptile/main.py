@@ -62,7 +62,7 @@ def run(dataset, script, argv):
     if prefix:
         evaluate_saved(config, images, prefix)
     else:
-        with runs.claim(runs.Record(config, split)):
+        with runs.claim(runs.Record(config, split, images.provenance)):
             train_and_evaluate(config, images)
 
 

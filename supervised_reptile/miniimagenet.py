@@ -22,16 +22,15 @@ def load(run, seed, split=None):
         pixels = synthetic.textures(seed, len(names), SYNTHETIC_IMAGES)
         places = images.ranges({key: range(n) for key, n in CLASSES.items()})
         split = split or {key: [names[index] for index in place] for key, place in places.items()}
-        return images.select(pixels, names, split), split
+        return images.select_generated(pixels, names, split), split
     folders, found = find_classes(run.data_dir)
     split = split or found
-    images.check_present(split, folders, run.data_dir)
-    return images.read_folders(folders, split, SIZE, "RGB"), split
+    return images.read_folders(run.data_dir, folders, split, SIZE, "RGB"), split
 
 
 def find_classes(data_dir):
     """From the name of a class to its folder, and the names by split."""
-    advice = "put the data there (the README says how; ./fetch_data.sh gets only Omniglot)"
+    advice = "get the data with ./fetch_data.sh miniimagenet"
     images.check_folder(data_dir, advice)
     folders, split = {}, {}
     for part in CLASSES:

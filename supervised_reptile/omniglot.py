@@ -1,5 +1,6 @@
 """Omniglot (Lake et al.): where it lies, its split, and its augmentation by rotations."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -8,7 +9,6 @@ from supervised_reptile import images, synthetic
 from supervised_reptile.errors import RefusedError
 
 SIZE = 28
-TRAIN_CLASSES = 1200
 ROTATIONS = 4
 
 
@@ -22,38 +22,39 @@ def load(run, seed, split=None):
     if run.synthetic:
         pixels = synthetic.characters(seed)
         characters = [f"synthetic/character{index:04d}" for index in range(1, len(pixels) + 1)]
-        split = split or draw_split(characters, seed)
-        unrotated = images.select(pixels, characters, split)
+        split = split or draw_split(characters, seed, run.train_classes)
+        unrotated = images.select_generated(pixels, characters, split)
     else:
         folders = find_characters(run.data_dir)
-        split = split or draw_split(list(folders), seed)
-        images.check_present(split, folders, run.data_dir)
-        unrotated = images.read_folders(folders, split, SIZE, "L")
+        split = split or draw_split(list(folders), seed, run.train_classes)
+        unrotated = images.read_folders(run.data_dir, folders, split, SIZE, "L")
     return rotate_training_classes(unrotated), split
 
 
 def find_characters(data_dir):
     """From "alphabet/character" to its folder, sorted by alphabet, then by character."""
     images.check_folder(data_dir, "get the data with ./fetch_data.sh")
-    folders = {
+    return {
         f"{alphabet.name}/{character.name}": character
         for alphabet in images.subfolders(data_dir)
         for character in images.subfolders(alphabet)
     }
-    if len(folders) <= TRAIN_CLASSES:
+
+
+def draw_split(characters, seed, train_classes):
+    """The authors' split for a seed: names by "train" and "test". characters: in sorted order.
+
+    Raises RefusedError if no characters remain for testing.
+    """
+    if len(characters) <= train_classes:
         raise RefusedError(
-            f"--data-dir {data_dir} holds {len(folders)} characters, but {TRAIN_CLASSES} are for "
-            "training and the rest for testing: fetch the complete set with ./fetch_data.sh, "
-            "or try the program with --synthetic"
+            f"--train-classes {train_classes}: there are only {len(characters)} characters, so "
+            "that none are left for testing: choose fewer, or get the complete Omniglot with "
+            "./fetch_data.sh"
         )
-    return folders
-
-
-def draw_split(characters, seed):
-    """The authors' split for a seed: names by "train" and "test". characters: in sorted order."""
     shuffled = list(characters)
     random.Random(seed).shuffle(shuffled)
-    return {"train": shuffled[:TRAIN_CLASSES], "test": shuffled[TRAIN_CLASSES:]}
+    return {"train": shuffled[:train_classes], "test": shuffled[train_classes:]}
 
 
 def rotate_training_classes(unrotated):
@@ -70,7 +71,8 @@ def rotate_training_classes(unrotated):
         [np.tile(unrotated.counts[: len(train)], ROTATIONS), unrotated.counts[len(train) :]]
     )
     rotated = range(ROTATIONS * len(train))
-    return images.ImageSet(
+    return dataclasses.replace(
+        unrotated,
         pixels=pixels,
         names=(*names, *unrotated.names[len(train) :]),
         counts=counts,

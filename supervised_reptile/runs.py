@@ -25,10 +25,14 @@ CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.index")
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A run's configuration, and its classes by split as they were before augmentation."""
+    """A run's configuration, its classes by split as they were before augmentation, and its data.
+
+    data: ImageSet.provenance.
+    """
 
     config: Config
     split: dict
+    data: dict
 
 
 def check_free(directory):
@@ -110,6 +114,7 @@ def _record_content(record):
         "dataset": record.config.dataset,
         "flags": record.config.flags(),
         "split": record.split,
+        "data": record.data,
         "versions": versions(),
     }
 
@@ -124,16 +129,18 @@ def read_record(directory):
         return None
     try:
         content = json.loads(path.read_text())
-        return Record(Config.of(content["dataset"], content["flags"]), content["split"])
+        config = Config.of(content["dataset"], content["flags"])
+        # Runs before data had a digest lack it.
+        return Record(config, content["split"], content.get("data", {}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RefusedError(f"{path} is not a whole record of a run ({error!r})") from None
 
 
-def append_result(directory, config, iteration, accuracies):
+def append_result(directory, config, iteration, accuracies, data):
     """Append one evaluation to results.jsonl; a directory that cannot be written gets a warning.
 
     iteration: the number of the checkpoint, None for an untrained network.
-    accuracies: eval.Accuracy by split.
+    accuracies: eval.Accuracy by split. data: ImageSet.provenance.
     """
     line = {
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -142,6 +149,7 @@ def append_result(directory, config, iteration, accuracies):
         "accuracy": {split: accuracy.mean for split, accuracy in accuracies.items()},
         "confidence_95": {split: accuracy.confidence for split, accuracy in accuracies.items()},
         "config": config.flags(),
+        "data": data,
         "versions": versions(),
     }
     path = pathlib.Path(directory) / RESULTS

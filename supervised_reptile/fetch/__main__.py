@@ -1,0 +1,181 @@
+"""The command line of fetch_data.sh."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from supervised_reptile import signals
+from supervised_reptile.errors import FailedError, RefusedError, UnsoundError
+
+try:
+    from supervised_reptile import origin
+    from supervised_reptile.fetch import download, imagenet, miniimagenet, omniglot, staging
+except ModuleNotFoundError as error:
+    missing = {"PIL": "pillow"}.get(error.name, error.name)
+    sys.exit(f"fetch_data.sh needs the Python package {missing}: run 'make venv' first.")
+
+FOLDER = Path("data")
+REMEDIES = {
+    "omniglot": "Try again, or set OMNIGLOT_URL to another address or folder with "
+    "images_background.zip and images_evaluation.zip",
+    "miniimagenet": "Try again, or set IMAGENET_TRAIN_TAR to your ILSVRC2012_img_train.tar (a "
+    "file, or an address that serves byte ranges), or MINIIMAGENET_ARCHIVE to a file, folder or "
+    "address of miniImageNet as class folders, as images/ with train.csv, val.csv and test.csv, or "
+    "as mini-imagenet-cache-*.pkl; a part of it needs no fetching: name it with --data-dir",
+}
+EPILOG = """\
+environment variables:
+  OMNIGLOT_URL          an address or folder with images_background.zip and
+                        images_evaluation.zip, instead of GitHub
+  IMAGENET_TRAIN_TAR    your ILSVRC2012_img_train.tar: a file, or an address that
+                        serves byte ranges; the authors' 59,981 images are read from it
+  MINIIMAGENET_LISTS    the authors' lists for that: an address, a folder or a tar file,
+                        instead of GitHub
+  MINIIMAGENET_ARCHIVE  miniImageNet ready-made: a folder, a zip or tar file, or the address
+                        of one, that holds class folders (train/, val/, test/), images/ with
+                        train.csv, val.csv and test.csv, or mini-imagenet-cache-*.pkl; an
+                        address that ends in / is where these pickles lie
+Without the last three, the pickles are fetched from Zenodo (record 7978538).
+"""
+
+
+class Sources(NamedTuple):
+    """The addresses to fetch from, as the environment sets them; "" where it does not."""
+
+    omniglot: str
+    imagenet: str
+    lists: str
+    miniimagenet: str
+
+
+def read_sources(environment):
+    """The Sources. Raises RefusedError for settings that make no sense."""
+
+    def address(name, default=""):
+        value = environment.get(name) or default
+        return value and download.check_address(name, value)
+
+    sources = Sources(
+        address("OMNIGLOT_URL", omniglot.OFFICIAL).rstrip("/"),
+        address("IMAGENET_TRAIN_TAR"),
+        address("MINIIMAGENET_LISTS", imagenet.LISTS).rstrip("/"),
+        address("MINIIMAGENET_ARCHIVE"),
+    )
+    if sources.imagenet and sources.miniimagenet:
+        raise RefusedError("IMAGENET_TRAIN_TAR and MINIIMAGENET_ARCHIVE: set one of them")
+    return sources
+
+
+def fetch_omniglot(client, sources, work):
+    """Make Omniglot in `work`; return its folder."""
+    return omniglot.fetch(client, sources.omniglot, work)
+
+
+DATASETS = {  # what makes each dataset, and the module that checks it
+    "omniglot": (fetch_omniglot, omniglot),
+    "miniimagenet": (miniimagenet.fetch, miniimagenet),
+}
+
+
+def fetch(name, sources):
+    """Fetch a dataset unless it is there. Raises FailedError, saying what to do."""
+    make, module = DATASETS[name]
+    place = FOLDER / name
+    target = place.resolve()  # a link may lead to where there is room
+    try:
+        if target.is_dir() and any(target.iterdir()):
+            _check_there(place, module)
+            staging.clear(target)
+        else:
+            with staging.work_folder(target) as work, download.Client() as client:
+                staging.publish(make(client, sources, work), target)
+            print(f"{place} is complete.", flush=True)
+    except FailedError as error:
+        raise FailedError(f"Cannot fetch {name}: {error}. {REMEDIES[name]}.") from None
+    except OSError as error:
+        raise FailedError(
+            f"Cannot write {place}: {error.strerror or error}. What has arrived is kept in "
+            f"{staging.work_path(place)} for the next attempt."
+        ) from None
+
+
+def _check_there(place, module):
+    try:
+        module.check_names(place)
+    except UnsoundError as error:
+        raise FailedError(
+            f"{place} is there, but not whole ({error}): remove it to fetch it again"
+        ) from None
+    print(f"{place} is complete. ('./fetch_data.sh verify' checks every image.)", flush=True)
+
+
+def verify():
+    """Check the datasets that are there. Raises FailedError, naming what is broken."""
+    found = [name for name in DATASETS if (FOLDER / name).exists()]
+    if not found:
+        raise FailedError(f"{FOLDER}/ holds no dataset.")
+    problems = []
+    for name in found:
+        folder = FOLDER / name
+        try:
+            digest = DATASETS[name][1].check(folder)
+            recorded = origin.read(folder).get("digest", digest)
+            if digest != recorded:
+                raise UnsoundError(f"changed since it was fetched: digest {digest}, not {recorded}")
+            print(f"{folder} is whole. Digest of all images: {digest}", flush=True)
+        except (UnsoundError, RefusedError) as error:
+            problems.append(f"{folder}: {error}")
+    if problems:
+        raise FailedError("\n".join(problems))
+
+
+def read_command_line(arguments):
+    """What to do: the names of datasets, or ["verify"]. Exits where that is unclear."""
+    parser = argparse.ArgumentParser(
+        prog="fetch_data.sh",
+        description=f"Fetch Omniglot and miniImageNet into {FOLDER}/, whole or not at all.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=[*DATASETS, "verify"],
+        help="the dataset to fetch (default: both), or verify: check those that are there",
+    )
+    what = parser.parse_args(arguments).what
+    return [what] if what else list(DATASETS)
+
+
+def main(arguments):
+    """Do what the command line asks for; return the exit status, after one line of explanation."""
+    todo, status = read_command_line(arguments), 0
+    try:
+        signals.raise_interrupted()
+        sources = read_sources(os.environ)
+        for name in todo:
+            try:
+                verify() if name == "verify" else fetch(name, sources)
+            except FailedError as error:
+                print(error, file=sys.stderr)
+                status = 1
+    except RefusedError as refusal:
+        print(f"fetch_data.sh: error: {refusal}", file=sys.stderr)
+        status = 2
+    except OSError as error:
+        print(f"fetch_data.sh: failed: {error}", file=sys.stderr)
+        status = 1
+    except signals.Interrupted as interruption:
+        print(f"fetch_data.sh: {interruption}", file=sys.stderr)
+        status = 128 + interruption.number
+    return status
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # At once, without waiting for connections: whatever they were to bring is fetched next time.
+    os._exit(status)

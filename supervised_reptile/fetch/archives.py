@@ -1,0 +1,102 @@
+"""Reading folders, zip files and tar files alike, without unpacking them.
+
+What a dataset needs is read by name and written under a name of our own, so that nothing can be
+written elsewhere; an archive that tries is refused as a whole.
+"""
+
+import contextlib
+import lzma
+import tarfile
+import zipfile
+import zlib
+from pathlib import PurePosixPath
+from stat import S_ISLNK
+
+from supervised_reptile.errors import UnsoundError
+
+_UNSOUND = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,  # of encrypted zip files
+    ValueError,
+)
+
+
+class Archive:
+    """The files of a folder or an archive; hidden ones and those of macOS are passed over.
+
+    members: what to open by path, in the order in which they are stored.
+    """
+
+    def __init__(self, name, members, open_member):
+        self.name = name
+        self.members = {path: member for path, member in members if not _is_hidden(path)}
+        self._open = open_member
+
+    @contextlib.contextmanager
+    def open(self, path):
+        """A binary file of the member at a path. Raises UnsoundError where it is damaged."""
+        with _reading(self.name), self._open(self.members[path]) as file:
+            yield file
+
+    def read(self, path):
+        """The bytes of the member at a path."""
+        with self.open(path) as file:
+            return file.read()
+
+
+@contextlib.contextmanager
+def open_archive(path):
+    """The Archive at a path. Raises UnsoundError if it is none, is damaged, or is unsafe."""
+    with contextlib.ExitStack() as stack:
+        with _reading(path.name):
+            if path.is_dir():
+                archive = _folder(path)
+            elif zipfile.is_zipfile(path):
+                archive = _zip(path.name, stack.enter_context(zipfile.ZipFile(path)))
+            else:
+                archive = _tar(path.name, stack.enter_context(tarfile.open(path)))
+        yield archive
+
+
+@contextlib.contextmanager
+def _reading(name):
+    try:
+        yield
+    except _UNSOUND as error:
+        raise UnsoundError(f"{name}: not a sound archive ({error})") from None
+
+
+def _folder(folder):
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    members = ((PurePosixPath(path.relative_to(folder).as_posix()), path) for path in files)
+    return Archive(folder.name, members, lambda path: path.open("rb"))
+
+
+def _zip(name, opened):
+    for member in opened.infolist():
+        _check_safe(name, member.filename, S_ISLNK(member.external_attr >> 16))
+    files = (member for member in opened.infolist() if not member.is_dir())
+    return Archive(name, ((PurePosixPath(file.filename), file) for file in files), opened.open)
+
+
+def _tar(name, opened):
+    members = opened.getmembers()
+    for member in members:
+        _check_safe(name, member.name, not (member.isfile() or member.isdir()))
+    files = (member for member in members if member.isfile())
+    return Archive(name, ((PurePosixPath(file.name), file) for file in files), opened.extractfile)
+
+
+def _check_safe(name, member, is_special):
+    path = PurePosixPath(member)
+    if is_special or path.is_absolute() or ".." in path.parts or "\\" in member:
+        raise UnsoundError(f"{name}: unsafe path or link {member!r}")
+
+
+def _is_hidden(path):
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)

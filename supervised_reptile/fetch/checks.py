@@ -1,0 +1,98 @@
+"""Whether a dataset's files are whole, and the digest of them all."""
+
+import hashlib
+import io
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from supervised_reptile.decoding import on_all_cores
+from supervised_reptile.errors import UnsoundError
+from supervised_reptile.images import SUFFIXES
+
+GROUP = 200  # files that a process checks at once
+
+
+def list_images(folder):
+    """The images of a dataset, <folder>/*/*/*, as paths relative to it, sorted by name."""
+    paths = (path.relative_to(folder) for path in folder.glob("*/*/*"))
+    return sorted(
+        (path for path in paths if not any(part.startswith(".") for part in path.parts)),
+        key=lambda path: path.as_posix(),
+    )
+
+
+def check_images(folder):
+    """Decode all images of a dataset, and return their digest.
+
+    Raises UnsoundError, naming the first ones that are broken.
+    """
+    names = list_images(folder)
+    groups = [
+        [folder / name for name in names[start : start + GROUP]]
+        for start in range(0, len(names), GROUP)
+    ]
+    results = []
+    with (
+        on_all_cores(_inspect, groups) as found,
+        tqdm(desc="Checking", total=len(names), unit=" images", disable=None) as progress,
+    ):
+        for group in found:
+            results += group
+            progress.update(len(group))
+    broken = [f"{name} ({problem})" for name, (_, problem) in zip(names, results) if problem]
+    if broken:
+        raise UnsoundError(f"{len(broken)} images cannot be decoded: {some(broken)}")
+    return digest_of(names, [digest for digest, _ in results])
+
+
+def digest_of(names, digests):
+    """The SHA-256 of what `sha256sum` prints of all files, sorted by name."""
+    lines = (f"{digest}  {name.as_posix()}\n" for name, digest in zip(names, digests))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def digest_of_files(folder):
+    """The digest of a dataset's images, without decoding them."""
+    names = list_images(folder)
+    progress = tqdm(names, "Computing the digest", unit=" images", disable=None)
+    return digest_of(names, [file_digest(folder / name, "sha256") for name in progress])
+
+
+def file_digest(path, algorithm):
+    """A digest of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        digest = hashlib.new(algorithm)
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()
+
+
+def problem_of(content):
+    """What is wrong with the bytes of an image, "" if nothing is."""
+    if not content:
+        return "empty"
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+    except Exception as error:  # Pillow raises many kinds for damaged files.
+        return str(error).replace("<_io.BytesIO object at ", "<").splitlines()[0]
+    return ""
+
+
+def _inspect(paths: list[Path]):
+    """The SHA-256 and the problem of each file."""
+    contents = (path.read_bytes() for path in paths)
+    return [(hashlib.sha256(content).hexdigest(), problem_of(content)) for content in contents]
+
+
+def is_image(path):
+    """Whether a path within an archive has the name of an image."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def some(items, number=5):
+    """The first few of many, for a message."""
+    more = f" and {len(items) - number} more" if len(items) > number else ""
+    return ", ".join(str(item) for item in items[:number]) + more

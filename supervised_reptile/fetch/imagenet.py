@@ -1,0 +1,104 @@
+"""miniImageNet as its authors got it: byte ranges of the training archive of ImageNet."""
+
+import concurrent.futures
+import functools
+import hashlib
+import re
+import sys
+
+from tqdm import tqdm
+
+from supervised_reptile.errors import FailedError
+from supervised_reptile.fetch import archives, checks, download
+
+# The authors' lists: the file names of each class's images, and where they lie in the archive.
+LISTS = (
+    "https://raw.githubusercontent.com/openai/supervised-reptile/"
+    "8f2b71c67a31c1a605ced0cecb76db876b607a7a/metadata/miniimagenet"
+)
+# The SHA-256 of what `sha256sum` prints of them all.
+LISTS_DIGEST = "0bbe89eed766bc1e1cf9158f475ad2ab4db7e3436ee80d3ce0b818faafa23cf3"
+LINE = re.compile(r"(n\d{8}_\d+\.JPEG),(\d+)-(\d+)")
+
+
+def fetch(client, archive, lists, work, folder):
+    """Fetch the images into <folder>/<split>/<class>/, going on where a killed fetch ended.
+
+    archive: the address of ILSVRC2012_img_train.tar. lists: {(split, class): [(name, first byte,
+    last byte)]}. work: where a file is until it is whole.
+    """
+    ranges = [line for lines in lists.values() for line in lines]
+    total = sum(last - first + 1 for _, first, last in ranges)
+    threads = concurrent.futures.ThreadPoolExecutor(download.CONNECTIONS)
+    get = functools.partial(_fetch_image, client, archive, work)
+    try:
+        with tqdm(total=total, unit="B", unit_scale=True, disable=None) as progress:
+            for (split, name), lines in lists.items():
+                with tqdm.external_write_mode(sys.stdout):
+                    print(f"Fetching wnid: {name}", flush=True)
+                (folder / split / name).mkdir(parents=True, exist_ok=True)
+                for size in threads.map(functools.partial(get, folder / split / name), lines):
+                    progress.update(size)
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _fetch_image(client, archive, work, folder, line):
+    """Fetch one image unless it is there, and return its size in bytes."""
+    name, first, last = line
+    path, size = folder / name, last - first + 1
+    if not (path.exists() and path.stat().st_size == size):
+        content = client.get_range(archive, first, last)
+        if problem := checks.problem_of(content):
+            raise FailedError(
+                f"bytes {first}-{last} are not the image {name} ({problem}): is it the archive "
+                "ILSVRC2012_img_train.tar?"
+            )
+        part = work / f"{name}.part"
+        part.write_bytes(content)
+        part.rename(path)
+    return size
+
+
+def fetch_lists(client, where, classes):
+    """The authors' lists, as `fetch` takes them.
+
+    where: an address below which they lie, or of a local folder or tar file that holds them.
+    classes: names by split. Raises FailedError if they are not the authors'.
+    """
+    names = [f"{split}/{name}.csv" for split in sorted(classes) for name in sorted(classes[split])]
+    contents = _read_local(where, names) or _download(client, where, names)
+    digests = (f"{hashlib.sha256(c).hexdigest()}  {n}\n" for n, c in zip(names, contents))
+    if hashlib.sha256("".join(digests).encode()).hexdigest() != LISTS_DIGEST:
+        raise FailedError(f"the lists in {where} are not those of the authors")
+    lists = {}
+    for name, content in zip(names, contents):
+        split, _, file = name.partition("/")
+        lines = (LINE.fullmatch(line) for line in content.decode().splitlines())
+        lists[split, file[:-4]] = [(line[1], int(line[2]), int(line[3])) for line in lines]
+    return lists
+
+
+def _read_local(where, names):
+    """The contents of the lists in a local folder or tar file, or None for another address."""
+    if not (path := download.local_path(where)):
+        return None
+    with archives.open_archive(path) as archive:
+        found = {"/".join(member.parts[-2:]): member for member in archive.members}
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise FailedError(f"{path} lacks the lists {checks.some(missing)}")
+        return [archive.read(found[name]) for name in names]
+
+
+def _download(client, where, names):
+    addresses = [f"{where}/{name}" for name in names]
+    with (
+        concurrent.futures.ThreadPoolExecutor(download.CONNECTIONS) as threads,
+        tqdm(desc="Lists", total=len(names), unit=" files", disable=None) as progress,
+    ):
+        contents = []
+        for content in threads.map(client.get, addresses):
+            contents.append(content)
+            progress.update()
+    return contents

@@ -1,0 +1,138 @@
+"""miniImageNet: fetched from wherever it can be had, and checked."""
+
+import hashlib
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from tqdm import tqdm
+
+from supervised_reptile import origin
+from supervised_reptile.errors import UnsoundError
+from supervised_reptile.fetch import archives, checks, download, imagenet, packagings
+
+ZENODO = "https://zenodo.org/records/7978538/files/{}?download=1"
+PICKLES = [f"mini-imagenet-cache-{split}.pkl" for split in ("train", "validation", "test")]
+IMAGES = 600  # of each class
+CLASSES = {  # by split
+    split: names.split()
+    for split, names in {
+        "train": """
+    n01532829 n01558993 n01704323 n01749939 n01770081 n01843383 n01910747
+    n02074367 n02089867 n02091831 n02101006 n02105505 n02108089 n02108551
+    n02108915 n02111277 n02113712 n02120079 n02165456 n02457408 n02606052
+    n02687172 n02747177 n02795169 n02823428 n02966193 n03017168 n03047690
+    n03062245 n03207743 n03220513 n03337140 n03347037 n03400231 n03476684
+    n03527444 n03676483 n03838899 n03854065 n03888605 n03908618 n03924679
+    n03998194 n04067472 n04243546 n04251144 n04258138 n04275548 n04296562
+    n04389033 n04435653 n04443257 n04509417 n04515003 n04596742 n04604644
+    n04612504 n06794110 n07584110 n07697537 n07747607 n09246464 n13054560
+    n13133613
+    """,
+        "val": """
+    n01855672 n02091244 n02114548 n02138441 n02174001 n02950826 n02971356
+    n02981792 n03075370 n03417042 n03535780 n03584254 n03770439 n03773504
+    n03980874 n09256479
+    """,
+        "test": """
+    n01930112 n01981276 n02099601 n02110063 n02110341 n02116738 n02129165
+    n02219486 n02443484 n02871525 n03127925 n03146219 n03272010 n03544143
+    n03775546 n04146614 n04149813 n04418357 n04522168 n07613480
+    """,
+    }.items()
+}
+# The authors' lists have fewer of these.
+AUTHORS_IMAGES = {
+    "n02099601": 599,
+    "n02108551": 599,
+    "n02138441": 599,
+    "n02174001": 598,
+    "n03075370": 599,
+    "n03220513": 599,
+    "n03337140": 599,
+    "n03527444": 599,
+    "n03535780": 597,
+    "n03544143": 599,
+    "n03854065": 599,
+    "n04522168": 599,
+    "n07584110": 599,
+    "n07613480": 599,
+    "n07747607": 599,
+    "n13133613": 599,
+}
+
+
+def fetch(client, sources, work):
+    """Make the dataset in `work` from the Sources; return its folder."""
+    if sources.imagenet:
+        images = work / "ranges"
+        lists = imagenet.fetch_lists(client, sources.lists, CLASSES)
+        imagenet.fetch(client, sources.imagenet, lists, work, images)
+        check_names(images)
+        # Each was decoded when it came.
+        digest = checks.digest_of_files(images)
+        origin.write(images, sources.imagenet, "ILSVRC2012_img_train.tar", digest)
+        return images
+    images = work / "images"
+    shutil.rmtree(images, ignore_errors=True)
+    source = sources.miniimagenet or ZENODO
+    with archives.open_archive(_locate(client, source, work)) as archive:
+        packaging, content = packagings.read(archive)
+        _extract(content, images)
+    origin.write(images, source, packaging, check(images))
+    return images
+
+
+def _locate(client, source, work):
+    """The local file or folder that a source is; what is not local is fetched."""
+    path = download.local_path(source)
+    if path and path.is_dir():
+        return path
+    if "{}" not in source and not source.endswith("/"):
+        print(f"Fetching {download.file_name(source)} ...", flush=True)
+        return client.fetch(source, work)
+    folder = work / f"pickles-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+    folder.mkdir(exist_ok=True)
+    for name in PICKLES:
+        print(f"Fetching {name} ...", flush=True)
+        client.fetch(source.format(name) if "{}" in source else source + name, folder)
+    return folder
+
+
+def _extract(content, folder):
+    """Write images, (split, class, file name, bytes) each, as folders of classes."""
+    print("Extracting miniimagenet ...", flush=True)
+    total = sum(IMAGES * len(names) for names in CLASSES.values())
+    for split, name, file, image in tqdm(content, total=total, unit=" images", disable=None):
+        if name not in CLASSES[split]:
+            raise UnsoundError(f"{name} is not a class of miniImageNet's {split} set")
+        path = folder / split / name / Path(file).name
+        if path.exists():
+            raise UnsoundError(f"{split}/{name}/{path.name} is there twice")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image)
+
+
+def check_names(folder):
+    """Raise UnsoundError, naming what is missing, unless all files of miniImageNet are there."""
+    found = Counter(path.parent.as_posix() for path in checks.list_images(folder))
+    expected = {f"{split}/{name}": name for split, names in CLASSES.items() for name in names}
+    for problem, classes in (
+        ("lacks the classes", expected.keys() - found.keys()),
+        ("has classes that are not miniImageNet's", found.keys() - expected.keys()),
+    ):
+        if classes:
+            raise UnsoundError(f"it {problem} {checks.some(sorted(classes))}")
+    wrong = [
+        f"{path} ({found[path]})"
+        for path, name in expected.items()
+        if found[path] not in (IMAGES, AUTHORS_IMAGES.get(name))
+    ]
+    if wrong:
+        raise UnsoundError(f"not {IMAGES} images each: {checks.some(wrong)}")
+
+
+def check(folder):
+    """The digest of a folder that holds all of miniImageNet. Raises UnsoundError for others."""
+    check_names(folder)
+    return checks.check_images(folder)

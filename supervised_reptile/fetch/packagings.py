@@ -1,0 +1,117 @@
+"""The packagings in which people share miniImageNet, and the images in each."""
+
+import csv
+import io
+import re
+
+import numpy as np
+from PIL import Image
+
+from supervised_reptile.errors import UnsoundError
+from supervised_reptile.fetch import checks, pickles
+from supervised_reptile.images import SUFFIXES
+
+SPLITS = ("train", "val", "test")
+PICKLE = re.compile(r"mini-imagenet-cache-(train|val|validation|test)\.pkl")
+SHAPE = (84, 84, 3)
+
+
+def read(archive):
+    """The name of an Archive's packaging, and its images as (split, class, file name, bytes).
+
+    Raises UnsoundError if it is none that is known.
+    """
+    for name, find, images in PACKAGINGS:
+        if found := find(archive):
+            return name, images(archive, found)
+    raise UnsoundError(
+        f"{archive.name} holds neither train/, val/ and test/ with class folders, nor images/ with "
+        "train.csv, val.csv and test.csv, nor the pickles mini-imagenet-cache-*.pkl of all three"
+    )
+
+
+def _find_pickles(archive):
+    matches = {path: PICKLE.fullmatch(path.name) for path in archive.members}
+    found = {match[1].replace("validation", "val"): p for p, match in matches.items() if match}
+    return found if set(found) == set(SPLITS) else None
+
+
+def _pickled_images(archive, found):
+    for split, path in found.items():
+        with archive.open(path) as file:
+            try:
+                images, classes = _check_content(pickles.load(file))
+            except UnsoundError as error:
+                raise UnsoundError(f"{path.name}: {error}") from None
+        for name, indices in classes.items():
+            for number, index in enumerate(indices):
+                yield split, name, f"{name}_{number:03}.png", _png(images[index])
+
+
+def _check_content(content):
+    """The images and the indices by class of one pickle."""
+    if not isinstance(content, dict) or not {"image_data", "class_dict"} <= content.keys():
+        raise UnsoundError("no dictionary with image_data and class_dict")
+    images, classes = content["image_data"], content["class_dict"]
+    if not (isinstance(images, np.ndarray) and images.dtype == np.uint8):
+        raise UnsoundError("image_data is no array of uint8")
+    if images.shape[1:] != SHAPE:
+        raise UnsoundError(f"image_data has the shape {images.shape}, not n×84×84×3")
+    if not (isinstance(classes, dict) and all(isinstance(name, str) for name in classes)):
+        raise UnsoundError("class_dict is no dictionary of names")
+    indices = [index for members in classes.values() for index in np.asarray(members).tolist()]
+    if sorted(indices) != list(range(len(images))):
+        raise UnsoundError("the indices of class_dict are not those of the images, each once")
+    return images, classes
+
+
+def _png(pixels):
+    """An image without loss, for the reader takes files. Little compressed: it is much faster."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _find_lists(archive):
+    found = {path.stem: path for path in archive.members if path.name in LISTS}
+    return found if set(found) == set(SPLITS) else None
+
+
+LISTS = {f"{split}.csv" for split in SPLITS}
+
+
+def _listed_images(archive, found):
+    paths = {path.name: path for path in archive.members if path.parent.name == "images"}
+    wanted = {}
+    for split, path in found.items():
+        rows = list(csv.DictReader(io.StringIO(archive.read(path).decode(errors="replace"))))
+        if not rows or not {"filename", "label"} <= rows[0].keys():
+            raise UnsoundError(f"{path.name} has no rows of filename,label")
+        missing = [row["filename"] for row in rows if row["filename"] not in paths]
+        if missing:
+            raise UnsoundError(f"{path.name} lists what images/ lacks: {checks.some(missing)}")
+        wanted |= {paths[row["filename"]]: (split, row["label"]) for row in rows}
+    for path in archive.members:  # in stored order: a compressed archive cannot go back
+        if path in wanted:
+            yield *wanted[path], path.name, archive.read(path)
+
+
+def _find_folders(archive):
+    found = [
+        path
+        for path in archive.members
+        if len(path.parts) > 2 and path.parts[-3] in SPLITS and path.suffix.lower() in SUFFIXES
+    ]
+    return found if {path.parts[-3] for path in found} == set(SPLITS) else None
+
+
+def _images_in_folders(archive, found):
+    for path in found:
+        yield *path.parts[-3:], archive.read(path)
+
+
+PACKAGINGS = (
+    ("pickles", _find_pickles, _pickled_images),
+    ("images/ with lists", _find_lists, _listed_images),
+    ("class folders", _find_folders, _images_in_folders),
+)

@@ -1,0 +1,61 @@
+"""Making a dataset beside its place, so that there is a complete one or none."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+
+from supervised_reptile.errors import FailedError, UnsoundError
+
+
+def work_path(target):
+    """The hidden folder beside `target` in which it is made."""
+    return target.with_name(f".{target.name}.partial")
+
+
+def clear(target):
+    """Remove what a fetch left that was killed after it had made `target` complete."""
+    if work_path(target).exists():
+        with work_folder(target) as work:
+            shutil.rmtree(work)
+
+
+@contextlib.contextmanager
+def work_folder(target):
+    """Yield the folder in which `target` is made.
+
+    It outlives a fetch that fails or is killed, for the next one to go on, unless UnsoundError
+    says that its content is wrong. Raises FailedError if another fetch is at work there.
+    """
+    work = work_path(target)
+    with _locked(work):
+        try:
+            yield work
+        except UnsoundError:
+            shutil.rmtree(work)
+            raise
+
+
+@contextlib.contextmanager
+def _locked(folder):
+    """Make a folder and hold its lock, which the system drops however a fetch ends."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The fetch that held it may have removed the folder just now.
+            if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
+                yield
+                return
+        except BlockingIOError:
+            raise FailedError("another fetch is at work there") from None
+        finally:
+            os.close(descriptor)
+
+
+def publish(folder, target):
+    """Make the complete `folder`, within a work folder, the dataset `target`."""
+    os.sync()  # Or a power cut could leave the names of files without their bytes.
+    folder.rename(target)
+    shutil.rmtree(folder.parent)
