@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fetch Omniglot into data/omniglot; `./fetch_data.sh --help` says more.
+# Fetch Omniglot and miniImageNet into data/; `./fetch_data.sh --help` says more.
 CDPATH='' cd -- "$(dirname -- "$0")" || exit 1
 python=.venv/bin/python
 [ -x "$python" ] || python=python3

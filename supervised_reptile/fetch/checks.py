@@ -49,7 +49,7 @@ def check_images(folder):
 
 def digest_of(names, digests):
     """The SHA-256 of what `sha256sum` prints of all files, sorted by name."""
-    lines = (f"{digest}  {name.as_posix()}\n" for name, digest in zip(names, digests))
+    lines = (f"{digest}  {name}\n" for name, digest in zip(names, digests))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -245,13 +245,16 @@ def _content_range(response):
 
 def _reason(error):
     """What a person understands of the errors of requests and urllib3, nested in one another."""
-    while error.args and isinstance(error.args[0], Exception):
-        error = error.args[0]
-    if isinstance(reason := getattr(error, "reason", None), Exception):
-        return _reason(reason)
-    if isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError)):
+    inner = error
+    while inner:
+        error = inner
+        causes = (getattr(error, "reason", None), *error.args)
+        inner = next((cause for cause in causes if isinstance(cause, Exception)), None)
+    # urllib3 counts as timeouts what never connected, too, which says why.
+    never_connected = isinstance(error, urllib3.exceptions.NewConnectionError)
+    if isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError)) and not never_connected:
         return "timed out"
-    return str(error).rpartition(">: ")[2].rpartition("): ")[2] or repr(error)
+    return re.sub(r"^<?HTTPS?Connection.*?\)>?: ", "", str(error)) or repr(error)
 
 
 def _read_range(path, first, last):
@@ -262,5 +265,5 @@ def _read_range(path, first, last):
     except OSError as error:
         raise FailedError(f"{path}: {error.strerror}") from None
     if len(content) != last - first + 1:
-        raise FailedError(f"{path} ends before byte {last}: is it the whole archive?")
+        raise FailedError(f"{path} ends before byte {last}: it is not the whole archive")
     return content

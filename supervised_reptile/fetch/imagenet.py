@@ -16,8 +16,9 @@ LISTS = (
     "https://raw.githubusercontent.com/openai/supervised-reptile/"
     "8f2b71c67a31c1a605ced0cecb76db876b607a7a/metadata/miniimagenet"
 )
-# The SHA-256 of what `sha256sum` prints of them all.
-LISTS_DIGEST = "0bbe89eed766bc1e1cf9158f475ad2ab4db7e3436ee80d3ce0b818faafa23cf3"
+LISTS_DIGEST = (
+    "0bbe89eed766bc1e1cf9158f475ad2ab4db7e3436ee80d3ce0b818faafa23cf3"  # checks.digest_of
+)
 LINE = re.compile(r"(n\d{8}_\d+\.JPEG),(\d+)-(\d+)")
 
 
@@ -51,8 +52,8 @@ def _fetch_image(client, archive, work, folder, line):
         content = client.get_range(archive, first, last)
         if problem := checks.problem_of(content):
             raise FailedError(
-                f"bytes {first}-{last} are not the image {name} ({problem}): is it the archive "
-                "ILSVRC2012_img_train.tar?"
+                f"bytes {first}-{last} are not the image {name} ({problem}): it is not "
+                "ILSVRC2012_img_train.tar"
             )
         part = work / f"{name}.part"
         part.write_bytes(content)
@@ -66,10 +67,10 @@ def fetch_lists(client, where, classes):
     where: an address below which they lie, or of a local folder or tar file that holds them.
     classes: names by split. Raises FailedError if they are not the authors'.
     """
-    names = [f"{split}/{name}.csv" for split in sorted(classes) for name in sorted(classes[split])]
+    names = [f"{split}/{name}.csv" for split, members in classes.items() for name in members]
     contents = _read_local(where, names) or _download(client, where, names)
-    digests = (f"{hashlib.sha256(c).hexdigest()}  {n}\n" for n, c in zip(names, contents))
-    if hashlib.sha256("".join(digests).encode()).hexdigest() != LISTS_DIGEST:
+    digests = sorted((n, hashlib.sha256(c).hexdigest()) for n, c in zip(names, contents))
+    if checks.digest_of(*zip(*digests)) != LISTS_DIGEST:
         raise FailedError(f"the lists in {where} are not those of the authors")
     lists = {}
     for name, content in zip(names, contents):
