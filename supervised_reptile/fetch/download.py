@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import http.client
 import re
 import sys
 import time
@@ -172,6 +173,7 @@ class Client:
                 part.clear(_validator(response))
             progress.reset(total if total >= 0 else None)
             progress.update(part.size)
+            response.raw.enforce_content_length = False  # see the check below
             with part.path.open("ab") as file:
                 while block := response.raw.read1(BLOCK):
                     file.write(block)
@@ -254,6 +256,8 @@ def _reason(error):
     never_connected = isinstance(error, urllib3.exceptions.NewConnectionError)
     if isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError)) and not never_connected:
         return "timed out"
+    if isinstance(error, http.client.IncompleteRead):
+        return "the connection was cut"
     return re.sub(r"^<?HTTPS?Connection.*?\)>?: ", "", str(error)) or repr(error)
 
 

@@ -1,0 +1,196 @@
+"""A local HTTP server that misbehaves on purpose."""
+
+import contextlib
+import re
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Server(ThreadingHTTPServer):
+    """Serves the files of a folder, as a good server does unless told otherwise.
+
+    faults: what the next requests meet, one each: functions of (handler, body), where the body is
+        what a good server would send; None for no fault.
+    ranges, etag: whether byte ranges are served; the ETag of all files, or None.
+    requests: the path and the Range of each request so far.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, folder):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.folder, self.url = folder, f"http://127.0.0.1:{self.server_port}"
+        self.faults, self.requests = [], []
+        self.ranges, self.etag, self.always = True, '"1"', None
+        self.busy = self.busiest = 0
+        self.lock = threading.Lock()
+        self.reached, self.released = threading.Event(), threading.Event()
+
+
+@contextlib.contextmanager
+def serving(folder):
+    """A running Server of a folder."""
+    with Server(folder) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.released.set()
+            server.shutdown()
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        server = self.server
+        with server.lock:
+            server.busy += 1
+            server.busiest = max(server.busy, server.busiest)
+            server.requests.append((self.path, self.headers.get("Range")))
+            fault = server.faults.pop(0) if server.faults else server.always
+        try:
+            with contextlib.suppress(ConnectionError):
+                self._answer(fault)
+        finally:
+            with server.lock:
+                server.busy -= 1
+
+    def _answer(self, fault):
+        path = self.server.folder / self.path.partition("?")[0].strip("/")
+        if not path.is_file():
+            return self.send_error(404)
+        size = path.stat().st_size
+        wanted = self._wanted_range(size)
+        if wanted is None:
+            self.begin, self.end, self.status = 0, size, 200
+        elif wanted[0] >= size:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{size}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        else:
+            (self.begin, self.end), self.status = wanted, 206
+        self.size = size
+        with path.open("rb") as file:
+            file.seek(self.begin)
+            body = file.read(self.end - self.begin)
+        (fault or whole)(self, body)
+
+    def _wanted_range(self, size):
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        same = self.headers.get("If-Range", self.server.etag) == self.server.etag
+        if match and same and self.server.ranges:
+            return int(match[1]), min(int(match[2] or size - 1), size - 1) + 1
+        return None
+
+    def head(self, length, status=None, **headers):
+        self.send_response(status or self.status)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        if self.status == 206 and not status:
+            self.send_header("Content-Range", f"bytes {self.begin}-{self.end - 1}/{self.size}")
+        if self.server.etag:
+            self.send_header("ETag", self.server.etag)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def whole(handler, body):
+    """No fault."""
+    handler.head(len(body))
+    handler.wfile.write(body)
+
+
+def cut_after(number):
+    """Close the connection after some bytes of the body."""
+
+    def fault(handler, body):
+        handler.head(len(body))
+        handler.wfile.write(body[:number])
+        handler.close_connection = True
+
+    return fault
+
+
+def status(code, **headers):
+    """Answer with a status and nothing else."""
+
+    def fault(handler, body):
+        handler.head(0, code, **headers)
+
+    return fault
+
+
+def hang_up(handler, body):
+    """Close the connection without a word."""
+    handler.close_connection = True
+
+
+def promise_more(handler, body):
+    """Name a length that is too large."""
+    handler.head(len(body) + 7)
+    handler.wfile.write(body)
+    handler.close_connection = True
+
+
+def promise_less(handler, body):
+    """Name a length that is too small."""
+    handler.head(len(body) - 7)
+    handler.wfile.write(body)
+    handler.close_connection = True
+
+
+def without_length(handler, body):
+    """Chunks, as from a server that does not know the length."""
+    handler.head(None, Transfer_Encoding="chunked")
+    for start in range(0, len(body), 1000):
+        piece = body[start : start + 1000]
+        handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+    handler.wfile.write(b"0\r\n\r\n")
+
+
+def chunks_cut_short(handler, body):
+    """Chunks without the last one."""
+    handler.head(None, Transfer_Encoding="chunked")
+    handler.wfile.write(b"%x\r\n%s\r\n" % (len(body) // 2, body[: len(body) // 2]))
+    handler.close_connection = True
+
+
+def trickle(handler, body):
+    """A few bytes at a time."""
+    handler.head(len(body))
+    for start in range(0, len(body), len(body) // 20 + 1):
+        handler.wfile.write(body[start : start + len(body) // 20 + 1])
+        handler.wfile.flush()
+        time.sleep(0.03)
+
+
+def stall(handler, body):
+    """Half, then silence until the test releases it."""
+    handler.head(len(body))
+    handler.wfile.write(body[: len(body) // 2])
+    handler.wfile.flush()
+    handler.server.reached.set()
+    handler.server.released.wait(30)
+    handler.wfile.write(body[len(body) // 2 :])
+
+
+def corrupt(handler, body):
+    """One byte in the middle is another."""
+    middle = len(body) // 2
+    whole(handler, body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :])
+
+
+def other_range(handler, body):
+    """Another part than was asked for."""
+    handler.begin += 1
+    handler.end += 1
+    whole(handler, body)
