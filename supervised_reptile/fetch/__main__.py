@@ -149,7 +149,7 @@ def read_command_line(arguments):
     return [what] if what else list(DATASETS)
 
 
-def main(arguments):
+def run(arguments):
     """Do what the command line asks for; return the exit status, after one line of explanation."""
     todo, status = read_command_line(arguments), 0
     try:
@@ -174,7 +174,7 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    status = main(sys.argv[1:])
+    status = run(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
     # At once, without waiting for connections: whatever they were to bring is fetched next time.

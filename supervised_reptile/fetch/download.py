@@ -174,7 +174,7 @@ class Client:
             progress.reset(total if total >= 0 else None)
             progress.update(part.size)
             response.raw.enforce_content_length = False  # see the check below
-            with part.path.open("ab") as file:
+            with part.path.open("ab", buffering=0) as file:  # a killed fetch keeps all that came
                 while block := response.raw.read1(BLOCK):
                     file.write(block)
                     progress.update(len(block))
