@@ -1,8 +1,9 @@
 # make demo: try the program on generated images. make test: run the tests.
+# make soak: kill fetches and readings of images many times (some minutes).
 PYTHON ?= python3
 DEMO = runs/demo
 
-.PHONY: venv demo test lint clean
+.PHONY: venv demo test soak lint clean
 
 venv: .venv/ready
 
@@ -24,6 +25,9 @@ demo: venv
 
 test: venv
 	.venv/bin/python -m pytest
+
+soak: venv
+	.venv/bin/python -m pytest -m soak -s
 
 lint: venv
 	.venv/bin/ruff check .

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +27,11 @@ class Server(ThreadingHTTPServer):
         self.busy = self.busiest = 0
         self.lock = threading.Lock()
         self.reached, self.released = threading.Event(), threading.Event()
+
+    def handle_error(self, request, client_address):
+        """Clients that are killed hang up; everything else is shown."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ DEFAULTS = {
     "foml_tail": None,
     "sgd": False,
     "data_dir": "data/omniglot",
+    "train_classes": 1200,
     "synthetic": False,
 }
 
@@ -53,6 +54,11 @@ def test_every_flag_is_a_flag_and_arrives():
     assert set(flags) == set(DEFAULTS)
     assert all(flags[key] in (2, "2") for key in values if key != "weight_decay")
     assert all(flags[key] is True for key in DEFAULTS if isinstance(DEFAULTS[key], bool))
+
+
+def test_only_omniglot_is_split_by_a_flag():
+    with pytest.raises(RefusedError, match="--train-classes"):
+        args.parse("run_miniimagenet.py", "miniimagenet", ["--train-classes", "10"])
 
 
 def test_help_names_every_flag(capsys):
@@ -90,6 +96,7 @@ def test_help_names_every_flag(capsys):
         ("--weight-decay 0", "--weight-decay"),
         ("--weight-decay 1.01", "--weight-decay: must be at most 1"),
         ("--foml-tail 0 --foml", "--foml-tail"),
+        ("--train-classes 0", "--train-classes: must be at least 1"),
         ("--checkpoint=", "--checkpoint: must not be empty"),
         ("--shot 3", "--shot"),
         ("extra", "extra"),
@@ -149,6 +156,9 @@ def test_what_contradicts_the_recorded_model_is_refused(recorded):
     with pytest.raises(RefusedError, match="20 classes apart"):
         configure("--pretrained --checkpoint ckpt --classes 5", recorded)
     configure("--pretrained --checkpoint ckpt --classes 20", recorded)
+    with pytest.raises(RefusedError, match=r"--train-classes 9: .* trained on 1200"):
+        configure("--pretrained --checkpoint ckpt --train-classes 9", recorded)
+    configure("--pretrained --checkpoint ckpt --train-classes 1200", recorded)
     with pytest.raises(RefusedError, match=r"run_omniglot\.py"):
         args.resolve("miniimagenet", {"checkpoint": "ckpt"}, recorded)
 

@@ -1,46 +1,19 @@
-"""Reading folders of images: pixels, order, padding, and what is refused."""
+"""Reading folders of images: order, padding, where they came from, and what is refused."""
 
-import os
+import json
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from supervised_reptile import images
-from supervised_reptile.errors import FailedError, RefusedError
+from supervised_reptile import images, origin
+from supervised_reptile.errors import RefusedError
 
 
-def save(path, pixels, mode=None):
+def save(path, pixels):
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(np.asarray(pixels, np.uint8))
-    (image.convert(mode) if mode else image).save(path)
-
-
-def test_pixels_are_resized_with_nearest_neighbour_by_hand(tmp_path):
-    # The middle of output pixel i lies at (i + 1/2) * 9/3 of the input: columns 1, 4 and 7.
-    pixels = np.arange(81).reshape(9, 9)
-    save(tmp_path / "a.png", pixels)
-    found = images.read_image(tmp_path / "a.png", 3, "L")
-    assert found.tolist() == pixels[[1, 4, 7]][:, [1, 4, 7]].tolist()
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "RGB", "P", "RGBA"])
-def test_every_kind_of_image_is_resized_before_it_is_converted(tmp_path, mode):
-    pixels = np.random.default_rng(0).integers(0, 256, (105, 105, 3))
-    save(tmp_path / "a.png", pixels, mode)
-    with Image.open(tmp_path / "a.png") as image:
-        assert image.mode == mode
-        whole = np.asarray(image.convert("RGB"))
-    # Nearest neighbour picks pixels, so it may as well pick them after the conversion.
-    places = np.floor((np.arange(28) + 0.5) * 105 / 28).astype(int)
-    found = images.read_image(tmp_path / "a.png", 28, "RGB")
-    assert (found == whole[places][:, places]).all()
-
-
-def test_one_bit_images_become_black_and_white(tmp_path):
-    save(tmp_path / "a.png", np.eye(28) * 255, "1")
-    assert (images.read_image(tmp_path / "a.png", 28, "L") == np.eye(28) * 255).all()
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
 
 
 @pytest.fixture
@@ -57,8 +30,39 @@ def folders(tmp_path):
     return {f"c{index}": tmp_path / f"c{index}" for index in range(3)}
 
 
+def read(folders, split):
+    return images.read_folders(folders["c0"].parent, folders, split, 4, "L")
+
+
+def test_images_of_every_size_and_suffix_are_read(folders):
+    suffixes = sorted(images.SUFFIXES)
+    for suffix in suffixes:
+        save(folders["c1"] / f"a{suffix}", np.full((5, 7), 50))
+    found = read(folders, {"train": ["c1"]})
+    assert found.counts.tolist() == [1 + len(suffixes)]
+    assert (abs(found.pixels[0, 1:].astype(int) - 50) < 3).all()
+
+
+def test_where_the_images_came_from_is_passed_on(folders):
+    split, folder = {"train": ["c0"]}, folders["c0"].parent
+    found = read(folders, split)
+    assert found.origin == {"source": f"{folder}, a folder without origin.json"}
+    assert found.provenance == {"origin": found.origin, "digest": found.digest}
+    origin.write(folder, "https://example.org", "archives", "12ab")
+    found = read(folders, split).origin
+    assert found["source"] == "https://example.org" and found["digest"] == "12ab"
+    assert set(found) == {"source", "packaging", "digest", "date"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", json.dumps({"source": "x"})])
+def test_a_damaged_origin_is_refused_by_name(folders, content):
+    (folders["c0"].parent / "origin.json").write_text(content)
+    with pytest.raises(RefusedError, match=r"origin\.json is damaged"):
+        read(folders, {"train": ["c0"]})
+
+
 def test_classes_are_read_in_the_order_of_the_split_and_padded(folders):
-    found = images.read_folders(folders, {"train": ["c2", "c0"], "test": ["c1"]}, 4, "L")
+    found = read(folders, {"train": ["c2", "c0"], "test": ["c1"]})
     assert found.names == ("c2", "c0", "c1")
     assert found.counts.tolist() == [2, 3, 1]
     assert found.splits == {"train": range(0, 2), "test": range(2, 3)}
@@ -71,25 +75,14 @@ def test_a_truncated_image_is_refused_by_name(folders):
     path = folders["c2"] / "0.png"
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(RefusedError, match=r"c2/0\.png cannot be read"):
-        images.read_folders(folders, {"train": ["c0", "c1", "c2"]}, 4, "L")
-
-
-def test_a_killed_reader_is_a_failure_and_no_endless_wait(folders):
-    with pytest.raises(FailedError, match="memory"), images._on_all_cores(os._exit, [1]) as results:
-        list(results)
-
-
-def test_an_empty_file_is_refused_by_name(folders):
-    (folders["c0"] / "1.PNG").write_bytes(b"")
-    with pytest.raises(RefusedError, match=r"c0/1\.PNG"):
-        images.read_class(images.image_files(folders["c0"]), 4, "L")
+        read(folders, {"train": ["c0", "c1", "c2"]})
 
 
 def test_a_class_without_images_is_refused_by_name(folders):
     shutil.rmtree(folders["c1"])
     folders["c1"].mkdir()
     with pytest.raises(RefusedError, match="c1 holds no images"):
-        images.read_folders(folders, {"train": ["c1"]}, 4, "L")
+        read(folders, {"train": ["c1"]})
 
 
 def test_a_missing_or_empty_data_folder_says_how_to_get_data(tmp_path):
@@ -101,7 +94,9 @@ def test_a_missing_or_empty_data_folder_says_how_to_get_data(tmp_path):
 
 def test_select_takes_classes_by_name():
     pixels = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1, 1)
-    found = images.select(pixels, ["a", "b", "c", "d"], {"train": ["d", "b"], "test": ["a"]})
+    split = {"train": ["d", "b"], "test": ["a"]}
+    found = images.select_generated(pixels, ["a", "b", "c", "d"], split)
     assert found.pixels.ravel().tolist() == [3, 1, 0]
+    assert "--synthetic" in found.origin["source"] and len(found.digest) == 64
     with pytest.raises(RefusedError, match="lacks 1 classes"):
-        images.select(pixels, ["a", "b", "c", "d"], {"train": ["e"]})
+        images.select_generated(pixels, ["a", "b", "c", "d"], {"train": ["e"]})

@@ -71,6 +71,7 @@ def test_training_leaves_a_whole_run(trained):
     assert sizes == ([1200, 423] if dataset == "omniglot" else [64, 16, 20])
     (line,) = map(json.loads, (folder / "ckpt" / "results.jsonl").read_text().splitlines())
     assert line["iteration"] == 11
+    assert line["data"] == record.data and "--synthetic" in record.data["origin"]["source"]
     assert f"Test accuracy: {line['accuracy']['test']}\n" in out
 
 
@@ -144,7 +145,7 @@ def save_untrained(folder, **flags):
     """A recorded run with checkpoints 0 and 7, whose parameters are 0 and 7 throughout."""
     config = Config.of("omniglot", {"checkpoint": str(folder), "synthetic": True, **flags})
     names = [f"synthetic/character{index:04d}" for index in range(1, 1624)]
-    with runs.claim(runs.Record(config, omniglot.draw_split(names, config.run.seed))):
+    with runs.claim(runs.Record(config, omniglot.draw_split(names, config.run.seed, 1200), {})):
         for iteration in (0, 7):
             values = {
                 name: tf.fill(shape, float(iteration))

@@ -1,5 +1,6 @@
 """Run directories: their record, their results, what is refused."""
 
+import dataclasses
 import json
 
 import pytest
@@ -9,12 +10,14 @@ from supervised_reptile.args import Config
 from supervised_reptile.errors import RefusedError
 from supervised_reptile.eval import Accuracy
 
+DATA = {"origin": {"source": "https://example.org"}, "digest": "12ab"}
+
 
 @pytest.fixture
 def record(tmp_path):
     flags = {"shots": 1, "foml": True, "foml_tail": 3, "seed": 9, "checkpoint": str(tmp_path)}
     config = Config.of("omniglot", flags)
-    return runs.Record(config, {"train": ["b/2", "a/1"], "test": ["c/3"]})
+    return runs.Record(config, {"train": ["b/2", "a/1"], "test": ["c/3"]}, DATA)
 
 
 def put_checkpoint(directory, number):
@@ -25,6 +28,14 @@ def test_a_record_is_read_as_it_was_written(tmp_path, record):
     with runs.claim(record):
         assert runs.read_record(tmp_path) == record
     assert runs.read_record(tmp_path) == record
+
+
+def test_a_record_from_before_data_had_a_digest_is_read(tmp_path, record):
+    with runs.claim(record):
+        content = json.loads((tmp_path / "run.json").read_text())
+    del content["data"]
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    assert runs.read_record(tmp_path) == dataclasses.replace(record, data={})
 
 
 def test_the_authors_directories_have_no_record(tmp_path):
@@ -68,7 +79,7 @@ def test_training_refuses_a_directory_that_holds_a_run(tmp_path, record):
 
 
 def test_training_refuses_a_directory_with_results(tmp_path, record):
-    runs.append_result(tmp_path, record.config, None, {"test": Accuracy(0.2, None, 1)})
+    runs.append_result(tmp_path, record.config, None, {"test": Accuracy(0.2, None, 1)}, DATA)
     with pytest.raises(RefusedError, match="already holds a run"):
         runs.check_free(tmp_path)
 
@@ -80,7 +91,7 @@ def test_a_directory_that_is_a_file_or_below_one_is_refused(tmp_path):
     config = Config.of("omniglot", {"checkpoint": str(tmp_path / "file" / "below")})
     with (
         pytest.raises(RefusedError, match="cannot be written"),
-        runs.claim(runs.Record(config, {})),
+        runs.claim(runs.Record(config, {}, {})),
     ):
         pass
 
@@ -107,11 +118,12 @@ def test_a_run_that_leaves_before_its_first_checkpoint_gives_the_directory_up(tm
 def test_each_evaluation_is_one_line_with_the_whole_configuration(tmp_path, record):
     accuracies = {"train": Accuracy(0.9, 0.01, 50), "test": Accuracy(0.8, None, 1)}
     for iteration in (None, 1499):
-        runs.append_result(tmp_path, record.config, iteration, accuracies)
+        runs.append_result(tmp_path, record.config, iteration, accuracies, DATA)
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [None, 1499]
     for line in lines:
         assert line["accuracy"] == {"train": 0.9, "test": 0.8}
+        assert line["data"] == DATA
         assert line["confidence_95"] == {"train": 0.01, "test": None}
         assert Config.of(line["dataset"], line["config"]) == record.config
         assert {"python", "tensorflow", "numpy", "pillow"} <= set(line["versions"])
@@ -119,5 +131,5 @@ def test_each_evaluation_is_one_line_with_the_whole_configuration(tmp_path, reco
 
 def test_results_that_cannot_be_written_are_a_warning(tmp_path, record, capsys):
     (tmp_path / "results.jsonl").mkdir()  # Works for root, whom permissions do not stop.
-    runs.append_result(tmp_path, record.config, 1, {"test": Accuracy(0.8, 0.1, 9)})
+    runs.append_result(tmp_path, record.config, 1, {"test": Accuracy(0.8, 0.1, 9)}, DATA)
     assert "not recorded" in capsys.readouterr().err
