@@ -176,11 +176,12 @@ class Config:
         return cls(dataset, **groups)
 
     def flags(self):
-        """All flags as one dictionary, by name."""
+        """All flags of the dataset's script as one dictionary, by name."""
         return {
-            key: value
-            for name in GROUPS
-            for key, value in dataclasses.asdict(getattr(self, name)).items()
+            field.name: getattr(getattr(self, name), field.name)
+            for name, group in GROUPS.items()
+            for field in dataclasses.fields(group)
+            if field.metadata["only"] in (None, self.dataset)
         }
 
 

@@ -1,6 +1,6 @@
 """Whatever is killed at whatever moment, the next run ends whole and verified.
 
-`make soak` kills more often than the tests do: 60 times each.
+`make soak` kills more often than the tests do.
 """
 
 import os
@@ -20,7 +20,11 @@ from PIL import Image
 
 from supervised_reptile import cache, images, origin
 
-few_or_many = pytest.mark.parametrize("kills", [3, pytest.param(60, marks=pytest.mark.soak)])
+
+def few_or_many(many):
+    """A test that kills three times, or with `make soak` many times."""
+    return pytest.mark.parametrize("kills", [3, pytest.param(many, marks=pytest.mark.soak)])
+
 
 FETCH = f"""
 import os, sys
@@ -135,7 +139,7 @@ def server(tmp_path):
         yield server
 
 
-@few_or_many
+@few_or_many(25)
 @pytest.mark.parametrize("form", FETCHES)
 def test_a_killed_fetch_leaves_nothing_and_is_continued(form, kills, server, start, tmp_path):
     dataset, settings = FETCHES[form]
@@ -163,7 +167,7 @@ def test_a_killed_fetch_leaves_nothing_and_is_continued(form, kills, server, sta
     print(f"{form}: {killed} kills, {done} were done before")
 
 
-@few_or_many
+@few_or_many(55)
 def test_a_killed_reading_leaves_no_cache_that_is_not_whole(kills, start, tmp_path):
     data = tmp_path / "data"
     for index in range(6):
