@@ -91,7 +91,7 @@ def kill_after(process, seconds):
     """Kill a process after so long; return whether it was still at work."""
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.communicate(timeout=30)  # in vain if another process still has its output open
     return process.returncode == -signal.SIGKILL
 
 

@@ -88,14 +88,15 @@ def _locate(client, source, work):
     path = download.local_path(source)
     if path and path.is_dir():
         return path
-    if "{}" not in source and not source.endswith("/"):
+    pattern = source + "{}" if source.endswith("/") else source
+    if "{}" not in pattern:
         print(f"Fetching {download.file_name(source)} ...", flush=True)
         return client.fetch(source, work)
     folder = work / f"pickles-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
     folder.mkdir(exist_ok=True)
     for name in PICKLES:
         print(f"Fetching {name} ...", flush=True)
-        client.fetch(source.format(name) if "{}" in source else source + name, folder)
+        client.fetch(pattern.replace("{}", name), folder)
     return folder
 
 
