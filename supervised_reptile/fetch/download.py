@@ -174,9 +174,10 @@ class Client:
             progress.reset(total if total >= 0 else None)
             progress.update(part.size)
             response.raw.enforce_content_length = False  # see the check below
-            with part.path.open("ab", buffering=0) as file:  # a killed fetch keeps all that came
+            with part.path.open("ab") as file:
                 while block := response.raw.read1(BLOCK):
                     file.write(block)
+                    file.flush()  # a killed fetch keeps all that came
                     progress.update(len(block))
         if total >= 0 and part.size != total:
             raise _TransientError(f"the connection ended after {part.size} of {total} bytes")

@@ -8,7 +8,7 @@ import sys
 
 from tqdm import tqdm
 
-from supervised_reptile.errors import FailedError
+from supervised_reptile.errors import FailedError, UnsoundError
 from supervised_reptile.fetch import archives, checks, download
 
 # The authors' lists: the file names of each class's images, and where they lie in the archive.
@@ -84,12 +84,15 @@ def _read_local(where, names):
     """The contents of the lists in a local folder or tar file, or None for another address."""
     if not (path := download.local_path(where)):
         return None
-    with archives.open_archive(path) as archive:
-        found = {"/".join(member.parts[-2:]): member for member in archive.members}
-        missing = [name for name in names if name not in found]
-        if missing:
-            raise FailedError(f"{path} lacks the lists {checks.some(missing)}")
-        return [archive.read(found[name]) for name in names]
+    try:
+        with archives.open_archive(path) as archive:
+            found = {"/".join(member.parts[-2:]): member for member in archive.members}
+            missing = [name for name in names if name not in found]
+            if missing:
+                raise FailedError(f"{path} lacks the lists {checks.some(missing)}")
+            return [archive.read(found[name]) for name in names]
+    except UnsoundError as error:
+        raise FailedError(str(error)) from None  # the images that have come are not at fault
 
 
 def _download(client, where, names):
