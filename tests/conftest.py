@@ -1,6 +1,7 @@
 """Small data that many tests share."""
 
 import os
+import shutil
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 from supervised_reptile import images
+from supervised_reptile.fetch import __main__ as command
+from supervised_reptile.fetch import download
 
 
 @pytest.fixture
@@ -28,3 +31,18 @@ def image_set():
         )
 
     return make
+
+
+@pytest.fixture
+def fetch_mini(tmp_path, monkeypatch):
+    """A function that fetches with the given settings and returns what is there afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(download, "BACK_OFF", 0.001)
+
+    def fetch(**settings):
+        command.fetch("miniimagenet", command.read_sources(settings))
+        return tmp_path / "data" / "miniimagenet"
+
+    yield fetch
+    shutil.rmtree(tmp_path, ignore_errors=True)

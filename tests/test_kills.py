@@ -12,18 +12,18 @@ import sys
 import time
 
 import numpy as np
+import packaged
 import pytest
 import servers
 import test_fetch
-import test_fetch_miniimagenet as mini
 from PIL import Image
 
 from supervised_reptile import cache, images, origin
 
 
 def few_or_many(many):
-    """A test that kills three times, or with `make soak` many times."""
-    return pytest.mark.parametrize("kills", [3, pytest.param(many, marks=pytest.mark.soak)])
+    """A test that kills twice, or with `make soak` many times."""
+    return pytest.mark.parametrize("kills", [2, pytest.param(many, marks=pytest.mark.soak)])
 
 
 FETCH = f"""
@@ -31,7 +31,7 @@ import os, sys
 sys.path.insert(0, {str(test_fetch.ROOT)!r})
 from supervised_reptile.fetch import __main__ as command, imagenet, miniimagenet, omniglot
 vars(omniglot).update({test_fetch.SMALL_COUNTS})
-miniimagenet.CLASSES, miniimagenet.IMAGES = {mini.SMALL}, 3
+miniimagenet.CLASSES, miniimagenet.IMAGES = {packaged.SMALL}, 3
 imagenet.LISTS_DIGEST = os.environ["LISTS_DIGEST"]
 os._exit(command.run(sys.argv[1:]))
 """
@@ -99,15 +99,15 @@ def stand_in(folder):
     """An archive with three images of each class of the small miniImageNet, and its lists."""
     lists, position = {}, 0
     with (folder / "train.tar").open("wb") as file:
-        for split, names in mini.SMALL.items():
+        for split, names in packaged.SMALL.items():
             for name in names:
                 lines = []
                 for number in range(3):
-                    content = mini.jpeg(position % 256)
+                    content = packaged.jpeg(position % 256)
                     lines.append(f"{name}_{number}.JPEG,{position}-{position + len(content) - 1}\n")
                     position += file.write(content)
                 lists[f"{split}/{name}.csv"] = "".join(lines).encode()
-    mini.write_tree(folder / "lists", lists)
+    packaged.write_tree(folder / "lists", lists)
     return test_fetch.digest_of(lists)
 
 
@@ -129,10 +129,12 @@ FETCHES = {
 def server(tmp_path):
     served = tmp_path / "served"
     served.mkdir()
+    files = packaged.small_files()
     test_fetch.write_archives(served / "omniglot", test_fetch.small_files())
-    mini.write_zip(served / "mini.zip", mini.small_files())
-    mini.write_tree(
-        served / "pickles", mini.pickled(mini.small_files(), ("train", "validation", "test"))
+    packaged.write_zip(served / "mini.zip", files)
+    packaged.write_tree(
+        served / "pickles",
+        packaged.pickled(files, ("train", "validation", "test")),
     )
     with servers.serving(served) as server:
         server.lists_digest = stand_in(served)
@@ -148,7 +150,7 @@ def test_a_killed_fetch_leaves_nothing_and_is_continued(form, kills, server, sta
     target = tmp_path / "data" / dataset
     server.always = servers.trickle if form != "ranges" else None
     _, whole = finish(start(FETCH, dataset, **environment))
-    expected, chance, killed, done = mini.files_in(target), random.Random(form), 0, 0
+    expected, chance, killed, done = packaged.files_in(target), random.Random(form), 0, 0
     while killed < kills:
         shutil.rmtree(tmp_path / "data")
         # A fetch that was killed is killed again as it goes on, up to three times.
@@ -159,9 +161,9 @@ def test_a_killed_fetch_leaves_nothing_and_is_continued(form, kills, server, sta
                 break
             killed += 1
             if target.exists():
-                assert mini.files_in(target) == expected and origin.read(target)["digest"]
+                assert packaged.files_in(target) == expected and origin.read(target)["digest"]
         finish(start(FETCH, dataset, **environment))
-        assert mini.files_in(target) == expected
+        assert packaged.files_in(target) == expected
         assert os.listdir(target.parent) == [dataset]
     finish(start(FETCH, "verify", **environment))
     print(f"{form}: {killed} kills, {done} were done before")
