@@ -1,7 +1,10 @@
 """Accuracy over many tasks, with its confidence interval, and the final report."""
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import math
+import os
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +15,7 @@ from supervised_reptile.reptile import tree_map
 from supervised_reptile.sampling import Population, Purpose, evaluation_tasks
 
 TASKS_AT_ONCE = 2
+CALLS_AT_ONCE = 8
 PATCHES_BYTES = 2**30
 TITLES = {"train": "Train", "val": "Validation", "test": "Test"}
 
@@ -49,18 +53,35 @@ def tasks_at_once(model, config):
     return next((tasks for tasks in range(wanted, 1, -1) if fits(model, config, tasks)), 1)
 
 
+def calls_at_once(model, config):
+    """How many compiled calls run at the same time.
+
+    One call alone leaves cores idle: its operations are too small to be shared out among them.
+    """
+    tasks, wanted = tasks_at_once(model, config), min(CALLS_AT_ONCE, os.cpu_count() or 1)
+    return next((calls for calls in range(wanted, 1, -1) if fits(model, config, calls * tasks)), 1)
+
+
 def evaluate(algorithm, learner, rows, population, purpose):
     """The Accuracy of a learner on the tasks of a population. rows: uint8 [images, ...]."""
-    config = algorithm.config
-    samples, step = config.evaluation.eval_samples, tasks_at_once(algorithm.model, config)
+    config, model = algorithm.config, algorithm.model
+    samples, step = config.evaluation.eval_samples, tasks_at_once(model, config)
+
+    def count(start):
+        tasks = evaluation_tasks(config, population, purpose, range(start, start + step))
+        found = algorithm.count_correct(learner, rows, tree_map(tf.constant, tasks)).numpy()
+        # The last call keeps its length, so that nothing is compiled anew.
+        return found[: samples - start]
+
     correct = []
-    with tqdm(total=samples, unit=" tasks", disable=None, leave=False) as progress:
-        for start in range(0, samples, step):
-            tasks = evaluation_tasks(config, population, purpose, range(start, start + step))
-            found = algorithm.count_correct(learner, rows, tree_map(tf.constant, tasks)).numpy()
-            # The last call keeps its length, so that nothing is compiled anew.
-            correct.extend(found[: samples - start])
-            progress.update(len(correct) - progress.n)
+    with (
+        concurrent.futures.ThreadPoolExecutor(calls_at_once(model, config)) as pool,
+        contextlib.closing(pool.map(count, range(0, samples, step))) as results,
+        tqdm(total=samples, unit=" tasks", disable=None, leave=False) as progress,
+    ):
+        for found in results:
+            correct.extend(found)
+            progress.update(len(found))
     return summarize(correct, config.task.classes)
 
 

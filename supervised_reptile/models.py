@@ -11,9 +11,9 @@ import math
 import numpy as np
 import tensorflow as tf
 
-BATCH_NORM_EPSILON = 1e-3
+from supervised_reptile.layers import KERNEL, convolve, normalize
+
 BLOCKS = 4
-KERNEL = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Model:
             convolution, norm = layer_names(block)
             # The bias before batch norm cannot change the output: it is kept, not computed.
             x = convolve(x, parameters[f"{convolution}/kernel"], self.stride)
-            x = batch_norm(x, parameters[f"{norm}/gamma"], parameters[f"{norm}/beta"], batches)
-            x = tf.nn.relu(max_pool(x) if self.pooled else x)
+            gamma, beta = parameters[f"{norm}/gamma"], parameters[f"{norm}/beta"]
+            x = normalize(x, gamma, beta, batches, self.pooled)
         x = tf.reshape(x, [tasks, batches * images, self.features])
         scores = x @ parameters["dense/kernel"] + parameters["dense/bias"][:, None]
         return tf.reshape(scores, [tasks, batches, images, -1])
@@ -106,60 +106,3 @@ def _initial_value(name, shape, generator):
         limit = math.sqrt(6 / (receptive_field * (shape[-2] + shape[-1])))
         return generator.uniform(-limit, limit, shape).astype(np.float32)
     return np.full(shape, float(name.endswith("gamma")), np.float32)
-
-
-def convolve(x, kernel, stride):
-    """3x3 convolution with "same" padding, as a product of patches and a matrix.
-
-    x: [tasks, images, height, width, channels], kernel: [tasks, 3, 3, channels, filters].
-    Compiled by XLA this is several times faster on a CPU than its convolutions inside a loop, and
-    the axis of tasks is a batch of matrix products.
-    """
-    tasks, images = x.shape[:2]
-    patches = tf.concat(windows(x, KERNEL, stride), axis=-1)
-    height, width, depth = patches.shape[2:]
-    product = tf.reshape(patches, [tasks, -1, depth]) @ tf.reshape(kernel, [tasks, depth, -1])
-    return tf.reshape(product, [tasks, images, height, width, -1])
-
-
-def batch_norm(x, gamma, beta, batches):
-    """Normalize by the statistics of each batch at hand: biased variance, no running averages.
-
-    x: [tasks, batches * images, height, width, filters], gamma and beta: [tasks, filters].
-    """
-    tasks, filters = x.shape[0], x.shape[-1]
-    flat = tf.reshape(x, [tasks, batches, -1, filters])
-    centered = flat - tf.reduce_mean(flat, axis=2, keepdims=True)
-    variance = tf.reduce_mean(tf.square(centered), axis=2, keepdims=True)
-    scale = gamma[:, None, None] * tf.math.rsqrt(variance + BATCH_NORM_EPSILON)
-    return tf.reshape(centered * scale + beta[:, None, None], x.shape)
-
-
-def max_pool(x):
-    """2x2 max pool of stride 2 with "same" padding, over [tasks, images, height, width, filters].
-
-    Of equal values the first passes the gradient on, as in TensorFlow's own pooling.
-    """
-    top_left, top_right, bottom_left, bottom_right = windows(x, 2, 2, x.dtype.min)
-    top, bottom = tf.maximum(top_left, top_right), tf.maximum(bottom_left, bottom_right)
-    return tf.maximum(top, bottom)
-
-
-def windows(x, size, stride, fill=0.0):
-    """The shifted views of padded images that a "same" sliding window sees.
-
-    x: [tasks, images, height, width, channels]; returns size * size tensors
-    [tasks, images, ceil(height / stride), ceil(width / stride), channels], row by row.
-    """
-    outputs = [math.ceil(length / stride) for length in x.shape[2:4]]
-    padding = [[0, 0], [0, 0]]
-    for length, output in zip(x.shape[2:4], outputs, strict=True):
-        total = max((output - 1) * stride + size - length, 0)
-        padding.append([total // 2, total - total // 2])
-    x = tf.pad(x, [*padding, [0, 0]], constant_values=fill)
-    spans = [stride * (output - 1) + 1 for output in outputs]
-    return [
-        x[:, :, row : row + spans[0] : stride, column : column + spans[1] : stride]
-        for row in range(size)
-        for column in range(size)
-    ]

@@ -1,0 +1,212 @@
+"""The layers of the networks, with gradients in closed form.
+
+What TensorFlow would derive computes the same, but XLA turns it into many more passes over memory,
+which is what a small network spends its time on. Every tensor has a leading axis of tasks.
+"""
+
+import math
+
+import tensorflow as tf
+
+BATCH_NORM_EPSILON = 1e-3
+KERNEL = 3
+
+
+def convolve(x, kernel, stride):
+    """3x3 convolution with "same" padding, as a product of patches and a matrix.
+
+    x: [tasks, images, height, width, channels] of equal height and width, kernel:
+    [tasks, 3, 3, channels, filters]. Returns [tasks, images, outputs, outputs, filters], where
+    outputs is ceil(height / stride).
+    """
+    tasks, images, size, _, channels = x.shape
+    outputs, filters = math.ceil(size / stride), kernel.shape[-1]
+
+    @tf.custom_gradient
+    def product(x, kernel):
+        patches = extract_patches(x, stride)
+        matrix = tf.reshape(kernel, [tasks, -1, filters])
+
+        def gradient(upstream):
+            upstream = tf.reshape(upstream, [tasks, -1, filters])
+            patch_gradients = tf.reshape(
+                tf.matmul(upstream, matrix, transpose_b=True),
+                [tasks, images, outputs, outputs, KERNEL, KERNEL, channels],
+            )
+            kernel_gradient = tf.matmul(patches, upstream, transpose_a=True)
+            return (
+                add_patches(patch_gradients, size, stride),
+                tf.reshape(kernel_gradient, kernel.shape),
+            )
+
+        return tf.reshape(patches @ matrix, [tasks, images, outputs, outputs, filters]), gradient
+
+    return product(x, kernel)
+
+
+def extract_patches(x, stride):
+    """What the 3x3 kernel sees at each of its places.
+
+    Returns [tasks, images * outputs * outputs, 9 * channels].
+    """
+    tasks, images, size, _, channels = x.shape
+    outputs, before = _geometry(size, stride)
+    span = stride * (outputs - 1) + 1
+    after = span + KERNEL - 1 - size - before
+    x = tf.pad(x, [[0, 0], [0, 0], [before, after], [before, after], [0, 0]])
+    views = [
+        x[:, :, row : row + span : stride, column : column + span : stride]
+        for row in range(KERNEL)
+        for column in range(KERNEL)
+    ]
+    return tf.reshape(tf.stack(views, -2), [tasks, images * outputs**2, KERNEL**2 * channels])
+
+
+def add_patches(patches, size, stride):
+    """The transpose of `extract_patches`: add up what every patch says of a pixel.
+
+    patches: [tasks, images, outputs, outputs, 3, 3, channels]. A pixel's row and column modulo the
+    stride decide which places of the kernel meet it, so that pixels alike are computed together.
+    Returns [tasks, images, size, size, channels].
+    """
+    tasks, images, *_, channels = patches.shape
+    length = math.ceil(size / stride)
+    rows = []
+    for row in range(stride):
+        columns = []
+        for column in range(stride):
+            parts = [
+                _shift(patches[:, :, :, :, i, j], up, left, length)
+                for i, up in _meetings(row, size, stride)
+                for j, left in _meetings(column, size, stride)
+            ]
+            columns.append(tf.add_n(parts))
+        rows.append(tf.stack(columns, 4))
+    pixels = tf.reshape(
+        tf.stack(rows, 3), [tasks, images, length * stride, length * stride, channels]
+    )
+    return pixels[:, :, :size, :size]
+
+
+def _geometry(size, stride):
+    """How many places the kernel has along an axis, and the zeros before the first pixel."""
+    outputs = math.ceil(size / stride)
+    return outputs, max((outputs - 1) * stride + KERNEL - size, 0) // 2
+
+
+def _meetings(remainder, size, stride):
+    """The kernel's places k that meet pixels m * stride + remainder, each with its patch's m."""
+    _, before = _geometry(size, stride)
+    places = range(KERNEL)
+    return [
+        (k, (remainder + before - k) // stride)
+        for k in places
+        if (remainder + before - k) % stride == 0
+    ]
+
+
+def _shift(x, up, left, length):
+    """x[..., m + up, n + left, :] for m and n below length, zeros outside."""
+    padding = [[max(-by, 0), max(length + by - x.shape[2], 0)] for by in (up, left)]
+    x = tf.pad(x, [[0, 0], [0, 0], *padding, [0, 0]])
+    top, start = max(up, 0), max(left, 0)
+    return x[:, :, top : top + length, start : start + length]
+
+
+def normalize(x, gamma, beta, batches, pooled):
+    """Batch norm, then a max pool if asked for, then ReLU.
+
+    Each batch is normalized by its own statistics: biased variance, no running averages. The pool
+    is 2x2 of stride 2 with "same" padding; of equal values the first passes the gradient on, as
+    in TensorFlow's own.
+    x: [tasks, batches * images, size, size, filters], gamma and beta: [tasks, filters].
+    Returns [tasks, batches * images, ceil(size / 2) if pooled else size, the same, filters].
+    """
+    tasks, images, size, _, filters = x.shape
+    flat = [tasks, batches, -1, filters]
+
+    @tf.custom_gradient
+    def run(x, gamma, beta):
+        x = tf.reshape(x, flat)
+        centered = x - tf.reduce_mean(x, axis=2, keepdims=True)
+        variance = tf.reduce_mean(tf.square(centered), axis=2, keepdims=True)
+        deviation = tf.math.rsqrt(variance + BATCH_NORM_EPSILON)
+        scale = gamma[:, None, None] * deviation
+        normal = tf.reshape(centered * scale + beta[:, None, None], [tasks, images, size, size, -1])
+        output = tf.nn.relu(max_pool(normal) if pooled else normal)
+
+        def gradient(upstream):
+            upstream = tf.where(output > 0, upstream, 0.0)
+            chosen = centered
+            spread = upstream
+            if pooled:
+                place = _first_maximum(normal)
+                chosen = _choose(place, tf.reshape(centered, normal.shape))
+                spread = _place(upstream, place, size)
+            upstream = tf.reshape(upstream, flat)
+            beta_gradient = tf.reduce_sum(upstream, axis=2, keepdims=True)
+            gamma_gradient = deviation * tf.reduce_sum(
+                upstream * tf.reshape(chosen, flat), axis=2, keepdims=True
+            )
+            count = centered.shape[2]
+            x_gradient = scale * (
+                tf.reshape(spread, flat)
+                - beta_gradient / count
+                - centered * (deviation * gamma_gradient / count)
+            )
+            return (
+                tf.reshape(x_gradient, normal.shape),
+                tf.reduce_sum(gamma_gradient, axis=[1, 2]),
+                tf.reduce_sum(beta_gradient, axis=[1, 2]),
+            )
+
+        return output, gradient
+
+    return run(x, gamma, beta)
+
+
+def max_pool(x):
+    """2x2 max pool of stride 2 with "same" padding, over [tasks, images, size, size, filters]."""
+    top_left, top_right, bottom_left, bottom_right = _quarters(x, x.dtype.min)
+    top, bottom = tf.maximum(top_left, top_right), tf.maximum(bottom_left, bottom_right)
+    return tf.maximum(top, bottom)
+
+
+def _quarters(x, fill):
+    """The four pixels of each 2x2 window, row by row."""
+    odd = x.shape[2] % 2
+    x = tf.pad(x, [[0, 0], [0, 0], [0, odd], [0, odd], [0, 0]], constant_values=fill)
+    return [x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+
+
+def _first_maximum(x):
+    """Which pixel of each window, 0 to 3, is the first of the largest."""
+    top_left, top_right, bottom_left, bottom_right = _quarters(x, x.dtype.min)
+    top, bottom = tf.maximum(top_left, top_right), tf.maximum(bottom_left, bottom_right)
+    in_top, in_bottom = (
+        tf.where(top_right > top_left, 1, 0),
+        tf.where(bottom_right > bottom_left, 3, 2),
+    )
+    return tf.where(bottom > top, in_bottom, in_top)
+
+
+def _choose(place, x):
+    """The pixel of each window that `place` names."""
+    first, *others = _quarters(x, 0.0)
+    for index, other in enumerate(others, start=1):
+        first = tf.where(place == index, other, first)
+    return first
+
+
+def _place(x, place, size):
+    """The transpose of `_choose`: each value at its place in the window, zeros elsewhere."""
+    length = x.shape[2]
+
+    def spread(values):
+        values = tf.broadcast_to(
+            values[:, :, :, None, :, None], [*x.shape[:2], length, 2, length, 2, x.shape[-1]]
+        )
+        return tf.reshape(values, [*x.shape[:2], 2 * length, 2 * length, -1])[:, :, :size, :size]
+
+    own = tf.tile(tf.constant([[0, 1], [2, 3]])[:, :, None], [length, length, 1])
+    return tf.where(spread(place) == own[:size, :size], spread(x), 0.0)
