@@ -3,6 +3,7 @@
 import datetime
 import json
 import pathlib
+from urllib.parse import urlsplit
 
 from supervised_reptile.errors import RefusedError
 
@@ -10,7 +11,12 @@ NAME = "origin.json"
 
 
 def write(folder, source, packaging, digest):
-    """Record in a new dataset's folder where it came from, and the digest of all its files."""
+    """Record in a new dataset's folder where it came from, and the digest of all its files.
+
+    source: an address; a user name and password in it are left out, as results carry it along.
+    """
+    parts = urlsplit(source)
+    source = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     content = {"source": source, "packaging": packaging, "digest": digest, "date": date}
     (folder / NAME).write_text(json.dumps(content, indent=1) + "\n")

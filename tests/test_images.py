@@ -54,6 +54,19 @@ def test_where_the_images_came_from_is_passed_on(folders):
     assert set(found) == {"source", "packaging", "digest", "date"}
 
 
+@pytest.mark.parametrize(
+    ("source", "recorded"),
+    [
+        ("https://me:secret@example.org:8080/a?b=c", "https://example.org:8080/a?b=c"),
+        ("https://example.org/me@home/", "https://example.org/me@home/"),
+        ("file:///data/archive.tar", "file:///data/archive.tar"),
+    ],
+)
+def test_the_origin_records_no_password(tmp_path, source, recorded):
+    origin.write(tmp_path, source, "archives", "12ab")
+    assert origin.read(tmp_path)["source"] == recorded
+
+
 @pytest.mark.parametrize("content", ["", "[]", json.dumps({"source": "x"})])
 def test_a_damaged_origin_is_refused_by_name(folders, content):
     (folders["c0"].parent / "origin.json").write_text(content)
