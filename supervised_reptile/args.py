@@ -6,70 +6,9 @@ The dataclasses are the command line. They travel through the program whole; `ch
 
 import argparse
 import dataclasses
-import math
 
 from supervised_reptile.errors import RefusedError
-
-
-def flag(default, meaning, convert, only=None):
-    """A dataclass field that is also a command-line flag of the same name.
-
-    only: the dataset whose script alone has the flag.
-    """
-    metadata = {"meaning": meaning, "convert": convert, "only": only}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def whole(at_least, below=2**31):
-    """A converter for whole numbers in a range."""
-
-    def convert(text):
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
-        if value < at_least:
-            raise argparse.ArgumentTypeError(f"must be at least {at_least}, not {value}")
-        if value >= below:
-            raise argparse.ArgumentTypeError(f"must be below {below}, not {value}")
-        return value
-
-    return convert
-
-
-def real(above=-math.inf, at_least=-math.inf, at_most=math.inf):
-    """A converter for finite numbers in a range."""
-
-    def convert(text):
-        try:
-            value = float(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
-        if not math.isfinite(value):
-            raise argparse.ArgumentTypeError(f"must be finite, not {value}")
-        if value <= above:
-            raise argparse.ArgumentTypeError(f"must be greater than {above:g}, not {value:g}")
-        if value < at_least:
-            raise argparse.ArgumentTypeError(f"must be at least {at_least:g}, not {value:g}")
-        if value > at_most:
-            raise argparse.ArgumentTypeError(f"must be at most {at_most:g}, not {value:g}")
-        return value
-
-    return convert
-
-
-def path(text):
-    """A converter for paths: any text but the empty one."""
-    if not text:
-        raise argparse.ArgumentTypeError("must not be empty")
-    return text
-
-
-def plain_path(text):
-    """A converter for paths that TensorFlow reads as they stand, not as patterns."""
-    if set(text) & set("*?[]\\"):
-        raise argparse.ArgumentTypeError(f"must not contain any of * ? [ ] \\, as {text!r} does")
-    return path(text)
+from supervised_reptile.flags import flag, path, plain_path, real, whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +52,11 @@ class OuterLoop:
         None, "with --foml: images per class set aside as the last mini-batch", whole(1)
     )
 
+    @property
+    def last(self):
+        """The last meta-iteration, None if there is none."""
+        return self.meta_iters - 1 if self.meta_iters else None
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
@@ -130,12 +74,15 @@ class Run:
     """One run: where its data and its results lie."""
 
     pretrained: bool = flag(False, "evaluate a saved model instead of training", bool)
+    resume: bool = flag(False, "go on with the run in --checkpoint, or start it", bool)
     seed: int = flag(0, "random seed", whole(0, 2**63))
     checkpoint: str = flag(
         "model_checkpoint",
         "checkpoint directory, or with --pretrained one checkpoint in it",
         plain_path,
     )
+    checkpoint_interval: int = flag(100, "outer steps between checkpoints", whole(1))
+    keep_checkpoints: int = flag(5, "newest checkpoints that are kept", whole(1))
     data_dir: str = flag("", "folder with the images", path)
     train_classes: int = flag(
         1200, "characters for training, before rotations; the rest test", whole(1), "omniglot"
@@ -151,7 +98,13 @@ GROUPS = {
     "run": Run,
 }
 # What says where a run lies and what is done with it is never taken over from a recorded run.
-OWN = {"pretrained", "checkpoint"}
+OWN = {"pretrained", "resume", "checkpoint"}
+# What a run may be resumed with without another result. Images are compared by their digest.
+HARMLESS = {
+    *OWN,
+    *("eval_samples", "eval_interval", "checkpoint_interval", "keep_checkpoints"),
+    *("data_dir", "synthetic"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,12 +129,12 @@ class Config:
         return cls(dataset, **groups)
 
     def flags(self):
-        """All flags of the dataset's script as one dictionary, by name."""
+        """All flags of the dataset's script by name, but --resume: it makes no other run."""
         return {
             field.name: getattr(getattr(self, name), field.name)
             for name, group in GROUPS.items()
             for field in dataclasses.fields(group)
-            if field.metadata["only"] in (None, self.dataset)
+            if field.metadata["only"] in (None, self.dataset) and field.name != "resume"
         }
 
 
@@ -211,11 +164,11 @@ def parse(script, dataset, argv):
 
 
 def _add_flag(section, field, default):
-    name = "--" + field.name.replace("_", "-")
+    name = _name(field.name)
     meaning, convert = field.metadata["meaning"], field.metadata["convert"]
     if convert is bool:
         # A recorded run may have set the flag: --no-... takes it back for an evaluation.
-        action = "store_true" if field.name == "pretrained" else argparse.BooleanOptionalAction
+        action = "store_true" if field.name in OWN else argparse.BooleanOptionalAction
         section.add_argument(name, action=action, help=f"{meaning} (default: off)")
     else:
         default = default or ("none" if field.default is None else field.default)
@@ -225,15 +178,18 @@ def _add_flag(section, field, default):
 def resolve(dataset, given, recorded=None):
     """The configuration of this command.
 
-    given: the flags of the command line. recorded: with --pretrained, the configuration that the
-    run recorded; flags that are not given take its values, given ones win.
-    Raises RefusedError for flags that contradict the recorded model, or one another.
+    given: the flags of the command line. recorded: with --pretrained or --resume, the configuration
+    that the run recorded; flags that are not given take its values.
+    Raises RefusedError for flags that contradict the recorded run, or one another.
     """
     flags = dict(given)
-    if given.get("synthetic") and "data_dir" in given:
-        raise RefusedError("--synthetic and --data-dir: give one of them, they exclude each other")
+    for pair in (("synthetic", "data_dir"), ("pretrained", "resume")):
+        if all(given.get(name) for name in pair):
+            first, second = map(_name, pair)
+            raise RefusedError(f"{first} and {second}: give one of them, they exclude each other")
     if recorded:
-        _check_same_model(dataset, given, recorded)
+        _check_dataset(dataset, given, recorded)
+        (_check_same_run if given.get("resume") else _check_same_model)(given, recorded)
         inherited = {key: value for key, value in recorded.flags().items() if key not in OWN}
         flags = {**inherited, **given}
         if "data_dir" in given:
@@ -243,12 +199,33 @@ def resolve(dataset, given, recorded=None):
     return config
 
 
-def _check_same_model(dataset, given, recorded):
+def _name(key):
+    return "--" + key.replace("_", "-")
+
+
+def _check_dataset(dataset, given, recorded):
     if recorded.dataset != dataset:
         raise RefusedError(
             f"--checkpoint {given['checkpoint']} was trained on {recorded.dataset}: "
-            f"evaluate it with run_{recorded.dataset}.py"
+            f"use run_{recorded.dataset}.py"
         )
+
+
+def _check_same_run(given, recorded):
+    flags = recorded.flags()
+    differences = [
+        f"{_name(key)} is {value} here but {flags[key]} there"
+        for key, value in given.items()
+        if key not in HARMLESS and value != flags[key]
+    ]
+    if differences:
+        raise RefusedError(
+            f"--resume: the run in {given['checkpoint']} had other flags: "
+            f"{', '.join(differences)}; leave them out, or start another run elsewhere"
+        )
+
+
+def _check_same_model(given, recorded):
     if given.get("classes", recorded.task.classes) != recorded.task.classes:
         raise RefusedError(
             f"--classes {given['classes']}: the model in {given['checkpoint']} tells "

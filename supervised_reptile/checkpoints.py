@@ -5,50 +5,69 @@ serves both, and TensorFlow's own tools can look into our files. Second moments 
 `<variable>/Adam_1`, the step count is `beta2_power`.
 """
 
-import os
 import pathlib
+import re
+import sys
 
+import numpy as np
 import tensorflow as tf
 
-from supervised_reptile import models, runs
-from supervised_reptile.errors import FailedError, RefusedError
+from supervised_reptile import files, models, runs
+from supervised_reptile.errors import DamagedError, RefusedError
 from supervised_reptile.optimizers import Learner
 
-KEPT = 5
+FILE = re.compile(r"model\.ckpt-(\d+)\.(?:index|data-00000-of-00001)")
 MOMENT = "/Adam_1"
 POWER = "beta2_power"
 
 
-def save(directory, iteration, learner):
-    """Write `model.ckpt-<iteration>`, whole or not at all, and keep the newest few."""
+def save(directory, iteration, learner, keep):
+    """Write `model.ckpt-<iteration>`, whole or not at all, and remove all but the newest `keep`.
+
+    Raises OSError or tf.errors.OpError if that is not possible; what was saved before stays whole.
+    """
     directory = pathlib.Path(directory)
     prefix, temporary = directory / f"model.ckpt-{iteration}", directory / "model.ckpt.tmp"
     tensors = {**learner.parameters}
     if learner.second_moments:
         tensors |= {name + MOMENT: value for name, value in learner.second_moments.items()}
         tensors[POWER] = learner.beta2_power
-    write(temporary, tensors)
-    # The index goes last: a checkpoint without one does not exist.
-    for suffix in (".data-00000-of-00001", ".index"):
-        os.replace(f"{temporary}{suffix}", f"{prefix}{suffix}")
-    kept = runs.checkpoints(directory)[-KEPT:]
-    runs.write_atomically(directory / "checkpoint", _state_file(kept))
-    for number in runs.checkpoints(directory)[:-KEPT]:
-        for suffix in (".index", ".data-00000-of-00001"):
-            os.remove(directory / f"model.ckpt-{number}{suffix}")
+    try:
+        write(temporary, tensors)
+        # The index goes last: a checkpoint without one does not exist.
+        suffixes = (".data-00000-of-00001", ".index")
+        files.put_in_place(
+            {pathlib.Path(f"{temporary}{end}"): pathlib.Path(f"{prefix}{end}") for end in suffixes}
+        )
+    finally:
+        for path in directory.glob("model.ckpt.tmp*"):
+            path.unlink()
+    # Newer ones are damaged, or the run would have gone on from them: it comes to them again.
+    kept = [number for number in runs.checkpoints(directory) if number <= iteration][-keep:]
+    files.write_atomically(directory / "checkpoint", _state_file(kept))
+    for path in _files(directory):
+        if _number(path) < kept[0]:
+            path.unlink()
 
 
 def write(prefix, tensors):
-    """Write tensors by name as one TensorFlow checkpoint. Raises FailedError if that fails."""
-    try:
-        tf.raw_ops.SaveV2(
-            prefix=str(prefix),
-            tensor_names=list(tensors),
-            shape_and_slices=[""] * len(tensors),
-            tensors=list(tensors.values()),
-        )
-    except tf.errors.OpError as error:
-        raise FailedError(f"cannot write the checkpoint {prefix}: {error.message}") from None
+    """Write tensors by name as one TensorFlow checkpoint."""
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=list(tensors),
+        shape_and_slices=[""] * len(tensors),
+        tensors=list(tensors.values()),
+    )
+
+
+def _files(directory):
+    """The files of checkpoints, those whose other half is missing too; indices first."""
+    paths = (path for path in pathlib.Path(directory).iterdir() if FILE.fullmatch(path.name))
+    return sorted(paths, key=lambda path: path.suffix != ".index")
+
+
+def _number(path):
+    return int(FILE.fullmatch(path.name)[1])
 
 
 def _state_file(numbers):
@@ -58,11 +77,30 @@ def _state_file(numbers):
     return "\n".join(lines) + "\n"
 
 
+def restore_newest(directory, model, config):
+    """The Learner in the newest sound checkpoint of a run and its number; None if none was saved.
+
+    Damaged ones are reported on standard error. Raises RefusedError if all are.
+    """
+    numbers = sorted({_number(path) for path in _files(directory)}, reverse=True)
+    for number in numbers:
+        try:
+            return restore(pathlib.Path(directory) / f"model.ckpt-{number}", model, config), number
+        except DamagedError as error:
+            print(f"Warning: {error}", file=sys.stderr)
+    if numbers:
+        raise RefusedError(
+            f"--resume: no checkpoint in {directory} is sound: remove the directory, or name "
+            "another one, and start again"
+        )
+    return None
+
+
 def restore(prefix, model, config):
     """The Learner in a checkpoint of this program or of the authors'.
 
-    Raises RefusedError if it is damaged, holds another network or number of classes, or lacks the
-    second moments that Adam goes on from.
+    Raises RefusedError if it holds another network or number of classes, or lacks the second
+    moments that Adam goes on from; DamagedError if it is not as it was written, or not finite.
     """
     try:
         reader = tf.train.load_checkpoint(str(prefix))
@@ -77,8 +115,16 @@ def restore(prefix, model, config):
         parameters = {name: tf.constant(reader.get_tensor(name)) for name in names}
     except (tf.errors.OpError, IndexError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise RefusedError(f"the checkpoint {prefix} is damaged: {reason}") from None
-    return Learner(parameters, moments, power)
+        raise DamagedError(f"the checkpoint {prefix} is damaged: {reason}") from None
+    learner = Learner(parameters, moments, power)
+    if not is_finite(learner):
+        raise DamagedError(f"the checkpoint {prefix} holds numbers that are not finite")
+    return learner
+
+
+def is_finite(learner):
+    """Whether all numbers of a Learner are."""
+    return all(np.isfinite(value).all() for value in tf.nest.flatten(learner))
 
 
 def _check_model(prefix, shapes, model, classes):

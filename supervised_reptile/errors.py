@@ -8,6 +8,10 @@ class RefusedError(Exception):
     """
 
 
+class DamagedError(RefusedError):
+    """A checkpoint is not what was written, or not all of it."""
+
+
 class FailedError(Exception):
     """Something went wrong after work had begun: exit status 1. The message is one line."""
 

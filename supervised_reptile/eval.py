@@ -2,41 +2,20 @@
 
 import concurrent.futures
 import contextlib
-import dataclasses
-import math
 import os
+import pathlib
 
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from supervised_reptile import runs
+from supervised_reptile import runs, signals
 from supervised_reptile.reptile import tree_map
+from supervised_reptile.results import Tally, append, show, summarize
 from supervised_reptile.sampling import Population, Purpose, evaluation_tasks
 
 TASKS_AT_ONCE = 2
 CALLS_AT_ONCE = 8
 PATCHES_BYTES = 2**30
-TITLES = {"train": "Train", "val": "Validation", "test": "Test"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Accuracy:
-    """mean: correct predictions of all. confidence: half the width of the 95 % interval of the
-    mean over tasks; None for a single task."""
-
-    mean: float
-    confidence: float | None
-    tasks: int
-
-
-def summarize(correct, classes):
-    """The Accuracy of tasks: correct predictions of each [tasks], of so many."""
-    correct = np.asarray(correct)
-    confidence = None
-    if len(correct) > 1:
-        confidence = float(1.96 * np.std(correct / classes, ddof=1) / math.sqrt(len(correct)))
-    return Accuracy(int(correct.sum()) / (len(correct) * classes), confidence, len(correct))
 
 
 def fits(model, config, tasks):
@@ -62,8 +41,11 @@ def calls_at_once(model, config):
     return next((calls for calls in range(wanted, 1, -1) if fits(model, config, calls * tasks)), 1)
 
 
-def evaluate(algorithm, learner, rows, population, purpose):
-    """The Accuracy of a learner on the tasks of a population. rows: uint8 [images, ...]."""
+def evaluate(algorithm, learner, rows, population, purpose, tally=None):
+    """The Accuracy of a learner on the tasks of a population. rows: uint8 [images, ...].
+
+    tally: the Tally of an evaluation under way, to go on with and to keep.
+    """
     config, model = algorithm.config, algorithm.model
     samples, step = config.evaluation.eval_samples, tasks_at_once(model, config)
 
@@ -73,31 +55,41 @@ def evaluate(algorithm, learner, rows, population, purpose):
         # The last call keeps its length, so that nothing is compiled anew.
         return found[: samples - start]
 
-    correct = []
+    tally = tally or Tally()
+    correct = tally.correct[purpose.name]
+    # Only whole calls are gone on with, so that all have the length that they always have.
+    del correct[samples if len(correct) >= samples else len(correct) // step * step :]
     with (
         concurrent.futures.ThreadPoolExecutor(calls_at_once(model, config)) as pool,
-        contextlib.closing(pool.map(count, range(0, samples, step))) as results,
-        tqdm(total=samples, unit=" tasks", disable=None, leave=False) as progress,
+        contextlib.closing(pool.map(count, range(len(correct), samples, step))) as results,
+        tqdm(
+            total=samples, initial=len(correct), unit=" tasks", disable=None, leave=False
+        ) as progress,
     ):
         for found in results:
-            correct.extend(found)
+            correct.extend(found.tolist())
+            tally.keep()
             progress.update(len(found))
     return summarize(correct, config.task.classes)
 
 
 def report(algorithm, learner, images, rows, directory, iteration):
-    """Evaluate on every split, print the final lines and record them in the run's directory."""
+    """Evaluate on every split, print the final lines and record them in the run's directory.
+
+    What a training run has evaluated is kept there until then, and gone on with.
+    """
+    config, accuracies = algorithm.config, {}
+    path = None if config.run.pretrained else pathlib.Path(directory) / runs.PROGRESS
+    tally = Tally(path, [iteration, tasks_at_once(algorithm.model, config)])
     print("Evaluating...", flush=True)
-    accuracies = {}
-    for split in images.splits:
-        purpose = Purpose[f"FINAL_{split.upper()}"]
-        population = Population.of(images, split)
-        accuracy = evaluate(algorithm, learner, rows, population, purpose)
-        print(f"{TITLES[split]} accuracy: {accuracy.mean}", flush=True)
-        if accuracy.confidence is not None:
-            print(
-                f"  +/- {accuracy.confidence:.5f} (95% confidence over {accuracy.tasks} tasks)",
-                flush=True,
-            )
-        accuracies[split] = accuracy
-    runs.append_result(directory, algorithm.config, iteration, accuracies, images.provenance)
+    try:
+        for split in images.splits:
+            purpose = Purpose[f"FINAL_{split.upper()}"]
+            population = Population.of(images, split)
+            accuracies[split] = evaluate(algorithm, learner, rows, population, purpose, tally)
+            show(split, accuracies[split])
+    except signals.Interrupted:
+        tally.keep(at_once=True)
+        raise
+    append(directory, config, iteration, accuracies, images.provenance)
+    tally.remove()

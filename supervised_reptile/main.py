@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 
-from supervised_reptile import args, runs, signals
+from supervised_reptile import args, results, runs, signals
 from supervised_reptile.errors import FailedError, RefusedError
 
 
@@ -23,7 +23,7 @@ def main(dataset, argv=None):
     except RefusedError as refusal:
         _leave(script, f"error: {refusal}", 2)
     except (FailedError, *_machine_errors()) as failure:
-        _leave(script, f"failed: {(str(failure) or repr(failure)).splitlines()[0]}", 1)
+        _leave(script, f"failed: {_first_line(failure)}", 1)
     except signals.Interrupted as interruption:
         _leave(script, interruption, 128 + interruption.number)
 
@@ -32,6 +32,10 @@ def _machine_errors():
     """What is raised when not the program but disk or memory fails, by TensorFlow too."""
     tensorflow = sys.modules.get("tensorflow")
     return OSError, MemoryError, *([tensorflow.errors.OpError] if tensorflow else [])
+
+
+def _first_line(failure):
+    return (str(failure) or repr(failure)).splitlines()[0]
 
 
 def _leave(script, message, status):
@@ -48,46 +52,85 @@ def run(dataset, script, argv):
     try:
         prefix, recorded = _look_up(given)
         config = args.resolve(dataset, given, recorded and recorded.config)
-        if not prefix:
+        if not (prefix or recorded):
             runs.check_free(config.run.checkpoint)
-        seed, split = config.run.seed, None
-        if recorded:
-            # The model's own split and images, whatever the seed of the evaluation.
-            seed, split = recorded.config.run.seed, recorded.split
-        module = importlib.import_module(f"supervised_reptile.{dataset}")
-        images, split = module.load(config.run, seed, split)
+        if recorded and not prefix:
+            if accuracies := results.of_finished(config.run.checkpoint, config):
+                return report_again(config, accuracies)
+            runs.check_versions(recorded)
+        images, split = _load(config, recorded)
     except OSError as error:
         raise RefusedError(f"{error.filename}: {error.strerror}; check the path") from None
     args.check_data(config, images)
+    if recorded and not (prefix and given.keys() & {"data_dir", "synthetic"}):
+        runs.check_images(config, recorded, images.provenance)
     if prefix:
         evaluate_saved(config, images, prefix)
     else:
-        with runs.claim(runs.Record(config, split, images.provenance)):
-            train_and_evaluate(config, images)
+        with runs.claim(config.run.checkpoint, recorded), _resumable(config.run.checkpoint):
+            train_and_evaluate(config, images, split, recorded)
 
 
 def _look_up(given):
-    """With --pretrained, the checkpoint's prefix and the Record of its run; else None, None."""
-    if not given.get("pretrained"):
-        return None, None
-    prefix = runs.find_checkpoint(given.setdefault("checkpoint", args.Run.checkpoint))
-    return prefix, runs.read_record(prefix.parent)
+    """What is there: with --pretrained, the checkpoint's prefix and the Record of its run; with
+    --resume, None and the Record; otherwise None, None."""
+    directory = given.setdefault("checkpoint", args.Run.checkpoint)
+    if given.get("pretrained"):
+        prefix = runs.find_checkpoint(directory)
+        return prefix, runs.read_record(prefix.parent)
+    return None, runs.read_record(directory) if given.get("resume") else None
 
 
-def train_and_evaluate(config, images):
-    """Train a new model and report its accuracies."""
-    algorithm, rows = _set_up(config, images)
-    from supervised_reptile import eval, train
+def _load(config, recorded):
+    """The images, and their split; that of the recorded run, whatever the seed of an evaluation."""
+    seed, split = config.run.seed, None
+    if recorded:
+        seed, split = recorded.config.run.seed, recorded.split
+    return importlib.import_module(f"supervised_reptile.{config.dataset}").load(
+        config.run, seed, split
+    )
 
-    learner, directory = algorithm.new_learner(), config.run.checkpoint
-    print("Training...", flush=True)
-    learner = train.train(algorithm, learner, images, rows)
-    last = config.outer.meta_iters - 1 if config.outer.meta_iters else None
+
+@contextlib.contextmanager
+def _resumable(directory):
+    """Say how to go on with a run that ends early."""
+    advice = "the same command with --resume goes on from there"
     try:
-        eval.report(algorithm, learner, images, rows, directory, last)
+        yield
     except signals.Interrupted as interruption:
-        saved = f"the trained model is in {directory}, and --pretrained evaluates it"
-        raise signals.Interrupted(interruption.number, saved) from None
+        outcome = f"{interruption.outcome or f'{directory} is whole'}: {advice}"
+        raise signals.Interrupted(interruption.number, outcome) from None
+    except _machine_errors() as failure:
+        raise FailedError(f"{_first_line(failure)}; {directory} is whole: {advice}") from None
+
+
+def report_again(config, accuracies):
+    """Print the results of a finished run. accuracies: results.Accuracy by split."""
+    print(f"{config.run.checkpoint} holds a finished run, with these results:", file=sys.stderr)
+    for split, accuracy in accuracies.items():
+        results.show(split, accuracy)
+
+
+def train_and_evaluate(config, images, split, recorded):
+    """Train a new model, or go on with a recorded run, and report its accuracies."""
+    algorithm, rows = _set_up(config, images)
+    from supervised_reptile import checkpoints, eval, train
+
+    directory, saved, done = config.run.checkpoint, None, 0
+    machine = runs.machine(rows.device)
+    if recorded:
+        runs.warn_of_machine(recorded, machine)
+        saved = checkpoints.restore_newest(directory, algorithm.model, config)
+    else:
+        runs.begin(runs.Record(config, split, images.provenance, machine=machine))
+    learner = algorithm.new_learner()
+    if saved:
+        learner, last = saved
+        done = last + 1
+        print(f"Going on after meta-iteration {last}, from {directory}", file=sys.stderr)
+    print("Training...", flush=True)
+    learner = train.train(algorithm, learner, images, rows, done)
+    eval.report(algorithm, learner, images, rows, directory, config.outer.last)
 
 
 def evaluate_saved(config, images, prefix):

@@ -1,12 +1,13 @@
 """What a checkpoint directory says about its run, apart from the learner's state.
 
-`run.json` holds the configuration and the split, `results.jsonl` one line per evaluation, and
+`run.json` holds what the run is: configuration, split, data, versions, machine. `results.jsonl` has
+one line per evaluation, `evaluation.json` is a final evaluation under way, and
 `model.ckpt-<i>.index` marks a checkpoint. Nothing here needs TensorFlow.
 """
 
 import contextlib
 import dataclasses
-import datetime
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -15,24 +16,47 @@ import platform
 import re
 import sys
 
+from supervised_reptile import files
 from supervised_reptile.args import Config
 from supervised_reptile.errors import RefusedError
 
 RECORD = "run.json"
 RESULTS = "results.jsonl"
+PROGRESS = "evaluation.json"
+LOCK = "lock"
 CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.index")
+
+
+def versions():
+    """Versions of what computes the results."""
+    packages = ("tensorflow", "numpy", "pillow")
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in packages
+    }
+
+
+def machine(device):
+    """What else decides how sums are rounded. device: the name of a TensorFlow device."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            cpu = re.search(r"^model name\s*: (.*)$", file.read(), re.M)[1]
+    except (OSError, TypeError):
+        cpu = platform.processor()
+    return {"device": device.split(":")[-2], "cpu": cpu, "cores": len(os.sched_getaffinity(0))}
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A run's configuration, its classes by split as they were before augmentation, and its data.
+    """What a run is.
 
-    data: ImageSet.provenance.
+    split: its classes as they were before augmentation. data: ImageSet.provenance.
     """
 
     config: Config
     split: dict
     data: dict
+    versions: dict = dataclasses.field(default_factory=versions)
+    machine: dict = dataclasses.field(default_factory=dict)
 
 
 def check_free(directory):
@@ -41,37 +65,107 @@ def check_free(directory):
     if directory.exists() and not directory.is_dir():
         raise RefusedError(f"--checkpoint {directory} is a file: name a directory")
     if checkpoints(directory) or any((directory / name).exists() for name in (RECORD, RESULTS)):
+        go_on = "go on with it with --resume, " if (directory / RECORD).exists() else ""
         raise RefusedError(
-            f"--checkpoint {directory} already holds a run: name another directory, remove this "
-            "one, or evaluate it with --pretrained"
+            f"--checkpoint {directory} already holds a run: name another directory, {go_on}remove "
+            "this one, or evaluate it with --pretrained"
         )
     if directory.exists() and not os.access(directory, os.W_OK | os.X_OK):
         raise RefusedError(f"--checkpoint {directory} cannot be written: check its permissions")
 
 
 @contextlib.contextmanager
-def claim(record):
-    """Make the directory of a new run and its run.json, which no two runs can do at once.
+def claim(directory, recorded):
+    """Hold the directory of a run, which no two processes can do at once.
 
-    A run that leaves before its first checkpoint or result gives the directory up again.
-    Raises RefusedError if the directory cannot be made or was claimed just now.
+    recorded: the Record that was found in it, None for a new run. A new run that leaves before its
+    first checkpoint or result gives the directory up again.
+    Raises RefusedError if the directory cannot be written, is held, or has changed.
     """
-    directory = pathlib.Path(record.config.run.checkpoint)
+    directory = pathlib.Path(directory)
+    with _locked(directory):
+        if read_record(directory) != recorded:
+            raise RefusedError(f"--checkpoint {directory}: another run has just begun there")
+        for left in directory.glob("*.tmp*"):
+            left.unlink()  # by a process that was killed as it wrote
+        try:
+            yield
+        except BaseException:
+            results = (directory / name for name in (RESULTS, PROGRESS))
+            if not (recorded or checkpoints(directory) or any(map(os.path.exists, results))):
+                (directory / RECORD).unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def _locked(directory):
+    """Hold the lock of a directory, which the system drops however the process ends."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        file = open(directory / RECORD, "x")  # noqa: SIM115
-    except FileExistsError:
-        raise RefusedError(f"--checkpoint {directory}: another run has just begun there") from None
+        file = open(directory / LOCK, "a+")  # noqa: SIM115
     except OSError as error:
         raise RefusedError(f"--checkpoint {directory} cannot be written: {error}") from None
-    try:
-        with file:
-            json.dump(_record_content(record), file, indent=1)
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RefusedError(f"--checkpoint {directory}: another run is at work there") from None
+        except OSError as error:
+            print(
+                f"Warning: {directory} cannot be locked ({error.strerror}): make sure that no "
+                "other run uses it",
+                file=sys.stderr,
+            )
         yield
-    except BaseException:
-        if not checkpoints(directory) and not (directory / RESULTS).exists():
-            os.remove(directory / RECORD)
-        raise
+
+
+def begin(record):
+    """Write the run.json of a new run, into a directory that is held."""
+    directory = pathlib.Path(record.config.run.checkpoint)
+    (directory / PROGRESS).unlink(missing_ok=True)  # of one that gave the directory up
+    content = {
+        "dataset": record.config.dataset,
+        "flags": record.config.flags(),
+        **{name: getattr(record, name) for name in ("split", "data", "versions", "machine")},
+    }
+    files.write_atomically(directory / RECORD, json.dumps(content, indent=1))
+
+
+def check_versions(recorded):
+    """Raise RefusedError if a run would go on with other versions of what computes."""
+    for package in ("tensorflow", "numpy"):
+        theirs, ours = (of.get(package) for of in (recorded.versions, versions()))
+        if theirs != ours:
+            raise RefusedError(
+                f"--resume: the run was begun with {package} {theirs}, and this is {ours}, which "
+                f"may compute other bits: install {package}=={theirs}, or start another run"
+            )
+
+
+def check_images(config, recorded, data):
+    """Raise RefusedError if images are not those of the recorded run. data: their provenance."""
+    theirs, ours = (of.get("digest", "") for of in (recorded.data, data))
+    if theirs and theirs != ours:
+        where = "--synthetic" if config.run.synthetic else f"--data-dir {config.run.data_dir}"
+        raise RefusedError(
+            f"{where}: the images (digest {ours[:12]}...) are not those that the run was trained "
+            f"on ({theirs[:12]}...): give those"
+        )
+
+
+def warn_of_machine(recorded, machine):
+    """Say on standard error what is different from where the run was begun."""
+    differences = [
+        f"{name} {machine[name]} instead of {value}"
+        for name, value in recorded.machine.items()
+        if machine[name] != value
+    ]
+    if differences:
+        print(
+            f"Warning: the run was begun on another machine ({', '.join(differences)}): it goes "
+            "on, but its bits may differ from those that it would have had there",
+            file=sys.stderr,
+        )
 
 
 def checkpoints(directory):
@@ -99,26 +193,6 @@ def find_checkpoint(path):
     return path / f"model.ckpt-{numbers[-1]}"
 
 
-def write_atomically(path, text):
-    """Write a whole file or nothing."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _record_content(record):
-    return {
-        "dataset": record.config.dataset,
-        "flags": record.config.flags(),
-        "split": record.split,
-        "data": record.data,
-        "versions": versions(),
-    }
-
-
 def read_record(directory):
     """The Record of a run, or None if the directory has none (those of the authors' program).
 
@@ -130,39 +204,8 @@ def read_record(directory):
     try:
         content = json.loads(path.read_text())
         config = Config.of(content["dataset"], content["flags"])
-        # Runs before data had a digest lack it.
-        return Record(config, content["split"], content.get("data", {}))
+        # Earlier runs lack the digest of their data, or their machine.
+        optional = {name: content.get(name, {}) for name in ("data", "versions", "machine")}
+        return Record(config, content["split"], **optional)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RefusedError(f"{path} is not a whole record of a run ({error!r})") from None
-
-
-def append_result(directory, config, iteration, accuracies, data):
-    """Append one evaluation to results.jsonl; a directory that cannot be written gets a warning.
-
-    iteration: the number of the checkpoint, None for an untrained network.
-    accuracies: eval.Accuracy by split. data: ImageSet.provenance.
-    """
-    line = {
-        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "dataset": config.dataset,
-        "iteration": iteration,
-        "accuracy": {split: accuracy.mean for split, accuracy in accuracies.items()},
-        "confidence_95": {split: accuracy.confidence for split, accuracy in accuracies.items()},
-        "config": config.flags(),
-        "data": data,
-        "versions": versions(),
-    }
-    path = pathlib.Path(directory) / RESULTS
-    try:
-        with open(path, "a") as file:
-            file.write(json.dumps(line) + "\n")
-    except OSError as error:
-        print(f"Warning: the results were not recorded in {path}: {error}", file=sys.stderr)
-
-
-def versions():
-    """Versions of what computes the results."""
-    packages = ("tensorflow", "numpy", "pillow")
-    return {"python": platform.python_version()} | {
-        name: importlib.metadata.version(name) for name in packages
-    }

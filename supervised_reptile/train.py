@@ -1,21 +1,19 @@
 """The training run: schedule, evaluation, printed lines, summaries, checkpoints."""
 
-import contextlib
-import os
-import sys
+import time
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from supervised_reptile import checkpoints, signals
 from supervised_reptile.errors import FailedError
 from supervised_reptile.eval import fits
+from supervised_reptile.journal import Journal
 from supervised_reptile.reptile import tree_map
 from supervised_reptile.sampling import Population, Purpose, evaluation_tasks, training_tasks
 
-CHECKPOINT_INTERVAL = 100
 ITERATIONS_AT_ONCE = 10
+SECONDS_AT_ONCE = 1  # so that a signal is heeded soon
 
 
 def step_size(outer, iteration):
@@ -24,53 +22,89 @@ def step_size(outer, iteration):
     return done * outer.meta_step_final + (1 - done) * outer.meta_step
 
 
-def train(algorithm, learner, images, rows):
+def train(algorithm, learner, images, rows, done=0):
     """Train from a learner, and return it after the last meta-iteration.
 
-    images: the ImageSet, rows: its rows as a tensor.
+    images: the ImageSet, rows: its rows as a tensor. done: meta-iterations that the learner has
+    behind it.
     Raises Interrupted when told to stop, after saving a checkpoint, and FailedError when nobody
-    reads the printed lines any more.
+    reads the printed lines any more, or when numbers stop being finite.
     """
-    config, done = algorithm.config, 0
+    config, last, at_once = algorithm.config, done - 1, 1
     total, directory = config.outer.meta_iters, config.run.checkpoint
-    with signals.deferred() as pending, Journal(directory, images.splits, total) as journal:
+    with signals.deferred() as pending, Journal(directory, images.splits, done, total) as journal:
         while done < total and not (pending or journal.closed):
-            last = next_stop(config, done)
-            learner = algorithm.train(learner, rows, *inputs(config, images, done, last))
+            begin, last = time.perf_counter(), next_stop(config, done, at_once)
+            learner = advance(algorithm, learner, images, rows, done, last)
+            at_once = affordable(last + 1 - done, time.perf_counter() - begin)
             done = last + 1
             journal.advance(done)
             if last % config.evaluation.eval_interval == 0:
                 journal.report(last, evaluate_interval(algorithm, learner, images, rows, last))
-            if last % CHECKPOINT_INTERVAL == 0:
-                checkpoints.save(directory, last, learner)
-        if done and last % CHECKPOINT_INTERVAL:
-            checkpoints.save(directory, last, learner)
-    saved = f"saved as {directory}/model.ckpt-{last}, which --pretrained evaluates" if done else ""
+            if last % config.run.checkpoint_interval == 0 or last == total - 1:
+                save(journal, config, last, learner)
+        if pending or journal.closed:
+            save(journal, config, last, learner)
+    saved = f"saved as {directory}/model.ckpt-{last}"
     if pending:
         raise signals.Interrupted(pending.number, saved)
     if journal.closed:
-        raise FailedError(f"standard output was closed; {saved}")
+        raise FailedError(f"standard output was closed; {saved}, where --resume goes on")
     return learner
 
 
-def next_stop(config, done):
+def save(journal, config, iteration, learner):
+    """Save a checkpoint; first the points up to it, since those after it are cut off."""
+    journal.sync()
+    checkpoints.save(config.run.checkpoint, iteration, learner, config.run.keep_checkpoints)
+
+
+def next_stop(config, done, at_once):
     """The last meta-iteration of the next compiled call, at which something may be due."""
-    due = (config.evaluation.eval_interval, CHECKPOINT_INTERVAL)
+    due = (config.evaluation.eval_interval, config.run.checkpoint_interval)
     stops = [-(-done // interval) * interval for interval in due]
-    return min(*stops, done + iterations_at_once(config) - 1, config.outer.meta_iters - 1)
+    return min(*stops, done + at_once - 1, config.outer.meta_iters - 1)
 
 
-def iterations_at_once(config):
-    """How many meta-iterations a compiled call has room for."""
-    return min(ITERATIONS_AT_ONCE, config.evaluation.eval_interval, CHECKPOINT_INTERVAL)
+def affordable(count, seconds):
+    """How many meta-iterations the next call has time for, if so many took so long."""
+    return max(1, min(ITERATIONS_AT_ONCE, int(SECONDS_AT_ONCE * count / seconds)))
+
+
+def advance(algorithm, learner, images, rows, first, last):
+    """The learner after meta-iterations first ... last. Raises FailedError if it is not finite."""
+    tasks, sizes = inputs(algorithm.config, images, first, last)
+
+    def after(count):
+        return algorithm.train(learner, rows, tasks, sizes, tf.constant(count))
+
+    advanced = after(last + 1 - first)
+    if checkpoints.is_finite(advanced):
+        return advanced
+    counts = range(1, last + 2 - first)
+    broken = next(n for n in counts if not checkpoints.is_finite(after(n))) - 1
+    raise FailedError(
+        f"parameters or second moments are no longer finite after meta-iteration {first + broken} "
+        f"(outer step size {sizes[broken]:g}, inner {algorithm.config.inner.learning_rate:g}): "
+        "start another run with a smaller --learning-rate or --meta-step; checkpoints of this one "
+        "are finite"
+    )
 
 
 def inputs(config, images, first, last):
-    """What the compiled call takes for meta-iterations first ... last."""
-    iterations = range(first, first + iterations_at_once(config))
+    """Tasks and step sizes of meta-iterations first ... last, as the compiled call takes them.
+
+    The arrays are filled up with zeros to the length that they always have.
+    """
+    iterations = range(first, last + 1)
     tasks = training_tasks(config, Population.of(images, "train"), iterations)
     sizes = np.array([step_size(config.outer, i) for i in iterations], np.float32)
-    return tree_map(tf.constant, tasks), tf.constant(sizes), tf.constant(last - first + 1)
+    missing = ITERATIONS_AT_ONCE - len(iterations)
+
+    def fill(array):
+        return tf.constant(np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)))
+
+    return tree_map(fill, tasks), fill(sizes)
 
 
 def evaluate_interval(algorithm, learner, images, rows, iteration):
@@ -90,42 +124,3 @@ def evaluate_interval(algorithm, learner, images, rows, iteration):
         [algorithm.count_correct(learner, rows, tree_map(tf.constant, task)) for task in tasks]
     )
     return dict(zip(images.splits, correct / algorithm.config.task.classes, strict=True))
-
-
-class Journal(contextlib.ExitStack):
-    """What a person sees of a run: printed lines, TensorBoard's curves, a progress bar.
-
-    closed: whether nobody reads the printed lines any more.
-    """
-
-    closed = False
-
-    def __init__(self, directory, splits, total):
-        super().__init__()
-        self._writers = {
-            split: self.enter_context(
-                contextlib.closing(tf.summary.create_file_writer(f"{directory}/{split}"))
-            )
-            for split in splits
-        }
-        self._progress = self.enter_context(
-            tqdm(total=total, unit=" meta-iterations", disable=None, dynamic_ncols=True)
-        )
-
-    def advance(self, done):
-        """Show how many meta-iterations are done."""
-        self._progress.update(done - self._progress.n)
-
-    def report(self, iteration, accuracy):
-        """Print and log the accuracy by split after a meta-iteration."""
-        line = f"batch {iteration}: train={accuracy['train']:f} test={accuracy['test']:f}"
-        with tqdm.external_write_mode(sys.stdout):
-            try:
-                print(line, flush=True)
-            except BrokenPipeError:
-                self.closed = True
-                # Or Python would complain once more, when it flushes what was not written.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        for split, writer in self._writers.items():
-            with writer.as_default(step=iteration):
-                tf.summary.scalar("accuracy", accuracy[split])

@@ -30,6 +30,8 @@ DEFAULTS = {
     "foml": False,
     "foml_tail": None,
     "sgd": False,
+    "checkpoint_interval": 100,
+    "keep_checkpoints": 5,
     "data_dir": "data/omniglot",
     "train_classes": 1200,
     "synthetic": False,

@@ -1,6 +1,7 @@
 """Saving and restoring, the authors' TensorFlow 1 checkpoints included."""
 
 import pathlib
+import random
 import shutil
 
 import numpy as np
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from supervised_reptile import checkpoints, eval, models, omniglot, optimizers, reptile, runs
 from supervised_reptile.args import Config
-from supervised_reptile.errors import FailedError, RefusedError
+from supervised_reptile.errors import DamagedError, RefusedError
 
 SHARED = pathlib.Path(__file__).parents[2] / "shared"
 
@@ -55,7 +56,7 @@ def write_as_the_authors_program(prefix, model, learner):
 @pytest.mark.parametrize("sgd", [True, False])
 def test_what_is_saved_is_restored_to_the_bit(tmp_path, sgd):
     learner = random_learner(models.OMNIGLOT, sgd)
-    checkpoints.save(tmp_path, 12, learner)
+    checkpoints.save(tmp_path, 12, learner, keep=5)
     settings = config(models.OMNIGLOT, sgd=sgd)
     restored = checkpoints.restore(tmp_path / "model.ckpt-12", models.OMNIGLOT, settings)
     assert_same(restored.parameters, learner.parameters)
@@ -67,7 +68,7 @@ def test_what_is_saved_is_restored_to_the_bit(tmp_path, sgd):
 def test_the_newest_five_are_kept_and_found_by_tensorflow(tmp_path):
     learner = random_learner(models.OMNIGLOT, sgd=True)
     for iteration in (0, 9, 10, 11, 100, 101, 1000):
-        checkpoints.save(tmp_path, iteration, learner)
+        checkpoints.save(tmp_path, iteration, learner, keep=5)
     assert runs.checkpoints(tmp_path) == [10, 11, 100, 101, 1000]
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"checkpoint"} | {
@@ -123,7 +124,7 @@ def test_what_contradicts_the_checkpoint_is_refused(tmp_path):
 @pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
 @pytest.mark.parametrize("damage", ["truncated", "empty", "missing", "flipped"])
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, suffix, damage):
-    checkpoints.save(tmp_path, 7, random_learner(models.OMNIGLOT))
+    checkpoints.save(tmp_path, 7, random_learner(models.OMNIGLOT), keep=5)
     path = tmp_path / f"model.ckpt-7{suffix}"
     content = bytearray(path.read_bytes())
     if damage == "missing":
@@ -136,10 +137,91 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, suffix, damage):
     assert "model.ckpt-7" in refusal(tmp_path / "model.ckpt-7", models.OMNIGLOT)
 
 
-def test_a_checkpoint_that_cannot_be_written_is_a_failure(tmp_path):
-    (tmp_path / "folder").touch()
-    with pytest.raises(FailedError, match="cannot write the checkpoint"):
-        checkpoints.save(tmp_path / "folder", 0, random_learner(models.OMNIGLOT))
+def damage(path, kind, place, bit):
+    """Damage a file: flip a bit, cut it, or overwrite its end with zeros, at a place."""
+    content = bytearray(path.read_bytes())
+    place %= len(content)
+    if kind == "flipped":
+        content[place] ^= 1 << bit
+    else:
+        content[place:] = bytes(len(content) - place if kind == "zeros" else 0)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["flipped", "cut", "zeros"])
+@pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
+def test_whatever_is_damaged_is_noticed_or_does_not_matter(tmp_path, suffix, kind):
+    """TensorFlow keeps checksums of every tensor and of the index."""
+    learner, chance = random_learner(models.OMNIGLOT), random.Random(f"{suffix} {kind}")
+    checkpoints.save(tmp_path, 7, learner, keep=5)
+    path, noticed = tmp_path / f"model.ckpt-7{suffix}", 0
+    whole = path.read_bytes()
+    for _ in range(60):
+        damage(path, kind, chance.randrange(len(whole)), chance.randrange(8))
+        try:
+            restored = checkpoints.restore(
+                tmp_path / "model.ckpt-7", models.OMNIGLOT, config(models.OMNIGLOT)
+            )
+            assert_same(restored, learner)
+        except DamagedError:
+            noticed += 1
+        path.write_bytes(whole)
+    assert noticed > 40
+
+
+def test_the_newest_sound_checkpoint_is_gone_on_from(tmp_path, capsys):
+    def newest():
+        settings = config(models.OMNIGLOT, sgd=True)
+        found = checkpoints.restore_newest(tmp_path, models.OMNIGLOT, settings)
+        return found and found[1]
+
+    learner = random_learner(models.OMNIGLOT, sgd=True)
+    assert newest() is None
+    for iteration in (90, 100, 200, 300):
+        checkpoints.save(tmp_path, iteration, learner, keep=5)
+    assert newest() == 300
+    (tmp_path / "checkpoint").write_text("nonsense")  # only TensorFlow's tools read it
+    assert newest() == 300 and capsys.readouterr().err == ""
+    damage(tmp_path / "model.ckpt-300.data-00000-of-00001", "flipped", 1000, 3)
+    (tmp_path / "model.ckpt-200.index").unlink()
+    assert newest() == 100
+    reported = capsys.readouterr().err.splitlines()
+    assert [line.count("is damaged") for line in reported] == [1, 1]
+    assert "model.ckpt-300" in reported[0] and "model.ckpt-200" in reported[1]
+    # The run saves where it is, and never loses that to those that are damaged.
+    checkpoints.save(tmp_path, 150, learner, keep=1)
+    assert newest() == 150
+    assert runs.checkpoints(tmp_path) == [150, 300]
+    checkpoints.save(tmp_path, 300, learner, keep=1)
+    assert newest() == 300
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("checkpoint", "model.ckpt-300.index", "model.ckpt-300.data-00000-of-00001")
+    }
+    damage(tmp_path / "model.ckpt-300.index", "cut", 0, 0)
+    with pytest.raises(RefusedError, match=r"no checkpoint in .* is sound"):
+        newest()
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_numbers_that_are_not_finite_are_not_gone_on_from(tmp_path, value):
+    learner = random_learner(models.OMNIGLOT)
+    learner.second_moments["dense/bias"] = tf.constant([0.0, value, 0.0])
+    checkpoints.save(tmp_path, 7, learner, keep=5)
+    assert "not finite" in refusal(tmp_path / "model.ckpt-7", models.OMNIGLOT)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_those_before(tmp_path, monkeypatch):
+    learner = random_learner(models.OMNIGLOT)
+    checkpoints.save(tmp_path, 7, learner, keep=1)
+    before = {path.name for path in tmp_path.iterdir()}
+
+    def fsync(number):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fsync)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.save(tmp_path, 8, learner, keep=1)
+    assert {path.name for path in tmp_path.iterdir()} == before
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):

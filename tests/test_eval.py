@@ -1,23 +1,9 @@
 """Accuracy and its confidence interval."""
 
-import math
-
 import pytest
 
 from supervised_reptile import eval, models
 from supervised_reptile.args import Config
-
-
-def test_accuracy_and_interval_by_hand():
-    # Four tasks of five queries: accuracies 1, .8, .6, .8; mean .8, sample variance .08 / 3.
-    found = eval.summarize([5, 4, 3, 4], classes=5)
-    assert found.mean == 16 / 20
-    assert found.confidence == pytest.approx(1.96 * math.sqrt(0.08 / 3 / 4))
-    assert found.tasks == 4
-
-
-def test_a_single_task_has_no_interval():
-    assert eval.summarize([3], classes=5).confidence is None
 
 
 @pytest.mark.parametrize("transductive", [True, False])

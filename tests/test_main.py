@@ -122,6 +122,7 @@ def handlers():
     """Puts the signal handlers back that a command in this process has set."""
     previous = {number: signal.getsignal(number) for number in signals.SIGNALS}
     yield
+    signal.set_wakeup_fd(-1)
     for number, handler in previous.items():
         signal.signal(number, handler)
 
@@ -145,13 +146,14 @@ def save_untrained(folder, **flags):
     """A recorded run with checkpoints 0 and 7, whose parameters are 0 and 7 throughout."""
     config = Config.of("omniglot", {"checkpoint": str(folder), "synthetic": True, **flags})
     names = [f"synthetic/character{index:04d}" for index in range(1, 1624)]
-    with runs.claim(runs.Record(config, omniglot.draw_split(names, config.run.seed, 1200), {})):
+    with runs.claim(folder, None):
+        runs.begin(runs.Record(config, omniglot.draw_split(names, config.run.seed, 1200), {}))
         for iteration in (0, 7):
             values = {
                 name: tf.fill(shape, float(iteration))
                 for name, shape in models.OMNIGLOT.shapes(config.task.classes).items()
             }
-            checkpoints.save(folder, iteration, optimizers.new_learner(values, config.inner.sgd))
+            checkpoints.save(folder, iteration, optimizers.new_learner(values, config.inner.sgd), 5)
 
 
 def test_the_split_of_the_run_is_used_whatever_the_seed(evaluated, tmp_path):

@@ -1,6 +1,7 @@
 """Run directories: their record, their results, what is refused."""
 
 import dataclasses
+import errno
 import json
 
 import pytest
@@ -8,7 +9,6 @@ import pytest
 from supervised_reptile import runs
 from supervised_reptile.args import Config
 from supervised_reptile.errors import RefusedError
-from supervised_reptile.eval import Accuracy
 
 DATA = {"origin": {"source": "https://example.org"}, "digest": "12ab"}
 
@@ -25,14 +25,13 @@ def put_checkpoint(directory, number):
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path, record):
-    with runs.claim(record):
-        assert runs.read_record(tmp_path) == record
+    runs.begin(record)
     assert runs.read_record(tmp_path) == record
 
 
 def test_a_record_from_before_data_had_a_digest_is_read(tmp_path, record):
-    with runs.claim(record):
-        content = json.loads((tmp_path / "run.json").read_text())
+    runs.begin(record)
+    content = json.loads((tmp_path / "run.json").read_text())
     del content["data"]
     (tmp_path / "run.json").write_text(json.dumps(content))
     assert runs.read_record(tmp_path) == dataclasses.replace(record, data={})
@@ -70,7 +69,8 @@ def test_no_checkpoint_is_refused(tmp_path, name):
 def test_training_refuses_a_directory_that_holds_a_run(tmp_path, record):
     runs.check_free(tmp_path)
     runs.check_free(tmp_path / "new")
-    with runs.claim(record), pytest.raises(RefusedError, match="already holds a run"):
+    runs.begin(record)
+    with pytest.raises(RefusedError, match=r"already holds a run.*--resume"):
         runs.check_free(tmp_path)
     (tmp_path / "run.json").unlink()
     put_checkpoint(tmp_path, 0)
@@ -78,8 +78,8 @@ def test_training_refuses_a_directory_that_holds_a_run(tmp_path, record):
         runs.check_free(tmp_path)
 
 
-def test_training_refuses_a_directory_with_results(tmp_path, record):
-    runs.append_result(tmp_path, record.config, None, {"test": Accuracy(0.2, None, 1)}, DATA)
+def test_training_refuses_a_directory_with_results(tmp_path):
+    (tmp_path / "results.jsonl").touch()
     with pytest.raises(RefusedError, match="already holds a run"):
         runs.check_free(tmp_path)
 
@@ -88,48 +88,76 @@ def test_a_directory_that_is_a_file_or_below_one_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RefusedError, match="is a file"):
         runs.check_free(tmp_path / "file")
-    config = Config.of("omniglot", {"checkpoint": str(tmp_path / "file" / "below")})
     with (
         pytest.raises(RefusedError, match="cannot be written"),
-        runs.claim(runs.Record(config, {}, {})),
+        runs.claim(tmp_path / "file" / "below", None),
     ):
         pass
 
 
-def test_two_runs_cannot_begin_in_one_directory(record):
+def test_two_runs_cannot_hold_one_directory(tmp_path, record):
     with (
-        runs.claim(record),
-        pytest.raises(RefusedError, match="another run has just begun"),
-        runs.claim(record),
+        runs.claim(tmp_path, None),
+        pytest.raises(RefusedError, match="another run is at work there"),
+        runs.claim(tmp_path, None),
     ):
         pass
+    with runs.claim(tmp_path, None):
+        runs.begin(record)
+    # It was there when the images had been read, but not before.
+    with pytest.raises(RefusedError, match="has just begun"), runs.claim(tmp_path, None):
+        pass
+    with runs.claim(tmp_path, record):
+        pass
+
+
+def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, capsys):
+    def flock(file, operation):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(runs.fcntl, "flock", flock)
+    with runs.claim(tmp_path, None):
+        assert "cannot be locked (Operation not supported)" in capsys.readouterr().err
 
 
 def test_a_run_that_leaves_before_its_first_checkpoint_gives_the_directory_up(tmp_path, record):
-    with pytest.raises(KeyboardInterrupt), runs.claim(record):
+    with pytest.raises(KeyboardInterrupt), runs.claim(tmp_path, None):
+        runs.begin(record)
         raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(KeyboardInterrupt), runs.claim(record):
+    runs.check_free(tmp_path)
+    with pytest.raises(KeyboardInterrupt), runs.claim(tmp_path, None):
+        runs.begin(record)
         put_checkpoint(tmp_path, 0)
         raise KeyboardInterrupt
     assert runs.read_record(tmp_path) == record
 
 
-def test_each_evaluation_is_one_line_with_the_whole_configuration(tmp_path, record):
-    accuracies = {"train": Accuracy(0.9, 0.01, 50), "test": Accuracy(0.8, None, 1)}
-    for iteration in (None, 1499):
-        runs.append_result(tmp_path, record.config, iteration, accuracies, DATA)
-    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
-    assert [line["iteration"] for line in lines] == [None, 1499]
-    for line in lines:
-        assert line["accuracy"] == {"train": 0.9, "test": 0.8}
-        assert line["data"] == DATA
-        assert line["confidence_95"] == {"train": 0.01, "test": None}
-        assert Config.of(line["dataset"], line["config"]) == record.config
-        assert {"python", "tensorflow", "numpy", "pillow"} <= set(line["versions"])
+def test_what_a_killed_process_was_writing_is_removed(tmp_path):
+    for name in ("run.json.tmp", "model.ckpt.tmp.index", "evaluation.json.tmp"):
+        (tmp_path / name).touch()
+    with runs.claim(tmp_path, None):
+        assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
-def test_results_that_cannot_be_written_are_a_warning(tmp_path, record, capsys):
-    (tmp_path / "results.jsonl").mkdir()  # Works for root, whom permissions do not stop.
-    runs.append_result(tmp_path, record.config, 1, {"test": Accuracy(0.8, 0.1, 9)}, DATA)
-    assert "not recorded" in capsys.readouterr().err
+def test_other_versions_of_what_computes_are_refused_with_both(record):
+    runs.check_versions(record)
+    older = dataclasses.replace(record, versions={**record.versions, "tensorflow": "2.20.0"})
+    with pytest.raises(RefusedError, match=r"tensorflow 2\.20\.0, and this is .*==2\.20\.0"):
+        runs.check_versions(older)
+    runs.check_versions(dataclasses.replace(record, versions={**record.versions, "pillow": "9"}))
+
+
+def test_other_images_are_refused_with_both_digests(record):
+    runs.check_images(record.config, record, {"origin": {"source": "elsewhere"}, "digest": "12ab"})
+    with pytest.raises(RefusedError, match=r"--data-dir data/omniglot: .*34cd.*12ab"):
+        runs.check_images(record.config, record, {**DATA, "digest": "34cd"})
+
+
+def test_another_machine_is_a_warning(record, capsys):
+    here = runs.machine("/job:localhost/replica:0/task:0/device:CPU:0")
+    assert here["device"] == "CPU" and here["cpu"] and here["cores"] >= 1
+    runs.warn_of_machine(dataclasses.replace(record, machine=here), here)
+    assert capsys.readouterr().err == ""
+    runs.warn_of_machine(dataclasses.replace(record, machine={**here, "cores": 77}), here)
+    err = capsys.readouterr().err
+    assert f"cores {here['cores']} instead of 77" in err and err.count("\n") == 1

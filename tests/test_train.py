@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from supervised_reptile import eval, models, optimizers, runs, signals, train
+from supervised_reptile import checkpoints, eval, models, optimizers, runs, signals, train
 from supervised_reptile.args import Config
 from supervised_reptile.errors import FailedError
 
@@ -20,9 +20,6 @@ class StandIn:
         self.config, self.model = config, models.MINIIMAGENET
         self.calls, self.asked = [], []
         self._on_train = on_train
-
-    def new_learner(self):
-        return optimizers.Learner({"x": tf.constant(0.0)}, {}, tf.constant(0.999))
 
     def train(self, learner, rows, tasks, step_sizes, count):
         done, count = int(learner.parameters["x"]), int(count)
@@ -43,12 +40,13 @@ def run(tmp_path, image_set):
     """A function that trains the stand-in with some flags, and returns it."""
     images = image_set({"train": 6, "val": 5, "test": 5}, shots=4, size=2)
 
-    def run(on_train=lambda done: None, **flags):
+    def run(on_train=lambda done: None, done=0, **flags):
         small = {"shots": 1, "inner_iters": 1, "eval_iters": 1, "checkpoint": str(tmp_path)}
         config = Config.of("miniimagenet", {**small, **flags})
         algorithm = StandIn(config, on_train)
         rows = tf.constant(images.rows)
-        train.train(algorithm, algorithm.new_learner(), images, rows)
+        learner = optimizers.Learner({"x": tf.constant(float(done))}, {}, tf.constant(0.999))
+        train.train(algorithm, learner, images, rows, done)
         return algorithm
 
     return run
@@ -56,7 +54,7 @@ def run(tmp_path, image_set):
 
 def scalars(directory):
     """The points of a TensorBoard folder: (step, value) of the scalar `accuracy`."""
-    events = EventAccumulator(str(directory)).Reload()
+    events = EventAccumulator(str(directory), size_guidance={"tensors": 0}).Reload()
     assert events.Tags()["tensors"] == ["accuracy"]
     return [
         (event.step, float(tf.make_ndarray(event.tensor_proto)))
@@ -109,6 +107,60 @@ def test_checkpoints_at_every_hundredth_iteration_and_the_last(run, tmp_path, in
         assert value == number + 1
 
 
+def test_checkpoints_as_often_and_as_many_as_wanted(run, tmp_path):
+    run(meta_iters=40, checkpoint_interval=7, keep_checkpoints=3)
+    assert runs.checkpoints(tmp_path) == [28, 35, 39]
+
+
+def test_a_run_goes_on_with_the_same_lines_and_points(run, tmp_path, capsys):
+    """The stand-in of a killed process that got beyond what it had saved."""
+    run(meta_iters=121, eval_interval=4)
+    lines = capsys.readouterr().out.splitlines()
+    points = {split: scalars(tmp_path / split) for split in ("train", "val", "test")}
+    for done in (98, 0, 97, 121):
+        run(meta_iters=121, eval_interval=4, done=done)
+        again = capsys.readouterr().out.splitlines()
+        assert again == [line for line in lines if int(line[6:].split(":")[0]) >= done]
+        assert {split: scalars(tmp_path / split) for split in points} == points
+
+
+def test_points_are_on_the_disk_before_their_checkpoint(run, tmp_path, monkeypatch):
+    saved, save = [], checkpoints.save
+
+    def save_and_look(directory, iteration, *arguments):
+        saved.append((iteration, scalars(tmp_path / "test")[-1][0]))
+        save(directory, iteration, *arguments)
+
+    monkeypatch.setattr(checkpoints, "save", save_and_look)
+    run(meta_iters=25, checkpoint_interval=10)
+    assert saved == [(0, 0), (10, 10), (20, 20), (24, 20)]
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0.001, 10), (0.3, 3), (0.9, 1), (20, 1)])
+def test_a_call_takes_no_longer_than_a_signal_can_wait(seconds, count):
+    """seconds: of one meta-iteration; the first call, which also compiles, is one alone."""
+    assert train.affordable(1, seconds) == count
+    assert train.affordable(7, 7 * seconds) == count
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_numbers_that_break_end_the_run_at_the_iteration(run, tmp_path, monkeypatch, value):
+    count_up = StandIn.train
+
+    def train_and_break(algorithm, learner, *arguments):
+        learner = count_up(algorithm, learner, *arguments)
+        done = int(learner.parameters["x"])
+        return learner._replace(second_moments={"x": tf.constant(value if done > 27 else 1.0)})
+
+    monkeypatch.setattr(StandIn, "train", train_and_break)
+    with pytest.raises(FailedError, match=r"meta-iteration 27 .*step size 0\.73, inner 0\.002\)"):
+        run(
+            **{"meta_iters": 100, "meta_step": 1.0, "meta_step_final": 0.0},
+            **{"checkpoint_interval": 20, "learning_rate": 0.002},
+        )
+    assert runs.checkpoints(tmp_path) == [0, 20]
+
+
 def test_no_iterations_leave_no_checkpoint(run, tmp_path):
     run(meta_iters=0)
     assert runs.checkpoints(tmp_path) == []
@@ -150,17 +202,6 @@ def test_a_signal_after_all_that_was_due_still_saves(run, tmp_path, monkeypatch)
     with pytest.raises(signals.Interrupted, match=r"saved as .*model\.ckpt-40"):
         run(meta_iters=1000)
     assert runs.checkpoints(tmp_path) == [0, 40]
-
-
-def test_a_second_signal_does_not_wait(run, tmp_path):
-    def on_train(done):
-        if done == 31:
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(signals.Interrupted, match="not saved yet is lost"):
-        run(on_train, meta_iters=1000)
-    assert runs.checkpoints(tmp_path) == [0]
 
 
 def test_a_closed_output_ends_the_run_with_a_checkpoint(run, tmp_path, monkeypatch):

@@ -1,0 +1,73 @@
+"""TensorBoard's points of a run: one file for each split, which a resumed run goes on with.
+
+A point always takes as many bytes, so that a TensorBoard that had read beyond the cut, too, finds
+every point once.
+"""
+
+import os
+import pathlib
+import time
+
+import numpy as np
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT
+from tensorboard.compat.tensorflow_stub.errors import DataLossError, OutOfRangeError
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+NAME = "events.out.tfevents.0"
+FRAME = 16  # bytes of a record beside its content: length and checksums
+METADATA = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="scalars"))
+
+
+class Curve:
+    """The scalar `accuracy` of one split over meta-iterations."""
+
+    def __init__(self, folder, last):
+        """Go on after meta-iteration `last` with the points in a folder; -1: with none."""
+        path = pathlib.Path(folder) / NAME
+        path.parent.mkdir(exist_ok=True)
+        self._file = open(path, "ab")  # noqa: SIM115
+        self._file.truncate(end_of(path, last))
+        self._records = RecordWriter(self._file)
+        if not os.path.getsize(path):
+            self._write(file_version="brain.Event:2")
+
+    def add(self, iteration, accuracy):
+        """Add the point of a meta-iteration."""
+        value = TensorProto(
+            dtype=DT_FLOAT,
+            tensor_shape=TensorShapeProto(),
+            tensor_content=np.float32(accuracy).tobytes(),
+        )
+        point = Summary.Value(tag="accuracy", metadata=METADATA, tensor=value)
+        self._write(step=iteration, summary=Summary(value=[point]))
+
+    def _write(self, **content):
+        self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
+        self._records.flush()
+
+    def sync(self):
+        """Wait until all points are on the disk."""
+        os.fsync(self._file.fileno())
+
+    def close(self):
+        """Close the file."""
+        self._file.close()
+
+
+def end_of(path, last):
+    """Where the points up to meta-iteration `last` end, before any half-written or damaged one."""
+    reader, end = PyRecordReader_New(str(path)), 0
+    try:
+        while True:
+            reader.GetNext()
+            if Event.FromString(reader.record()).step > last:
+                break
+            end += FRAME + len(reader.record())
+    except (OutOfRangeError, DataLossError):
+        pass
+    return end

@@ -1,0 +1,153 @@
+"""What evaluations found: accuracies, the lines that say them, their record, those under way.
+
+Nothing here needs TensorFlow.
+"""
+
+import collections
+import dataclasses
+import datetime
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+import zlib
+
+import numpy as np
+
+from supervised_reptile import files, runs
+
+PROGRESS_SECONDS = 5
+TITLES = {"train": "Train", "val": "Validation", "test": "Test"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    """mean: correct predictions of all. confidence: half the width of the 95 % interval of the
+    mean over tasks; None for a single task."""
+
+    mean: float
+    confidence: float | None
+    tasks: int
+
+
+def summarize(correct, classes):
+    """The Accuracy of tasks: correct predictions of each [tasks], of so many."""
+    correct = np.asarray(correct)
+    confidence = None
+    if len(correct) > 1:
+        confidence = float(1.96 * np.std(correct / classes, ddof=1) / math.sqrt(len(correct)))
+    return Accuracy(int(correct.sum()) / (len(correct) * classes), confidence, len(correct))
+
+
+def show(split, accuracy):
+    """Print the final lines of a split."""
+    print(f"{TITLES[split]} accuracy: {accuracy.mean}", flush=True)
+    if accuracy.confidence is not None:
+        print(
+            f"  +/- {accuracy.confidence:.5f} (95% confidence over {accuracy.tasks} tasks)",
+            flush=True,
+        )
+
+
+def append(directory, config, iteration, accuracies, data):
+    """Append one evaluation to results.jsonl.
+
+    iteration: the number of the checkpoint, None for an untrained network.
+    accuracies: Accuracy by split. data: ImageSet.provenance.
+    Raises OSError if that is not possible; with --pretrained, it is only a warning.
+    """
+    line = {
+        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "dataset": config.dataset,
+        "iteration": iteration,
+        "accuracy": {split: accuracy.mean for split, accuracy in accuracies.items()},
+        "confidence_95": {split: accuracy.confidence for split, accuracy in accuracies.items()},
+        "config": config.flags(),
+        "data": data,
+        "versions": runs.versions(),
+    }
+    path = pathlib.Path(directory) / runs.RESULTS
+    try:
+        _append_line(path, json.dumps(line) + "\n")
+    except OSError as error:
+        problem = f"the results were not recorded in {path}: {error.strerror}"
+        if not config.run.pretrained:
+            raise OSError(problem) from None
+        print(f"Warning: {problem}", file=sys.stderr)
+
+
+def _append_line(path, text):
+    """Append a whole line or nothing; what another one left half-written is ended first."""
+    with open(path, "a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(end - 1, 0))
+        try:
+            file.write((b"" if file.read(1) in (b"", b"\n") else b"\n") + text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            os.truncate(path, end)
+            raise
+
+
+def of_finished(directory, config):
+    """The Accuracy by split that a training run recorded at its end, or None."""
+    path, last = pathlib.Path(directory) / runs.RESULTS, config.outer.last
+    samples = config.evaluation.eval_samples
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            line = json.loads(text)
+            flags = line["config"]
+            if (line["iteration"], flags["eval_samples"]) == (last, samples) and not (
+                flags["pretrained"]
+            ):
+                return {
+                    split: Accuracy(mean, line["confidence_95"][split], samples)
+                    for split, mean in line["accuracy"].items()
+                }
+        except (ValueError, KeyError, TypeError):
+            continue  # half-written when the disk was full
+    return None
+
+
+class Tally:
+    """Correct predictions of the tasks that a final evaluation is done with, by purpose.
+
+    It is kept in a file, so that the evaluation can go on when the process has ended.
+    correct: lists by the name of a sampling.Purpose, task after task.
+    """
+
+    def __init__(self, path=None, of=None):
+        """path: the file, None for no file. of: what has to be the same to go on with it."""
+        self._path, self._of = path, of
+        self.correct = collections.defaultdict(list, self._read())
+        self._written = time.monotonic()
+
+    def _read(self):
+        try:
+            content = json.loads(self._path.read_text())
+            counted = content["correct"]
+            if content["of"] == self._of and content["checksum"] == _checksum(counted):
+                return counted
+        except (AttributeError, OSError, ValueError, KeyError, TypeError):
+            pass
+        return {}
+
+    def keep(self, at_once=False):
+        """Write the file if it was not written for some seconds."""
+        if self._path and (at_once or time.monotonic() - self._written > PROGRESS_SECONDS):
+            content = {"of": self._of, "correct": self.correct}
+            content["checksum"] = _checksum(self.correct)
+            files.write_atomically(self._path, json.dumps(content))
+            self._written = time.monotonic()
+
+    def remove(self):
+        """Remove the file."""
+        if self._path:
+            self._path.unlink(missing_ok=True)
+
+
+def _checksum(counted):
+    return zlib.crc32(json.dumps(counted).encode())
