@@ -75,6 +75,9 @@ def test_help_names_every_flag(capsys):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
+        ("--pretrained --resume", "--pretrained and --resume: give one"),
+        ("--checkpoint-interval 0", "--checkpoint-interval: must be at least 1"),
+        ("--keep-checkpoints 0", "--keep-checkpoints: must be at least 1"),
         ("--classes 1", "--classes: must be at least 2"),
         ("--shots 0", "--shots: must be at least 1"),
         ("--train-shots -1", "--train-shots: must be at least 0"),
@@ -163,6 +166,42 @@ def test_what_contradicts_the_recorded_model_is_refused(recorded):
     configure("--pretrained --checkpoint ckpt --train-classes 1200", recorded)
     with pytest.raises(RefusedError, match=r"run_omniglot\.py"):
         args.resolve("miniimagenet", {"checkpoint": "ckpt"}, recorded)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "",
+        "--sgd --seed 4 --no-transductive",
+        "--eval-samples 7 --eval-interval 3 --checkpoint-interval 9 --keep-checkpoints 2",
+        "--data-dir elsewhere",
+    ],
+)
+def test_a_run_is_resumed_with_flags_that_do_not_change_it(flags):
+    recorded = configure("--sgd --seed 4 --shots 1")
+    config = configure(f"--resume --checkpoint runs/a {flags}", recorded)
+    given = args.parse("run", "omniglot", flags.split())
+    assert config.flags() == {**recorded.flags(), **given, "checkpoint": "runs/a"}
+    assert "resume" not in config.flags()
+
+
+def test_flags_that_would_change_a_resumed_run_are_refused_with_both_values():
+    recorded = configure("--shots 1 --seed 4 --foml")
+    with pytest.raises(RefusedError) as caught:
+        configure("--resume --checkpoint a --shots 2 --seed 4 --no-foml --meta-iters 9", recorded)
+    assert "--shots is 2 here but 1 there" in str(caught.value)
+    assert "--foml is False here but True there" in str(caught.value)
+    assert "--meta-iters is 9 here but 400000 there" in str(caught.value)
+    assert "--seed" not in str(caught.value)
+
+
+def test_every_flag_either_changes_a_run_or_is_known_not_to():
+    """Whoever adds a flag has to think of it."""
+    changes = {"seed", "classes", "shots", "train_shots", "inner_batch", "inner_iters"}
+    changes |= {"replacement", "learning_rate", "weight_decay", "sgd", "meta_step"}
+    changes |= {"meta_step_final", "meta_batch", "meta_iters", "foml", "foml_tail", "eval_batch"}
+    changes |= {"eval_iters", "transductive", "train_classes"}
+    assert set(DEFAULTS) == changes | args.HARMLESS - {"resume"}
 
 
 def test_an_evaluation_is_not_refused_for_flags_of_training():
