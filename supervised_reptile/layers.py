@@ -13,12 +13,49 @@ KERNEL = 3
 
 
 def convolve(x, kernel, stride):
-    """3x3 convolution with "same" padding, as a product of patches and a matrix.
+    """3x3 convolution with "same" padding.
 
     x: [tasks, images, height, width, channels] of equal height and width, kernel:
     [tasks, 3, 3, channels, filters]. Returns [tasks, images, outputs, outputs, filters], where
     outputs is ceil(height / stride).
     """
+    if stride == 1:
+        return tf.stack(
+            [
+                convolve_directly(*task)
+                for task in zip(tf.unstack(x), tf.unstack(kernel), strict=True)
+            ]
+        )
+    return convolve_im2col(x, kernel, stride)
+
+
+@tf.custom_gradient
+def convolve_directly(x, kernel):
+    """`convolve` for one task and stride 1, where patches would be nine times as large as x.
+
+    Both gradients are convolutions of the kind that is fast on a CPU: few inputs and outputs per
+    pixel, stride 1. x: [images, size, size, channels], kernel: [3, 3, channels, filters].
+    """
+    channels = x.shape[-1]
+
+    def gradient(upstream):
+        turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
+        # Channels are the images of this convolution, images its channels. The product with one
+        # keeps XLA from computing x anew, pixel by pixel, as a part of the transposition.
+        transposed = tf.transpose(x @ tf.eye(channels), [3, 1, 2, 0])
+        kernel_gradient = tf.nn.conv2d(
+            transposed, tf.transpose(upstream, [1, 2, 0, 3]), 1, [[0, 0], [1, 1], [1, 1], [0, 0]]
+        )
+        return (
+            tf.nn.conv2d(upstream, turned, 1, "SAME"),
+            tf.transpose(kernel_gradient, [1, 2, 0, 3]),
+        )
+
+    return tf.nn.conv2d(x, kernel, 1, "SAME"), gradient
+
+
+def convolve_im2col(x, kernel, stride):
+    """`convolve` as a product of patches and a matrix; with stride 2 patches are small."""
     tasks, images, size, _, channels = x.shape
     outputs, filters = math.ceil(size / stride), kernel.shape[-1]
 
