@@ -52,6 +52,12 @@ class OuterLoop:
         None, "with --foml: images per class set aside as the last mini-batch", whole(1)
     )
 
+    parallel_tasks: bool = flag(
+        False,
+        "train on the tasks of an outer step side by side; with Adam, another algorithm",
+        bool,
+    )
+
     @property
     def last(self):
         """The last meta-iteration, None if there is none."""

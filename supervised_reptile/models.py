@@ -41,10 +41,11 @@ class Model:
         return math.ceil(self.size / 2**BLOCKS) ** 2 * self.filters
 
     @property
-    def patch_bytes(self):
-        """Memory that the widest patches of one image take: those of the second block."""
-        size = math.ceil(self.size / 2) if self.pooled else math.ceil(self.size / 4)
-        return size**2 * KERNEL**2 * self.filters * 4
+    def image_bytes(self):
+        """Memory that an image takes at its widest: after a convolution of stride 1, or as the
+        patches of the second one of stride 2."""
+        values = self.size**2 if self.pooled else math.ceil(self.size / 4) ** 2 * KERNEL**2
+        return values * self.filters * 4
 
     def shapes(self, classes):
         """Names and shapes of all trainable variables, without the axis of tasks."""

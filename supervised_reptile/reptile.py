@@ -7,7 +7,7 @@ order, one task after another, is an axis of length 1.
 
 import tensorflow as tf
 
-from supervised_reptile import optimizers, sampling
+from supervised_reptile import calls, optimizers, sampling
 
 
 def repeat(count, step, state):
@@ -23,6 +23,22 @@ def repeat(count, step, state):
 def tree_map(function, *trees):
     """Apply a function to corresponding tensors of nested structures."""
     return tf.nest.map_structure(function, *trees)
+
+
+def _vector(tensors):
+    """All values of a dictionary as one vector."""
+    parts = [tf.reshape(value, [-1]) for value in tensors.values()]
+    return tf.concat(parts, 0) if parts else tf.zeros([0])
+
+
+def _like(tensors, vector):
+    """The dictionary that `_vector` made a vector of; `tensors` has its names and shapes."""
+    found, start = {}, 0
+    for name, value in tensors.items():
+        end = start + value.shape.num_elements()
+        found[name] = tf.reshape(vector[start:end], value.shape)
+        start = end
+    return found
 
 
 class MetaLearner:
@@ -111,20 +127,73 @@ class MetaLearner:
             beta2_power,
         )
 
-    @tf.function(jit_compile=True, autograph=False)
     def train(self, learner, rows, tasks, step_sizes, count):
-        """The first `count` of the given meta-iterations, in one call.
+        """The learner after the first `count` of the given meta-iterations.
 
-        tasks: sampling.TrainingTasks of tensors [iterations, tasks, ...], step_sizes: float32
-        [iterations]. The arrays keep their length when fewer iterations are wanted, so that one
-        compiled program serves all.
+        rows: uint8 tensor [images, ...]. tasks: sampling.TrainingTasks of arrays [iterations,
+        tasks, ...], step_sizes: float32 [iterations]. The arrays keep their length when fewer
+        iterations are wanted, so that one compiled program serves all.
         """
+        if self.config.outer.parallel_tasks:
+            for index in range(count):
+                chosen = tree_map(lambda value, index=index: value[index], tasks)
+                learner = self.parallel_step(learner, rows, chosen, step_sizes[index])
+            return learner
+        return self.train_in_order(
+            learner, rows, tree_map(tf.constant, tasks), tf.constant(step_sizes), tf.constant(count)
+        )
+
+    @tf.function(jit_compile=True, autograph=False)
+    def train_in_order(self, learner, rows, tasks, step_sizes, count):
+        """`train` with the tasks of a meta-batch one after another, in one call, on tensors."""
 
         def iteration(index, learner):
             chosen = tree_map(lambda value: value[index], tasks)
             return self.outer_step(learner, rows, chosen, step_sizes[index])
 
         return repeat(count, iteration, learner)
+
+    def parallel_step(self, learner, rows, tasks, step_size):
+        """`outer_step` with the tasks side by side: all start from the same second moments and
+        step, and the means of theirs are gone on with. With SGD nothing else is computed.
+
+        tasks: sampling.TrainingTasks of arrays [tasks, ...].
+        """
+        images = max(part.shape[-1] for part in tf.nest.flatten(tasks))
+
+        def train_on_task(index):
+            task = tree_map(lambda value: tf.constant(value[index][None]), tasks)
+            return self.train_on_task(learner, rows, task)
+
+        count = len(tasks.batches.rows)
+        trained = calls.side_by_side(train_on_task, range(count), images * self.model.image_bytes)
+        return self.combine(learner, list(trained), tf.constant(step_size))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def train_on_task(self, learner, rows, task):
+        """What one task changes: how far it moves the parameters, and its second moments and step.
+
+        task: sampling.TrainingTasks of tensors [1, ...].
+        Returns a Learner of two vectors, since a call costs time for every tensor.
+        """
+        state = (learner.parameters, learner.second_moments)
+        copies = optimizers.Learner(
+            *tree_map(lambda value: value[None], state), learner.beta2_power
+        )
+        after, before = self._adapt(copies, rows, task)
+        moved = tree_map(tf.subtract, after.parameters, before)
+        return optimizers.Learner(*map(_vector, (moved, after.second_moments)), after.beta2_power)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def combine(self, learner, trained, step_size):
+        """The learner after a meta-iteration, from what `train_on_task` gave for each task."""
+        moved, second_moments, powers = zip(*trained, strict=True)
+        moved = _like(learner.parameters, tf.add_n(moved) / len(moved))
+        return optimizers.Learner(
+            tree_map(lambda old, change: old + step_size * change, learner.parameters, moved),
+            _like(learner.second_moments, tf.add_n(second_moments) / len(second_moments)),
+            powers[0],
+        )
 
     def predict(self, learner, rows, tasks):
         """Logits of the query images of evaluation tasks, after adapting to their support sets.

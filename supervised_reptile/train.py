@@ -3,11 +3,10 @@
 import time
 
 import numpy as np
-import tensorflow as tf
 
 from supervised_reptile import checkpoints, signals
 from supervised_reptile.errors import FailedError
-from supervised_reptile.eval import fits
+from supervised_reptile.eval import count_correct
 from supervised_reptile.journal import Journal
 from supervised_reptile.reptile import tree_map
 from supervised_reptile.sampling import Population, Purpose, evaluation_tasks, training_tasks
@@ -76,7 +75,7 @@ def advance(algorithm, learner, images, rows, first, last):
     tasks, sizes = inputs(algorithm.config, images, first, last)
 
     def after(count):
-        return algorithm.train(learner, rows, tasks, sizes, tf.constant(count))
+        return algorithm.train(learner, rows, tasks, sizes, count)
 
     advanced = after(last + 1 - first)
     if checkpoints.is_finite(advanced):
@@ -102,25 +101,21 @@ def inputs(config, images, first, last):
     missing = ITERATIONS_AT_ONCE - len(iterations)
 
     def fill(array):
-        return tf.constant(np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)))
+        return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
 
     return tree_map(fill, tasks), fill(sizes)
 
 
 def evaluate_interval(algorithm, learner, images, rows, iteration):
-    """Accuracy on one task of each split, by split; side by side, where memory allows."""
-    tasks = [
-        evaluation_tasks(
-            algorithm.config,
-            Population.of(images, split),
-            Purpose[f"INTERVAL_{split.upper()}"],
-            [iteration],
-        )
-        for split in images.splits
-    ]
-    if fits(algorithm.model, algorithm.config, len(tasks)):
-        tasks = [tree_map(lambda *parts: np.concatenate(parts), *tasks)]
-    correct = np.concatenate(
-        [algorithm.count_correct(learner, rows, tree_map(tf.constant, task)) for task in tasks]
-    )
-    return dict(zip(images.splits, correct / algorithm.config.task.classes, strict=True))
+    """Accuracy on one task of each split, by split."""
+    config = algorithm.config
+
+    def draw(split):
+        purpose = Purpose[f"INTERVAL_{split.upper()}"]
+        return evaluation_tasks(config, Population.of(images, split), purpose, [iteration])
+
+    counts = count_correct(algorithm, learner, rows, draw, images.splits)
+    return {
+        split: correct / config.task.classes
+        for split, correct in zip(images.splits, counts, strict=True)
+    }

@@ -1,31 +1,50 @@
-"""Accuracy and its confidence interval."""
+"""Counting the right answers of many tasks."""
+
+import dataclasses
 
 import pytest
+import tensorflow as tf
 
-from supervised_reptile import eval, models
+from supervised_reptile import calls, eval, models, reptile
 from supervised_reptile.args import Config
+from supervised_reptile.results import Tally
+from supervised_reptile.sampling import Population, Purpose
+
+FLAGS = {"classes": 3, "shots": 1, "eval_batch": 2, "eval_iters": 2, "eval_samples": 12}
 
 
-@pytest.mark.parametrize("transductive", [True, False])
-def test_tasks_side_by_side_fit_into_memory(transductive):
+@pytest.fixture
+def evaluate(image_set):
+    """A function that evaluates an untrained network, and returns the counts."""
+    images = image_set({"train": 4, "test": 4}, shots=3)
+    config = Config.of("omniglot", FLAGS)
+    model = dataclasses.replace(models.OMNIGLOT, filters=4)
+    algorithm, rows = reptile.MetaLearner(model, config), tf.constant(images.rows)
+    population, learner = Population.of(images, "test"), algorithm.new_learner()
+
+    def evaluate():
+        tally = Tally()
+        eval.evaluate(algorithm, learner, rows, population, Purpose.FINAL_TEST, tally)
+        return tally.correct[Purpose.FINAL_TEST.name]
+
+    return evaluate
+
+
+def test_calls_side_by_side_count_what_one_after_another_count(evaluate, monkeypatch):
+    counts = []
+    for at_once in (1, 5):
+        monkeypatch.setattr(calls, "at_once", lambda memory, at_once=at_once: at_once)
+        counts.append(evaluate())
+    assert counts[0] == counts[1]
+    assert len(set(counts[0])) > 1  # An order would show.
+
+
+@pytest.mark.parametrize(("transductive", "images"), [(True, 20), (False, 20 * 101)])
+def test_memory_is_that_of_the_widest_pass(monkeypatch, transductive, images):
     flags = {"classes": 20, "shots": 5, "transductive": transductive, "eval_batch": 10}
-    step = eval.tasks_at_once(models.MINIIMAGENET, Config.of("miniimagenet", flags))
-    # 20 queries, each beside 100 support images, need 4.1 GB of patches: one task at a time.
-    assert step == (eval.TASKS_AT_ONCE if transductive else 1)
-
-
-@pytest.mark.parametrize(("cores", "calls"), [(1, 1), (2, 2), (64, eval.CALLS_AT_ONCE)])
-def test_as_many_calls_as_cores(monkeypatch, cores, calls):
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
-    assert eval.calls_at_once(models.OMNIGLOT, Config.of("omniglot", {})) == calls
-
-
-def test_calls_at_the_same_time_fit_into_memory(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 64)
-    flags = {"classes": 20, "shots": 5, "eval_batch": 10}
-    assert eval.calls_at_once(models.MINIIMAGENET, Config.of("miniimagenet", flags)) == 1
-
-
-def test_never_more_tasks_side_by_side_than_are_wanted():
-    config = Config.of("omniglot", {"eval_samples": 1})
-    assert eval.tasks_at_once(models.OMNIGLOT, config) == 1
+    algorithm = reptile.MetaLearner(models.MINIIMAGENET, Config.of("miniimagenet", flags))
+    seen = []
+    monkeypatch.setattr(calls, "side_by_side", lambda call, items, memory: seen.append(memory))
+    eval.count_correct(algorithm, None, None, None, range(3))
+    # The first convolution gives every image 84 x 84 times 32 float32 values.
+    assert seen == [images * 84 * 84 * 32 * 4]

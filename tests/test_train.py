@@ -23,7 +23,7 @@ class StandIn:
 
     def train(self, learner, rows, tasks, step_sizes, count):
         done, count = int(learner.parameters["x"]), int(count)
-        self.calls.append((done, count, step_sizes.numpy()[:count], tasks.batches.rows.shape))
+        self.calls.append((done, count, step_sizes[:count], tasks.batches.rows.shape))
         self._on_train(done)
         return learner._replace(parameters={"x": learner.parameters["x"] + count})
 

@@ -1,0 +1,285 @@
+"""How fast the program trains and evaluates, and how far that is from the machine's peak.
+
+    python benchmarks/benchmark.py [--cases o15t,m15,o15t-start] [--json FILE]
+
+On generated images. Every case repeats its work after a warm-up, and alternates with a product of
+two 2000x2000 float32 matrices, whose rate is the peak; operations.py says how operations are
+counted. `-parallel` is training with --parallel-tasks; `g4-run` a training run of the figure's last
+sum, with its evaluation in every meta-iteration; `-outside` the share of a training run that is not
+spent in compiled calls; `-start` the time from a command to the first printed line of its run, less
+that of making images, and the memory until then.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import functools
+import importlib
+import io
+import json
+import math
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from supervised_reptile.args import Config, Run
+from supervised_reptile.main import quiet
+
+with quiet():
+    import tensorflow as tf
+import operations
+
+from supervised_reptile import eval, models, reptile, runs, train
+from supervised_reptile.sampling import Population, Purpose
+
+TABLE = dict(shots=1, inner_batch=10, inner_iters=5, meta_step=1.0, meta_step_final=0.0)
+TABLE |= dict(meta_batch=5, meta_iters=100000, eval_batch=5, train_shots=10)
+SETTINGS = {
+    "o15t": ("omniglot", TABLE | dict(transductive=True)),
+    "o15": ("omniglot", TABLE),
+    "o55": ("omniglot", TABLE | dict(shots=5)),
+    "o120": (
+        "omniglot",
+        TABLE | dict(classes=20, inner_batch=20, inner_iters=10, eval_batch=10, learning_rate=5e-4),
+    ),
+    "m15": ("miniimagenet", TABLE | dict(inner_iters=8, train_shots=15)),
+    "m55": ("miniimagenet", TABLE | dict(shots=5, inner_iters=8, train_shots=15, eval_batch=15)),
+    "g4": (
+        "omniglot",
+        dict(sgd=True, inner_batch=25, learning_rate=0.003, meta_step=0.25, meta_step_final=0.0)
+        | dict(eval_batch=25, eval_iters=5, eval_interval=1, inner_iters=4, train_shots=20),
+    ),
+}
+REPEATS = 7
+
+
+@dataclasses.dataclass
+class Row:
+    """One line of the table: median, least and most seconds per unit of work, its operations, and
+    their rate over the peak measured beside it (median of the repetitions)."""
+
+    case: str
+    unit: str
+    seconds: float
+    least: float
+    most: float
+    operations: int
+    of_peak: float
+
+    def __str__(self):
+        times = "".join(f"{1e3 * s:9.1f}" for s in (self.seconds, self.least, self.most))
+        rate = self.operations / self.seconds / 1e9
+        return (
+            f"{self.case:24}{self.unit:15}{times}{self.operations / 1e9:8.2f}{rate:9.0f}"
+            f"{self.of_peak:9.2f}"
+        )
+
+
+HEADER = (
+    f"{'case':24}{'ms per':15}{'median':>9}{'least':>9}{'most':>9}{'GFLOP':>8}{'GFLOP/s':>9}"
+    f"{'of peak':>9}"
+)
+
+
+@dataclasses.dataclass
+class Line:
+    """What is no rate: numbers by name."""
+
+    case: str
+    values: dict
+
+    def __str__(self):
+        return f"{self.case:24}" + ", ".join(f"{name} {v:.3g}" for name, v in self.values.items())
+
+
+class Bench:
+    """A setting with its compiled functions and generated images."""
+
+    def __init__(self, setting, **flags):
+        dataset, known = SETTINGS[setting]
+        self.config = Config.of(dataset, known | flags)
+        self.algorithm = reptile.MetaLearner(models.MODELS[dataset], self.config)
+        self.images = generated(dataset)
+        self.rows = tf.constant(self.images.rows)
+        self.learner = self.algorithm.new_learner()
+
+    def train(self, count):
+        """Make so many meta-iterations, in one call, and wait for them."""
+        tasks, sizes = train.inputs(self.config, self.images, 0, count - 1)
+        learner = self.algorithm.train(self.learner, self.rows, tasks, sizes, count)
+        learner.beta2_power.numpy()
+
+    def evaluate(self, count):
+        """Evaluate so many tasks."""
+        config = dataclasses.replace(
+            self.config,
+            evaluation=dataclasses.replace(self.config.evaluation, eval_samples=count),
+        )
+        self.algorithm.config = config
+        population = Population.of(self.images, "test")
+        eval.evaluate(self.algorithm, self.learner, self.rows, population, Purpose.FINAL_TEST)
+
+    def run(self, count):
+        """Make a training run of so many meta-iterations, its lines unseen."""
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            self.algorithm.config = dataclasses.replace(
+                self.config,
+                outer=dataclasses.replace(self.config.outer, meta_iters=count),
+                run=dataclasses.replace(self.config.run, checkpoint=folder),
+            )
+            train.train(self.algorithm, self.learner, self.images, self.rows)
+
+
+@functools.cache
+def generated(dataset):
+    """The images of --synthetic."""
+    module = importlib.import_module(f"supervised_reptile.{dataset}")
+    return module.load(Run(synthetic=True), 0, None)[0]
+
+
+def peak():
+    """Operations per second of a product of two 2000x2000 matrices of float32."""
+    matrix = tf.random.normal([2000, 2000])
+    seconds = min(timed(lambda: (matrix @ matrix).numpy()) for _ in range(3))
+    return 2 * 2000**3 / seconds
+
+
+def timed(work):
+    """Seconds that it takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(case, unit, work, count, operations):
+    """Do work(count) again and again, and make a Row of it."""
+    work(count)
+    seconds, fractions = [], []
+    for _ in range(REPEATS):
+        rate = peak()
+        seconds.append(timed(lambda: work(count)) / count)
+        fractions.append(operations / seconds[-1] / rate)
+    median = statistics.median
+    return Row(
+        case, unit, median(seconds), min(seconds), max(seconds), operations, median(fractions)
+    )
+
+
+def training(case, setting, count, **flags):
+    """A Row of training."""
+    bench = Bench(setting, **flags)
+    amount = operations.meta_iteration(bench.config)
+    return measure(case, "meta-iteration", bench.train, count, amount)
+
+
+def evaluation(case, setting, count):
+    """A Row of evaluation, as at the end of a run."""
+    bench = Bench(setting)
+    return measure(case, "task", bench.evaluate, count, operations.task(bench.config))
+
+
+def whole_run(case, setting, count):
+    """A Row of a training run: evaluation of two tasks in every meta-iteration, and the rest."""
+    bench = Bench(setting)
+    amount = operations.meta_iteration(bench.config) + 2 * operations.task(bench.config)
+    return measure(case, "meta-iteration", bench.run, count, amount)
+
+
+def outside(case, setting, count):
+    """The share of a training run that is spent outside compiled calls, in percent."""
+    bench, inside = Bench(setting), []
+
+    def noted(function):
+        def call(*args):
+            start = time.perf_counter()
+            result = function(*args)
+            inside.append((start, time.perf_counter()))
+            return result
+
+        return call
+
+    bench.algorithm.train = noted(bench.algorithm.train)
+    bench.algorithm.count_correct = noted(bench.algorithm.count_correct)
+    bench.run(1)
+    percent = []
+    for _ in range(3):
+        inside.clear()
+        seconds = timed(lambda: bench.run(count))
+        percent.append(100 * (1 - covered(inside) / seconds))
+    return Line(case, {"percent": statistics.median(percent)})
+
+
+def covered(intervals):
+    """How many seconds lie in at least one of the intervals (start, end)."""
+    total, reached = 0.0, -math.inf
+    for start, end in sorted(intervals):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
+
+
+def start(case, setting):
+    """Seconds from a command to its first printed line, and the most memory until then."""
+    dataset, flags = SETTINGS[setting]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, f"run_{dataset}.py", "--synthetic", f"--checkpoint={folder}/run"]
+        for name, value in flags.items():
+            flag = f"--{name.replace('_', '-')}"
+            command.append(flag if value is True else f"{flag}={value}")
+        generated.cache_clear()
+        images = timed(lambda: generated(dataset))
+        begin = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            while process.poll() is None and not process.stdout.readline().startswith("batch 0:"):
+                pass
+            seconds = time.perf_counter() - begin
+            process.kill()
+            memory = os.wait4(process.pid, 0)[2].ru_maxrss / 1024
+    return Line(case, {"seconds": seconds - images, "MiB": memory})
+
+
+CASES = {
+    "o15t": lambda case: training(case, "o15t", 10),
+    "o120": lambda case: training(case, "o120", 5),
+    "m15": lambda case: training(case, "m15", 1),
+    "o15t-parallel": lambda case: training(case, "o15t", 10, parallel_tasks=True),
+    "m15-parallel": lambda case: training(case, "m15", 1, parallel_tasks=True),
+    "g4-run": lambda case: whole_run(case, "g4", 60),
+    "o15t-evaluate": lambda case: evaluation(case, "o15t", 24),
+    "o15-evaluate": lambda case: evaluation(case, "o15", 24),
+    "o55-evaluate": lambda case: evaluation(case, "o55", 24),
+    "o120-evaluate": lambda case: evaluation(case, "o120", 12),
+    "m55-evaluate": lambda case: evaluation(case, "m55", 2),
+    "o15t-outside": lambda case: outside(case, "o15t", 200),
+    "o15t-start": lambda case: start(case, "o15t"),
+    "m15-start": lambda case: start(case, "m15"),
+}
+
+
+def main():
+    """Print the table, line by line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--cases", default=",".join(CASES), help="(default: %(default)s)")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers to this file, too")
+    arguments = parser.parse_args()
+    cases = arguments.cases.split(",")
+    if unknown := [case for case in cases if case not in CASES]:
+        parser.error(f"--cases: no case {unknown[0]!r}; there are {', '.join(CASES)}")
+    machine = runs.machine(tf.constant(0).device)
+    print(f"{machine}, TensorFlow {tf.__version__}\n\n{HEADER}", flush=True)
+    rows = []
+    for case in cases:
+        rows.append(CASES[case](case))
+        print(rows[-1], flush=True)
+    if arguments.json:
+        content = {"machine": machine, "versions": runs.versions()}
+        content["cases"] = [dataclasses.asdict(row) for row in rows]
+        pathlib.Path(arguments.json).write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
