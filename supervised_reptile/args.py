@@ -7,8 +7,13 @@ The dataclasses are the command line. They travel through the program whole; `ch
 import argparse
 import dataclasses
 import math
+import re
+import shlex
 
 from supervised_reptile.errors import RefusedError
+
+LARGEST = 3.4028234e38  # that a float32 holds
+AT_ONCE = 2**31  # images that the indices of one call can stand for
 
 
 def flag(default, meaning, convert, only=None):
@@ -38,15 +43,15 @@ def whole(at_least, below=2**31):
 
 
 def real(above=-math.inf, at_least=-math.inf, at_most=math.inf):
-    """A converter for finite numbers in a range."""
+    """A converter for numbers in a range that are finite as a float32."""
 
     def convert(text):
         try:
             value = float(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
-        if not math.isfinite(value):
-            raise argparse.ArgumentTypeError(f"must be finite, not {value}")
+        if not abs(value) <= LARGEST:
+            raise argparse.ArgumentTypeError(f"must be finite in single precision, not {value:g}")
         if value <= above:
             raise argparse.ArgumentTypeError(f"must be greater than {above:g}, not {value:g}")
         if value < at_least:
@@ -66,9 +71,15 @@ def path(text):
 
 
 def plain_path(text):
-    """A converter for paths that TensorFlow reads as they stand, not as patterns."""
-    if set(text) & set("*?[]\\"):
-        raise argparse.ArgumentTypeError(f"must not contain any of * ? [ ] \\, as {text!r} does")
+    """A converter for paths that TensorFlow reads as they stand, not as patterns or addresses."""
+    if re.search(r"[*?\[\]\\]|://", text):
+        raise argparse.ArgumentTypeError(
+            f"must not contain any of * ? [ ] \\ ://, as {text!r} does"
+        )
+    if re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", text):
+        raise argparse.ArgumentTypeError(
+            f"must be UTF-8 without control characters, unlike {text!r}"
+        )
     return path(text)
 
 
@@ -207,7 +218,14 @@ def parse(script, dataset, argv):
         for field in dataclasses.fields(group):
             if field.metadata["only"] in (None, dataset):
                 _add_flag(section, field, f"data/{dataset}" if field.name == "data_dir" else None)
-    return vars(parser.parse_args(argv))
+    for word in argv:
+        name, _, value = word.partition("=")
+        if value == "--":  # which argparse, before Python 3.13, takes for an empty list
+            parser.error(f"argument {name}: must not be --")
+    given, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(f"unrecognized arguments: {shlex.join(unknown)}")
+    return vars(given)
 
 
 def _add_flag(section, field, default):
@@ -266,6 +284,7 @@ def check(config):
     task, evaluation = config.task, config.evaluation
     if config.inner.replacement:
         _check_batch("--eval-batch", evaluation.eval_batch, task.classes * task.shots)
+    _check_at_once(eval_batch=evaluation.eval_batch, eval_iters=evaluation.eval_iters)
     if not config.run.pretrained:
         _check_training(task, config.inner, config.outer)
 
@@ -282,6 +301,9 @@ def _check_training(task, inner, outer):
     if inner.replacement:
         set_size = task.classes * (task.training_shots - tail)
         _check_batch("--inner-batch", inner.inner_batch, set_size)
+    _check_at_once(
+        inner_batch=inner.inner_batch, inner_iters=inner.inner_iters, meta_batch=outer.meta_batch
+    )
 
 
 def _check_batch(name, batch, images):
@@ -289,6 +311,13 @@ def _check_batch(name, batch, images):
         raise RefusedError(
             f"{name} {batch} with --replacement draws distinct images, and a task has only {images}"
         )
+
+
+def _check_at_once(**factors):
+    images = math.prod(factors.values())
+    if images >= AT_ONCE:
+        given = " x ".join(f"--{name.replace('_', '-')} {n}" for name, n in factors.items())
+        raise RefusedError(f"{given} are {images} images at once: must be below {AT_ONCE}")
 
 
 def check_data(config, images):
