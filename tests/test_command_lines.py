@@ -332,7 +332,7 @@ def eager():
 @pytest.mark.parametrize(
     ("dataset", "examples", "uncompiled"),
     # Compiling takes nearly all of the time of a short run.
-    [("omniglot", 24, True), ("miniimagenet", 10, True), ("omniglot", 4, False)],
+    [("omniglot", 24, True), ("miniimagenet", 8, True), ("omniglot", 4, False)],
 )
 def test_small_runs_are_refused_at_once_or_whole(
     dataset, examples, uncompiled, eager, command, tmp_path
