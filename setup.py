@@ -19,5 +19,5 @@ setup(
         "tqdm>=4.67,<5",
         "urllib3>=2.2,<3",
     ],
-    extras_require={"test": ["pytest>=9,<10", "ruff>=0.17,<1"]},
+    extras_require={"test": ["hypothesis>=6.168,<7", "pytest>=9,<10", "ruff>=0.17,<1"]},
 )

@@ -6,9 +6,13 @@ The dataclasses are the command line. They travel through the program whole; `ch
 
 import argparse
 import dataclasses
+import math
+import shlex
 
 from supervised_reptile.errors import RefusedError
 from supervised_reptile.flags import flag, path, plain_path, real, whole
+
+AT_ONCE = 2**31  # images that the indices of one call can stand for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +170,14 @@ def parse(script, dataset, argv):
         for field in dataclasses.fields(group):
             if field.metadata["only"] in (None, dataset):
                 _add_flag(section, field, f"data/{dataset}" if field.name == "data_dir" else None)
-    return vars(parser.parse_args(argv))
+    for word in argv:
+        name, _, value = word.partition("=")
+        if value == "--":  # which argparse, before Python 3.13, takes for an empty list
+            parser.error(f"argument {name}: must not be --")
+    given, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(f"unrecognized arguments: {shlex.join(unknown)}")
+    return vars(given)
 
 
 def _add_flag(section, field, default):
@@ -249,6 +260,7 @@ def check(config):
     task, evaluation = config.task, config.evaluation
     if config.inner.replacement:
         _check_batch("--eval-batch", evaluation.eval_batch, task.classes * task.shots)
+    _check_at_once(eval_batch=evaluation.eval_batch, eval_iters=evaluation.eval_iters)
     if not config.run.pretrained:
         _check_training(task, config.inner, config.outer)
 
@@ -265,6 +277,9 @@ def _check_training(task, inner, outer):
     if inner.replacement:
         set_size = task.classes * (task.training_shots - tail)
         _check_batch("--inner-batch", inner.inner_batch, set_size)
+    _check_at_once(
+        inner_batch=inner.inner_batch, inner_iters=inner.inner_iters, meta_batch=outer.meta_batch
+    )
 
 
 def _check_batch(name, batch, images):
@@ -272,6 +287,13 @@ def _check_batch(name, batch, images):
         raise RefusedError(
             f"{name} {batch} with --replacement draws distinct images, and a task has only {images}"
         )
+
+
+def _check_at_once(**factors):
+    images = math.prod(factors.values())
+    if images >= AT_ONCE:
+        given = " x ".join(f"{_name(name)} {n}" for name, n in factors.items())
+        raise RefusedError(f"{given} are {images} images at once: must be below {AT_ONCE}")
 
 
 def check_data(config, images):

@@ -4,8 +4,13 @@
 class RefusedError(Exception):
     """A flag or the data is wrong and no work was begun: exit status 2.
 
-    The message is one line: which flag or file, what is wrong with it, what to do.
+    The message is one line: which flag or file, what is wrong with it, what to do. Line breaks and
+    whatever else cannot be printed, as names of files may hold it, are escaped.
     """
+
+    def __init__(self, message):
+        escaped = (c if c.isprintable() else repr(c)[1:-1] for c in message)
+        super().__init__("".join(escaped))
 
 
 class DamagedError(RefusedError):

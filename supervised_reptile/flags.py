@@ -3,6 +3,9 @@
 import argparse
 import dataclasses
 import math
+import re
+
+LARGEST = 3.4028234e38  # that a float32 holds
 
 
 def flag(default, meaning, convert, only=None):
@@ -32,15 +35,15 @@ def whole(at_least, below=2**31):
 
 
 def real(above=-math.inf, at_least=-math.inf, at_most=math.inf):
-    """A converter for finite numbers in a range."""
+    """A converter for numbers in a range that are finite as a float32."""
 
     def convert(text):
         try:
             value = float(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
-        if not math.isfinite(value):
-            raise argparse.ArgumentTypeError(f"must be finite, not {value}")
+        if not abs(value) <= LARGEST:
+            raise argparse.ArgumentTypeError(f"must be finite in single precision, not {value:g}")
         if value <= above:
             raise argparse.ArgumentTypeError(f"must be greater than {above:g}, not {value:g}")
         if value < at_least:
@@ -60,7 +63,13 @@ def path(text):
 
 
 def plain_path(text):
-    """A converter for paths that TensorFlow reads as they stand, not as patterns."""
-    if set(text) & set("*?[]\\"):
-        raise argparse.ArgumentTypeError(f"must not contain any of * ? [ ] \\, as {text!r} does")
+    """A converter for paths that TensorFlow reads as they stand, not as patterns or addresses."""
+    if re.search(r"[*?\[\]\\]|://", text):
+        raise argparse.ArgumentTypeError(
+            f"must not contain any of * ? [ ] \\ ://, as {text!r} does"
+        )
+    if re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", text):
+        raise argparse.ArgumentTypeError(
+            f"must be UTF-8 without control characters, unlike {text!r}"
+        )
     return path(text)

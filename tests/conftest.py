@@ -1,14 +1,20 @@
 """Small data that many tests share."""
 
 import os
+import pathlib
 import shutil
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault(
+    "HYPOTHESIS_STORAGE_DIRECTORY",
+    str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "hypothesis"),
+)
 
 import numpy as np
 import pytest
 
-from supervised_reptile import images
+from supervised_reptile import images, signals
 from supervised_reptile.fetch import __main__ as command
 from supervised_reptile.fetch import download
 
@@ -46,3 +52,13 @@ def fetch_mini(tmp_path, monkeypatch):
 
     yield fetch
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.fixture
+def handlers():
+    """Puts the signal handlers back that a command in this process has set."""
+    previous = {number: signal.getsignal(number) for number in signals.SIGNALS}
+    yield
+    signal.set_wakeup_fd(-1)
+    for number, handler in previous.items():
+        signal.signal(number, handler)

@@ -92,11 +92,17 @@ def test_help_names_every_flag(capsys):
         ("--eval-interval 1.5", "--eval-interval: must be a whole number"),
         ("--meta-batch 9999999999", "--meta-batch: must be below"),
         ("--checkpoint ckpt[1]", "--checkpoint: must not contain"),
+        ("--checkpoint gs://bucket", "--checkpoint: must not contain"),
+        ("--checkpoint a\0b", "--checkpoint: must be UTF-8 without control characters"),
+        ("--checkpoint \udce9", "--checkpoint: must be UTF-8 without control characters"),
+        ("--checkpoint=--", "--checkpoint: must not be --"),
+        ("--classes=--", "--classes: must not be --"),
         ("--seed -1", "--seed"),
         ("--seed 99999999999999999999", "--seed: must be below"),
         ("--learning-rate 0", "--learning-rate: must be greater than 0"),
         ("--learning-rate nan", "--learning-rate: must be finite"),
         ("--meta-step inf", "--meta-step: must be finite"),
+        ("--meta-step 1e39", "--meta-step: must be finite"),
         ("--meta-step-final -0.1", "--meta-step-final: must be at least 0"),
         ("--weight-decay 0", "--weight-decay"),
         ("--weight-decay 1.01", "--weight-decay: must be at most 1"),
@@ -112,6 +118,8 @@ def test_help_names_every_flag(capsys):
         ("--replacement --eval-batch 26", "--eval-batch 26 with --replacement"),
         ("--replacement --foml --foml-tail 2 --inner-batch 16", "--inner-batch 16"),
         ("--synthetic --data-dir x", "--synthetic and --data-dir"),
+        ("--eval-batch 65536 --eval-iters 32768", "--eval-batch 65536 x --eval-iters 32768"),
+        ("--inner-batch 65536 --meta-batch 2000", "--meta-batch 2000 are 2621440000 images"),
     ],
 )
 def test_refusals_name_the_flag_in_one_line(line, reason):
@@ -119,6 +127,12 @@ def test_refusals_name_the_flag_in_one_line(line, reason):
         configure(line)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_refusal_is_one_line_whatever_it_quotes():
+    assert str(RefusedError("a\nb\u2028c\udce9 ä")) == r"a\nb\u2028c\udce9 ä"
+    with pytest.raises(RefusedError, match=r"^unrecognized arguments: '' 'a\\nb' \(see"):
+        args.parse("run", "omniglot", ["", "a\nb"])
 
 
 @pytest.mark.parametrize(
@@ -131,6 +145,8 @@ def test_refusals_name_the_flag_in_one_line(line, reason):
         "--replacement --inner-batch 25 --eval-batch 25",
         "--replacement --foml --foml-tail 2 --inner-batch 15",
         "--inner-batch 1000",
+        "--eval-batch 65536 --eval-iters 32767",
+        "--meta-step 1e38",
     ],
 )
 def test_the_limits_themselves_are_accepted(line):

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from supervised_reptile import checkpoints, eval, main, models, omniglot, optimizers, runs, signals
+from supervised_reptile import checkpoints, eval, main, models, omniglot, optimizers, runs
 from supervised_reptile.args import Config
 
 TOP = pathlib.Path(__file__).parents[1]
@@ -115,16 +115,6 @@ def test_ctrl_c_while_images_are_read_is_one_line(tmp_path):
         assert (out, err) == ("", "run_omniglot.py: stopped by SIGINT\n")
         assert process.returncode == 128 + signal.SIGINT
         assert not (tmp_path / "ckpt").exists()
-
-
-@pytest.fixture
-def handlers():
-    """Puts the signal handlers back that a command in this process has set."""
-    previous = {number: signal.getsignal(number) for number in signals.SIGNALS}
-    yield
-    signal.set_wakeup_fd(-1)
-    for number, handler in previous.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
