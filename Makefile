@@ -1,5 +1,5 @@
 # make demo: try the program on generated images. make test: run the tests.
-# make soak: kill fetches and readings of images many times (some minutes).
+# make soak: kill training, fetches and readings of images many times (about an hour).
 PYTHON ?= python3
 DEMO = runs/demo
 

@@ -24,7 +24,7 @@ POWER = "beta2_power"
 def save(directory, iteration, learner, keep):
     """Write `model.ckpt-<iteration>`, whole or not at all, and remove all but the newest `keep`.
 
-    Raises OSError or tf.errors.OpError if that is not possible; what was saved before stays whole.
+    Raises OSError if that is not possible; what was saved before stays whole.
     """
     directory = pathlib.Path(directory)
     prefix, temporary = directory / f"model.ckpt-{iteration}", directory / "model.ckpt.tmp"
@@ -51,13 +51,17 @@ def save(directory, iteration, learner, keep):
 
 
 def write(prefix, tensors):
-    """Write tensors by name as one TensorFlow checkpoint."""
-    tf.raw_ops.SaveV2(
-        prefix=str(prefix),
-        tensor_names=list(tensors),
-        shape_and_slices=[""] * len(tensors),
-        tensors=list(tensors.values()),
-    )
+    """Write tensors by name as one TensorFlow checkpoint. Raises OSError if that fails."""
+    try:
+        tf.raw_ops.SaveV2(
+            prefix=str(prefix),
+            tensor_names=list(tensors),
+            shape_and_slices=[""] * len(tensors),
+            tensors=list(tensors.values()),
+        )
+    except tf.errors.OpError as error:
+        reason = error.message.split("; ")[-1].split(" [Op:")[0]
+        raise OSError(f"cannot write the checkpoint {prefix}: {reason}") from None
 
 
 def _files(directory):

@@ -216,7 +216,7 @@ def test_every_flag_either_changes_a_run_or_is_known_not_to():
     changes = {"seed", "classes", "shots", "train_shots", "inner_batch", "inner_iters"}
     changes |= {"replacement", "learning_rate", "weight_decay", "sgd", "meta_step"}
     changes |= {"meta_step_final", "meta_batch", "meta_iters", "foml", "foml_tail", "eval_batch"}
-    changes |= {"eval_iters", "transductive", "train_classes"}
+    changes |= {"eval_iters", "transductive", "train_classes", "parallel_tasks"}
     assert set(DEFAULTS) == changes | args.HARMLESS - {"resume"}
 
 

@@ -224,6 +224,12 @@ def test_a_checkpoint_that_cannot_be_written_leaves_those_before(tmp_path, monke
     assert {path.name for path in tmp_path.iterdir()} == before
 
 
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"cannot write the checkpoint .*file/model.*: Not a dir"):
+        checkpoints.write(tmp_path / "file" / "model.ckpt-0", {"x": tf.constant(1.0)})
+
+
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     checkpoints.write(tmp_path / "model.ckpt-7", {"x": tf.constant(1.0)})
     assert "networks" in refusal(tmp_path / "model.ckpt-7", models.OMNIGLOT)

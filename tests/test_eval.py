@@ -1,11 +1,12 @@
-"""Counting the right answers of many tasks."""
+"""Counting the right answers of many tasks, and going on with it."""
 
 import dataclasses
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from supervised_reptile import calls, eval, models, reptile
+from supervised_reptile import calls, eval, models, reptile, signals
 from supervised_reptile.args import Config
 from supervised_reptile.results import Tally
 from supervised_reptile.sampling import Population, Purpose
@@ -48,3 +49,48 @@ def test_memory_is_that_of_the_widest_pass(monkeypatch, transductive, images):
     eval.count_correct(algorithm, None, None, None, range(3))
     # The first convolution gives every image 84 x 84 times 32 float32 values.
     assert seen == [images * 84 * 84 * 32 * 4]
+
+
+class StandIn:
+    """Finds the number of the task, modulo 3; is interrupted after some calls."""
+
+    def __init__(self, config, limit):
+        self.config, self.model = config, models.OMNIGLOT
+        self.starts, self._limit = [], limit
+
+    def count_correct(self, learner, rows, tasks):
+        if len(self.starts) == self._limit:
+            raise signals.Interrupted(15)
+        self.starts.append(tasks.batches.rows[0, 0, 0].numpy())
+        return tf.constant(np.sum(tasks.batches.rows, axis=(1, 2)) % 3)
+
+
+def test_an_interrupted_evaluation_goes_on(tmp_path, image_set, monkeypatch, capsys):
+    monkeypatch.setattr(calls, "at_once", lambda memory: 1)
+    images = image_set({"train": 6, "test": 6}, shots=4, size=2)
+
+    def report(folder, limit, **flags):
+        settings = {"shots": 1, "eval_iters": 1, "eval_samples": 21, **flags}
+        algorithm = StandIn(Config.of("omniglot", settings), limit)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        try:
+            eval.report(algorithm, None, images, None, tmp_path / folder, 9)
+        except signals.Interrupted:
+            capsys.readouterr()
+            return len(algorithm.starts)
+        return capsys.readouterr().out, len(algorithm.starts)
+
+    whole, called = report("whole", None)
+    assert called == 42
+    assert report("cut", 7) == 7
+    assert report("cut", 9) == 9
+    assert report("cut", None) == (whole, 42 - 7 - 9)
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == ["results.jsonl"]
+    # Fewer tasks or more: those that are known are not done again.
+    report("other", 32)
+    more, called = report("other", None, eval_samples=30)
+    assert called == (30 - 21) + (30 - 11)
+    assert more == report("whole", None, eval_samples=30)[0]
+    report("fewer", 32)
+    fewer, called = report("fewer", None, eval_samples=10)
+    assert called == 0 and fewer == report("whole", None, eval_samples=10)[0]

@@ -86,6 +86,18 @@ def test_a_saved_model_gives_the_same_results_again(trained):
     assert after.startswith(before) and len(after.splitlines()) == len(before.splitlines()) + 1
 
 
+def test_a_finished_run_that_is_resumed_says_its_results_again(trained):
+    dataset, folder, out, _ = trained
+    before = {path: path.stat().st_mtime_ns for path in (folder / "ckpt").rglob("*")}
+    process = script(dataset, f"{SMALL} --meta-iters 12 --checkpoint ckpt --resume", folder)
+    again, err = process.communicate()
+    assert process.returncode == 0
+    assert err == "ckpt holds a finished run, with these results:\n"
+    assert again == out[out.index("Train accuracy") :]
+    after = {path: path.stat().st_mtime_ns for path in (folder / "ckpt").rglob("*")}
+    assert after == before
+
+
 def test_ctrl_c_saves_and_says_so(tmp_path):
     process = script("omniglot", f"{SMALL} --meta-iters 100000 --checkpoint ckpt", tmp_path)
     assert process.stdout.readline() == "Training...\n"
@@ -94,7 +106,8 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
     last = runs.checkpoints(tmp_path / "ckpt")[-1]
-    assert err.startswith(f"run_omniglot.py: stopped by SIGINT; saved as ckpt/model.ckpt-{last}")
+    assert err.startswith(f"run_omniglot.py: stopped by SIGINT; saved as ckpt/model.ckpt-{last}: ")
+    assert "same command with --resume" in err
     assert err.count("\n") == 1
 
 
@@ -235,6 +248,26 @@ def test_training_into_a_run_is_refused(refusal, tmp_path):
     (tmp_path / "ckpt").mkdir()
     (tmp_path / "ckpt" / "model.ckpt-100.index").touch()
     assert "already holds a run" in refusal("--synthetic --checkpoint ckpt")
+
+
+def test_resuming_another_run_is_refused(refusal, tmp_path):
+    save_untrained(tmp_path / "ckpt", shots=1, seed=3)
+    before = sorted(path.name for path in (tmp_path / "ckpt").iterdir())
+    line = "--resume --checkpoint ckpt"
+    assert "--seed is 0 here but 3 there" in refusal(f"{line} --seed 0")
+    record = json.loads((tmp_path / "ckpt" / "run.json").read_text())
+    record["data"] = {"digest": "12ab"}
+    (tmp_path / "ckpt" / "run.json").write_text(json.dumps(record))
+    assert "(12ab...): give those" in refusal(line)
+    assert "(12ab...): give those" in refusal("--pretrained --checkpoint ckpt")
+    record["versions"]["numpy"] = "1.0"
+    (tmp_path / "ckpt" / "run.json").write_text(json.dumps(record))
+    assert "install numpy==1.0" in refusal(line)
+    (tmp_path / "ckpt" / "run.json").unlink()
+    assert "already holds a run" in refusal(f"{line} --synthetic")
+    assert sorted(path.name for path in (tmp_path / "ckpt").iterdir()) == [
+        name for name in before if name != "run.json"
+    ]
 
 
 @pytest.mark.parametrize("name", ["run_omniglot.py", "run_miniimagenet.py"])

@@ -106,8 +106,9 @@ class Killed:
         if moment == "" or self.wait_for(process, moment):
             time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
-        if process.wait(timeout=30) == -signal.SIGKILL:
-            self.note_lines()
+        killed = process.wait(timeout=30) == -signal.SIGKILL
+        self.note_lines()
+        if killed:
             self.phases.append(self.phase())
 
     def phase(self):
@@ -136,12 +137,11 @@ class Killed:
         variables = sorted(reader.get_variable_to_shape_map())
         (result,) = map(json.loads, (run / "results.jsonl").read_text().splitlines())
         del result["time"]
-        lines = self.lines()
         return {
             "newest": newest,
             "variables": {name: reader.get_tensor(name).tobytes() for name in variables},
             "result": result,
-            "final lines": lines[lines.index("Evaluating...") :],
+            "final lines": [line for line in self.lines() if not line.startswith("batch")],
             "printed": self.printed,
             "points": {path.parent.name: points(path.parent) for path in run.glob("*/events*")},
             "files": sorted(path.name for path in run.iterdir() if "ckpt" not in path.name),
@@ -163,7 +163,9 @@ def kill_and_compare(folder, dataset, flags, moments, seed):
         while len(killed.phases) == before:
             killed.kill(moment, chance.uniform(0, seconds[moment]))
             if (killed.folder / "run" / "results.jsonl").exists():  # finished before it was killed
-                assert killed.state() == expected
+                found = killed.state()
+                for part in ("newest", "variables", "result", "printed", "points"):
+                    assert found[part] == expected[part], part
                 shutil.rmtree(killed.folder / "run")
                 killed.printed.clear()
     found, _ = killed.finish()
