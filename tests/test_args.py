@@ -52,10 +52,8 @@ def test_defaults_are_those_of_the_specification():
 def test_every_flag_is_a_flag_and_arrives():
     values = {key: value for key, value in DEFAULTS.items() if not isinstance(value, bool)}
     words = " ".join(f"--{key.replace('_', '-')} 2" for key in values if key != "weight_decay")
-    line = (
-        words
-        + " --foml --parallel-tasks --sgd --replacement --transductive --pretrained --weight-decay 0.5"
-    )
+    line = words + " --foml --parallel-tasks --sgd --replacement --transductive --pretrained"
+    line += " --weight-decay 0.5"
     flags = args.parse("run_omniglot.py", "omniglot", [*line.split(), "--synthetic"])
     assert set(flags) == set(DEFAULTS)
     assert all(flags[key] in (2, "2") for key in values if key != "weight_decay")

@@ -14,7 +14,7 @@ from supervised_reptile.errors import FailedError
 
 
 class StandIn:
-    """Counts meta-iterations in the one parameter; answers (iteration + split) mod 6 queries rightly."""
+    """Counts meta-iterations in its one parameter; is right (iteration + split) mod 6 times."""
 
     def __init__(self, config, on_train=lambda done: None):
         self.config, self.model = config, models.MINIIMAGENET
