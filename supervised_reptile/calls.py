@@ -12,12 +12,19 @@ AT_ONCE = 8
 MEMORY = 2**30
 
 
+def cores():
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def at_once(memory):
     """How many calls go side by side, each with operations that take so many bytes.
 
     One more than there are cores, so that none of these waits while Python draws a task.
     """
-    return max(1, min(AT_ONCE, (os.cpu_count() or 1) + 1, MEMORY // memory))
+    return max(1, min(AT_ONCE, cores() + 1, MEMORY // memory))
 
 
 def side_by_side(call, items, memory):

@@ -16,7 +16,7 @@ import platform
 import re
 import sys
 
-from supervised_reptile import files
+from supervised_reptile import calls, files
 from supervised_reptile.args import Config
 from supervised_reptile.errors import RefusedError
 
@@ -42,7 +42,7 @@ def machine(device):
             cpu = re.search(r"^model name\s*: (.*)$", file.read(), re.M)[1]
     except (OSError, TypeError):
         cpu = platform.processor()
-    return {"device": device.split(":")[-2], "cpu": cpu, "cores": len(os.sched_getaffinity(0))}
+    return {"device": device.split(":")[-2], "cpu": cpu, "cores": calls.cores()}
 
 
 @dataclasses.dataclass(frozen=True)

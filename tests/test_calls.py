@@ -9,18 +9,18 @@ from supervised_reptile import calls
 
 @pytest.mark.parametrize(("cores", "expected"), [(1, 2), (2, 3), (64, calls.AT_ONCE)])
 def test_a_call_more_than_cores(monkeypatch, cores, expected):
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr(calls, "cores", lambda: cores)
     assert calls.at_once(memory=1) == expected
 
 
 @pytest.mark.parametrize(("memory", "expected"), [(2**30, 1), (2**29, 2), (2**31, 1)])
 def test_calls_at_the_same_time_fit_into_memory(monkeypatch, memory, expected):
-    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr(calls, "cores", lambda: 64)
     assert calls.at_once(memory) == expected
 
 
 def test_calls_run_at_the_same_time_and_answer_in_order(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr(calls, "cores", lambda: 1)
     both = threading.Barrier(2, timeout=10)
 
     def call(item):
@@ -31,7 +31,7 @@ def test_calls_run_at_the_same_time_and_answer_in_order(monkeypatch):
 
 
 def test_an_error_of_a_call_is_raised_and_ends_the_others(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr(calls, "cores", lambda: 1)
     called = []
 
     def call(item):
