@@ -161,43 +161,42 @@ def normalize(x, gamma, beta, batches, pooled):
     """
     tasks, images, size, _, filters = x.shape
     flat = [tasks, batches, -1, filters]
+    pooled_size = math.ceil(size / 2) if pooled else size
 
     @tf.custom_gradient
     def run(x, gamma, beta):
-        x = tf.reshape(x, flat)
-        centered = x - tf.reduce_mean(x, axis=2, keepdims=True)
+        centered = tf.reshape(x, flat)
+        centered -= tf.reduce_mean(centered, axis=2, keepdims=True)
         variance = tf.reduce_mean(tf.square(centered), axis=2, keepdims=True)
         deviation = tf.math.rsqrt(variance + BATCH_NORM_EPSILON)
         scale = gamma[:, None, None] * deviation
-        normal = tf.reshape(centered * scale + beta[:, None, None], [tasks, images, size, size, -1])
-        output = tf.nn.relu(max_pool(normal) if pooled else normal)
+        chosen = centered
+        if pooled:
+            # Before scaling, which turns the order round where it is negative.
+            sign = tf.where(scale < 0, -1.0, 1.0)
+            ordered = tf.reshape(centered * sign, x.shape)
+            chosen = tf.reshape(max_pool(ordered), flat) * sign
+        output = tf.nn.relu(chosen * scale + beta[:, None, None])
 
         def gradient(upstream):
-            upstream = tf.where(output > 0, upstream, 0.0)
-            chosen = centered
+            upstream = tf.where(output > 0, tf.reshape(upstream, flat), 0.0)
             spread = upstream
             if pooled:
-                place = _first_maximum(normal)
-                chosen = _choose(place, tf.reshape(centered, normal.shape))
-                spread = _place(upstream, place, size)
-            upstream = tf.reshape(upstream, flat)
+                values = tf.reshape(upstream, [tasks, images, pooled_size, pooled_size, filters])
+                spread = tf.reshape(_place(values, _first_maximum(ordered), size), flat)
             beta_gradient = tf.reduce_sum(upstream, axis=2, keepdims=True)
-            gamma_gradient = deviation * tf.reduce_sum(
-                upstream * tf.reshape(chosen, flat), axis=2, keepdims=True
-            )
+            gamma_gradient = deviation * tf.reduce_sum(upstream * chosen, axis=2, keepdims=True)
             count = centered.shape[2]
             x_gradient = scale * (
-                tf.reshape(spread, flat)
-                - beta_gradient / count
-                - centered * (deviation * gamma_gradient / count)
+                spread - beta_gradient / count - centered * (deviation * gamma_gradient / count)
             )
             return (
-                tf.reshape(x_gradient, normal.shape),
+                tf.reshape(x_gradient, x.shape),
                 tf.reduce_sum(gamma_gradient, axis=[1, 2]),
                 tf.reduce_sum(beta_gradient, axis=[1, 2]),
             )
 
-        return output, gradient
+        return tf.reshape(output, [tasks, images, pooled_size, pooled_size, filters]), gradient
 
     return run(x, gamma, beta)
 
@@ -225,14 +224,6 @@ def _first_maximum(x):
         tf.where(bottom_right > bottom_left, 3, 2),
     )
     return tf.where(bottom > top, in_bottom, in_top)
-
-
-def _choose(place, x):
-    """The pixel of each window that `place` names."""
-    first, *others = _quarters(x, 0.0)
-    for index, other in enumerate(others, start=1):
-        first = tf.where(place == index, other, first)
-    return first
 
 
 def _place(x, place, size):

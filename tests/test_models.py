@@ -32,12 +32,15 @@ def model(request):
 
 @pytest.fixture
 def parameters(model):
-    """Random values for every variable, biases, gamma and beta included."""
+    """Random values of both signs for every variable, biases, gamma and beta included."""
     generator = np.random.default_rng(1)
+
+    def random(shape):
+        return generator.uniform(0.5, 1.5, shape) * generator.choice([-1, 1], shape)
+
     values = model.initial_parameters(5, generator)
     return {
-        name: value if "kernel" in name else generator.uniform(0.5, 1.5, value.shape)
-        for name, value in values.items()
+        name: value if "kernel" in name else random(value.shape) for name, value in values.items()
     }
 
 
