@@ -6,8 +6,8 @@ On generated images. Every case repeats its work after a warm-up, and alternates
 two 2000x2000 float32 matrices, whose rate is the peak; operations.py says how operations are
 counted. `-parallel` is training with --parallel-tasks; `g4-run` a training run of the figure's last
 sum, with its evaluation in every meta-iteration; `-outside` the share of a training run that is not
-spent in compiled calls; `-start` the time from a command to the first printed line of its run, less
-that of making images, and the memory until then.
+spent in compiled calls; `-start` the time from a command to the end of its first meta-iteration,
+less that of making images, and the peak of its memory.
 """
 
 import argparse
@@ -222,24 +222,37 @@ def covered(intervals):
     return total
 
 
+# The command, which ends after its first meta-iteration.
+FIRST = """
+import sys
+from supervised_reptile import journal, main
+journal.Journal.advance = lambda self, done: sys.exit()
+main.main(sys.argv[1], sys.argv[2:])
+"""
+
+
 def start(case, setting):
-    """Seconds from a command to its first printed line, and the most memory until then."""
+    """Seconds from a command to the end of its first meta-iteration, and its peak memory."""
     dataset, flags = SETTINGS[setting]
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, f"run_{dataset}.py", "--synthetic", f"--checkpoint={folder}/run"]
+        command = [
+            sys.executable,
+            "-c",
+            FIRST,
+            dataset,
+            "--synthetic",
+            f"--checkpoint={folder}/run",
+        ]
         for name, value in flags.items():
             flag = f"--{name.replace('_', '-')}"
             command.append(flag if value is True else f"{flag}={value}")
         generated.cache_clear()
         images = timed(lambda: generated(dataset))
         begin = time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            while process.poll() is None and not process.stdout.readline().startswith("batch 0:"):
-                pass
-            seconds = time.perf_counter() - begin
-            process.kill()
-            memory = os.wait4(process.pid, 0)[2].ru_maxrss / 1024
-    return Line(case, {"seconds": seconds - images, "MiB": memory})
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, _, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - begin
+    return Line(case, {"seconds": seconds - images, "MiB": usage.ru_maxrss / 1024})
 
 
 CASES = {

@@ -5,6 +5,8 @@ are rows of one resident uint8 array. Tensors of tasks have a leading axis of ta
 order, one task after another, is an axis of length 1.
 """
 
+import math
+
 import tensorflow as tf
 
 from supervised_reptile import calls, optimizers, sampling
@@ -31,12 +33,12 @@ def _vector(tensors):
     return tf.concat(parts, 0) if parts else tf.zeros([0])
 
 
-def _like(tensors, vector):
-    """The dictionary that `_vector` made a vector of; `tensors` has its names and shapes."""
+def _tensors(vector, shapes):
+    """What `_vector` made a vector of, from the names and shapes."""
     found, start = {}, 0
-    for name, value in tensors.items():
-        end = start + value.shape.num_elements()
-        found[name] = tf.reshape(vector[start:end], value.shape)
+    for name, shape in shapes.items():
+        end = start + math.prod(shape)
+        found[name] = tf.reshape(vector[start:end], shape)
         start = end
     return found
 
@@ -135,10 +137,11 @@ class MetaLearner:
         iterations are wanted, so that one compiled program serves all.
         """
         if self.config.outer.parallel_tasks:
+            vectors = self._as_vectors(learner)
             for index in range(count):
                 chosen = tree_map(lambda value, index=index: value[index], tasks)
-                learner = self.parallel_step(learner, rows, chosen, step_sizes[index])
-            return learner
+                vectors = self.parallel_step(vectors, rows, chosen, step_sizes[index])
+            return self._from_vectors(vectors)
         return self.train_in_order(
             learner, rows, tree_map(tf.constant, tasks), tf.constant(step_sizes), tf.constant(count)
         )
@@ -153,46 +156,57 @@ class MetaLearner:
 
         return repeat(count, iteration, learner)
 
-    def parallel_step(self, learner, rows, tasks, step_size):
+    def parallel_step(self, vectors, rows, tasks, step_size):
         """`outer_step` with the tasks side by side: all start from the same second moments and
         step, and the means of theirs are gone on with. With SGD nothing else is computed.
 
+        vectors: the Learner as vectors, since a call costs time for every tensor.
         tasks: sampling.TrainingTasks of arrays [tasks, ...].
         """
         images = max(part.shape[-1] for part in tf.nest.flatten(tasks))
 
         def train_on_task(index):
             task = tree_map(lambda value: tf.constant(value[index][None]), tasks)
-            return self.train_on_task(learner, rows, task)
+            return self.train_on_task(vectors, rows, task)
 
         count = len(tasks.batches.rows)
         trained = calls.side_by_side(train_on_task, range(count), images * self.model.image_bytes)
-        return self.combine(learner, list(trained), tf.constant(step_size))
+        return self.combine(vectors, list(trained), tf.constant(step_size))
 
     @tf.function(jit_compile=True, autograph=False)
-    def train_on_task(self, learner, rows, task):
-        """What one task changes: how far it moves the parameters, and its second moments and step.
+    def train_on_task(self, vectors, rows, task):
+        """How far one task moves the parameters, and its second moments and step, as vectors.
 
         task: sampling.TrainingTasks of tensors [1, ...].
-        Returns a Learner of two vectors, since a call costs time for every tensor.
         """
+        learner = self._from_vectors(vectors)
         state = (learner.parameters, learner.second_moments)
         copies = optimizers.Learner(
             *tree_map(lambda value: value[None], state), learner.beta2_power
         )
         after, before = self._adapt(copies, rows, task)
         moved = tree_map(tf.subtract, after.parameters, before)
-        return optimizers.Learner(*map(_vector, (moved, after.second_moments)), after.beta2_power)
+        return self._as_vectors(after._replace(parameters=moved))
 
     @tf.function(jit_compile=True, autograph=False)
-    def combine(self, learner, trained, step_size):
-        """The learner after a meta-iteration, from what `train_on_task` gave for each task."""
+    def combine(self, vectors, trained, step_size):
+        """The vectors after a meta-iteration, from what `train_on_task` gave for each task."""
         moved, second_moments, powers = zip(*trained, strict=True)
-        moved = _like(learner.parameters, tf.add_n(moved) / len(moved))
         return optimizers.Learner(
-            tree_map(lambda old, change: old + step_size * change, learner.parameters, moved),
-            _like(learner.second_moments, tf.add_n(second_moments) / len(second_moments)),
+            vectors.parameters + step_size / len(trained) * tf.add_n(moved),
+            tf.add_n(second_moments) / len(trained),
             powers[0],
+        )
+
+    def _as_vectors(self, learner):
+        state = (learner.parameters, learner.second_moments)
+        return optimizers.Learner(*map(_vector, state), learner.beta2_power)
+
+    def _from_vectors(self, vectors):
+        shapes = self.model.shapes(self.config.task.classes)
+        moments = {} if self.config.inner.sgd else _tensors(vectors.second_moments, shapes)
+        return optimizers.Learner(
+            _tensors(vectors.parameters, shapes), moments, vectors.beta2_power
         )
 
     def predict(self, learner, rows, tasks):
