@@ -235,14 +235,8 @@ def start(case, setting):
     """Seconds from a command to the end of its first meta-iteration, and its peak memory."""
     dataset, flags = SETTINGS[setting]
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            "-c",
-            FIRST,
-            dataset,
-            "--synthetic",
-            f"--checkpoint={folder}/run",
-        ]
+        command = [sys.executable, "-c", FIRST, dataset, "--synthetic"]
+        command.append(f"--checkpoint={folder}/run")
         for name, value in flags.items():
             flag = f"--{name.replace('_', '-')}"
             command.append(flag if value is True else f"{flag}={value}")
@@ -250,9 +244,12 @@ def start(case, setting):
         images = timed(lambda: generated(dataset))
         begin = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        _, _, usage = os.wait4(process.pid, 0)
+        _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begin
-    return Line(case, {"seconds": seconds - images, "MiB": usage.ru_maxrss / 1024})
+    if status:
+        raise SystemExit(f"{case}: the command above failed")
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return Line(case, {"seconds": seconds - images, "MiB": usage.ru_maxrss / unit})
 
 
 CASES = {

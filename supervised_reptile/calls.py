@@ -4,12 +4,11 @@ One call alone leaves cores idle: the operations on ten small images are too sma
 among them.
 """
 
+import collections
 import concurrent.futures
-import contextlib
 import os
 
-AT_ONCE = 8
-MEMORY = 2**30
+MEMORY = 2**30  # bytes that the widest operations of all calls may take
 
 
 def cores():
@@ -24,13 +23,23 @@ def at_once(memory):
 
     One more than there are cores, so that none of these waits while Python draws a task.
     """
-    return max(1, min(AT_ONCE, cores() + 1, MEMORY // memory))
+    return max(1, min(cores() + 1, MEMORY // memory))
 
 
 def side_by_side(call, items, memory):
-    """Yield call(item) for each item, in order. memory: bytes that the operations of one take."""
-    with (
-        concurrent.futures.ThreadPoolExecutor(at_once(memory)) as pool,
-        contextlib.closing(pool.map(call, items)) as results,
-    ):
-        yield from results
+    """Yield call(item) for each item, in order. memory: bytes that the operations of one take.
+
+    Only a few calls are begun beforehand, so that leaving, by a signal too, takes no longer than
+    those under way.
+    """
+    count, begun = at_once(memory), collections.deque()
+    pool = concurrent.futures.ThreadPoolExecutor(count)
+    try:
+        for item in items:
+            begun.append(pool.submit(call, item))
+            if len(begun) == 2 * count:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

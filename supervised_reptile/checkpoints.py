@@ -92,7 +92,8 @@ def restore_newest(directory, model, config):
             return restore(pathlib.Path(directory) / f"model.ckpt-{number}", model, config), number
         except DamagedError as error:
             print(f"Warning: {error}", file=sys.stderr)
-    if numbers:
+    # Data without an index was never a checkpoint: its process was killed as it made it.
+    if runs.checkpoints(directory):
         raise RefusedError(
             f"--resume: no checkpoint in {directory} is sound: remove the directory, or name "
             "another one, and start again"

@@ -69,7 +69,8 @@ def report(algorithm, learner, images, rows, directory, iteration):
             accuracies[split] = evaluate(algorithm, learner, rows, population, purpose, tally)
             show(split, accuracies[split])
     except signals.Interrupted:
-        tally.keep(at_once=True)
+        with contextlib.suppress(OSError):  # What is not kept is done again.
+            tally.keep(at_once=True)
         raise
     append(directory, config, iteration, accuracies, images.provenance)
     tally.remove()

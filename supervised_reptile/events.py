@@ -6,6 +6,7 @@ every point once.
 
 import os
 import pathlib
+import sys
 import time
 
 import numpy as np
@@ -61,13 +62,22 @@ class Curve:
 
 def end_of(path, last):
     """Where the points up to meta-iteration `last` end, before any half-written or damaged one."""
-    reader, end = PyRecordReader_New(str(path)), 0
+    reader, end, step = PyRecordReader_New(str(path)), 0, -1
     try:
         while True:
             reader.GetNext()
-            if Event.FromString(reader.record()).step > last:
+            event = Event.FromString(reader.record())
+            if event.step > last:
                 break
+            step = event.step
             end += FRAME + len(reader.record())
-    except (OutOfRangeError, DataLossError):
+    except OutOfRangeError:
         pass
+    except DataLossError:
+        if step < last:
+            print(
+                f"Warning: {path} is damaged after meta-iteration {step}: its points between that "
+                f"and {last}, if it had any, are lost",
+                file=sys.stderr,
+            )
     return end

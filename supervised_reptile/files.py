@@ -3,14 +3,19 @@
 import os
 
 
+def temporary(path):
+    """Where a file is written before it takes its place."""
+    return path.with_name(path.name + ".tmp")
+
+
 def write_atomically(path, text):
     """Write a whole file or nothing. Raises OSError."""
-    temporary = path.with_name(path.name + ".tmp")
+    beside = temporary(path)
     try:
-        temporary.write_text(text)
-        put_in_place({temporary: path})
+        beside.write_text(text)
+        put_in_place({beside: path})
     finally:
-        temporary.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
 
 
 def put_in_place(files):

@@ -227,7 +227,7 @@ def _first_maximum(x):
 
 
 def _place(x, place, size):
-    """The transpose of `_choose`: each value at its place in the window, zeros elsewhere."""
+    """The transpose of choosing it: each value at its place in the window, zeros elsewhere."""
     length = x.shape[2]
 
     def spread(values):

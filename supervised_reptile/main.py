@@ -7,7 +7,7 @@ import sys
 import tempfile
 
 from supervised_reptile import args, results, runs, signals
-from supervised_reptile.errors import FailedError, RefusedError
+from supervised_reptile.errors import DamagedError, FailedError, RefusedError
 
 
 def main(dataset, argv=None):
@@ -116,20 +116,20 @@ def train_and_evaluate(config, images, split, recorded):
     algorithm, rows = _set_up(config, images)
     from supervised_reptile import checkpoints, eval, train
 
-    directory, saved, done = config.run.checkpoint, None, 0
+    directory, saved = config.run.checkpoint, None
     machine = runs.machine(rows.device)
     if recorded:
         runs.warn_of_machine(recorded, machine)
         saved = checkpoints.restore_newest(directory, algorithm.model, config)
     else:
         runs.begin(runs.Record(config, split, images.provenance, machine=machine))
-    learner = algorithm.new_learner()
     if saved:
         learner, last = saved
-        done = last + 1
         print(f"Going on after meta-iteration {last}, from {directory}", file=sys.stderr)
+    else:
+        learner, last = algorithm.new_learner(), -1
     print("Training...", flush=True)
-    learner = train.train(algorithm, learner, images, rows, done)
+    learner = train.train(algorithm, learner, images, rows, last + 1)
     eval.report(algorithm, learner, images, rows, directory, config.outer.last)
 
 
@@ -138,7 +138,11 @@ def evaluate_saved(config, images, prefix):
     algorithm, rows = _set_up(config, images)
     from supervised_reptile import checkpoints, eval
 
-    learner = checkpoints.restore(prefix, algorithm.model, config)
+    try:
+        learner = checkpoints.restore(prefix, algorithm.model, config)
+    except DamagedError as error:
+        earlier = f"name an earlier one, --checkpoint {prefix.parent}/model.ckpt-<number>"
+        raise RefusedError(f"{error}; {earlier}") from None
     print("Restoring from checkpoint...", flush=True)
     eval.report(algorithm, learner, images, rows, prefix.parent, int(prefix.name.split("-")[-1]))
 

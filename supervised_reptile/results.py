@@ -6,6 +6,7 @@ Nothing here needs TensorFlow.
 import collections
 import dataclasses
 import datetime
+import errno
 import json
 import math
 import os
@@ -80,15 +81,16 @@ def append(directory, config, iteration, accuracies, data):
 
 def _append_line(path, text):
     """Append a whole line or nothing; what another one left half-written is ended first."""
-    with open(path, "a+b") as file:
+    with open(path, "a+b", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(end - 1, 0))
+        line = (b"" if file.read(1) in (b"", b"\n") else b"\n") + text.encode()
         try:
-            file.write((b"" if file.read(1) in (b"", b"\n") else b"\n") + text.encode())
-            file.flush()
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
         except OSError:
-            os.truncate(path, end)
+            file.truncate(end)
             raise
 
 
@@ -96,7 +98,7 @@ def of_finished(directory, config):
     """The Accuracy by split that a training run recorded at its end, or None."""
     path, last = pathlib.Path(directory) / runs.RESULTS, config.outer.last
     samples = config.evaluation.eval_samples
-    for text in path.read_text().splitlines() if path.exists() else []:
+    for text in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
             line = json.loads(text)
             flags = line["config"]
@@ -107,7 +109,7 @@ def of_finished(directory, config):
                     split: Accuracy(mean, line["confidence_95"][split], samples)
                     for split, mean in line["accuracy"].items()
                 }
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue  # half-written when the disk was full
     return None
 

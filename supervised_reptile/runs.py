@@ -86,8 +86,9 @@ def claim(directory, recorded):
     with _locked(directory):
         if read_record(directory) != recorded:
             raise RefusedError(f"--checkpoint {directory}: another run has just begun there")
-        for left in directory.glob("*.tmp*"):
-            left.unlink()  # by a process that was killed as it wrote
+        left = [files.temporary(directory / name) for name in (RECORD, PROGRESS, "checkpoint")]
+        for path in (*left, *directory.glob("model.ckpt.tmp*")):
+            path.unlink(missing_ok=True)  # of a process that was killed as it wrote
         try:
             yield
         except BaseException:
@@ -145,20 +146,20 @@ def check_versions(recorded):
 def check_images(config, recorded, data):
     """Raise RefusedError if images are not those of the recorded run. data: their provenance."""
     theirs, ours = (of.get("digest", "") for of in (recorded.data, data))
-    if theirs and theirs != ours:
+    if theirs != ours and (theirs or config.run.resume):
         where = "--synthetic" if config.run.synthetic else f"--data-dir {config.run.data_dir}"
         raise RefusedError(
             f"{where}: the images (digest {ours[:12]}...) are not those that the run was trained "
-            f"on ({theirs[:12]}...): give those"
+            f"on ({f'{theirs[:12]}...' if theirs else 'not recorded'}): give those"
         )
 
 
 def warn_of_machine(recorded, machine):
     """Say on standard error what is different from where the run was begun."""
     differences = [
-        f"{name} {machine[name]} instead of {value}"
+        f"{name} {machine.get(name)} instead of {value}"
         for name, value in recorded.machine.items()
-        if machine[name] != value
+        if machine.get(name) != value
     ]
     if differences:
         print(

@@ -38,15 +38,25 @@ def raise_interrupted():
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     # The system's handler writes the number of each signal there, whatever Python is doing.
-    signal.set_wakeup_fd(writing)
+    close(signal.set_wakeup_fd(writing))
     threading.Thread(target=_leave_at_the_second, args=(reading,), daemon=True).start()
     for number in SIGNALS:
-        signal.signal(number, handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as of a job in the background
+            signal.signal(number, handler)
+
+
+def close(writing):
+    """Close the writing end of the pipe of an earlier call, -1 if there was none."""
+    if writing != -1:
+        os.close(writing)
 
 
 def _leave_at_the_second(reading):
-    os.read(reading, 1)
-    os._exit(128 + os.read(reading, 1)[0])
+    with open(reading, "rb", buffering=0) as pipe:
+        pipe.read(1)
+        second = pipe.read(1)
+    if second:  # The pipe was not just closed.
+        os._exit(128 + second[0])
 
 
 @contextlib.contextmanager
@@ -57,9 +67,12 @@ def deferred():
     def handler(number, frame):
         pending.number = number
 
-    previous = {number: signal.signal(number, handler) for number in SIGNALS}
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
+    heeded = [number for number in SIGNALS if previous[number] is not signal.SIG_IGN]
+    for number in heeded:
+        signal.signal(number, handler)
     try:
         yield pending
     finally:
-        for number, old in previous.items():
-            signal.signal(number, old)
+        for number in heeded:
+            signal.signal(number, previous[number])

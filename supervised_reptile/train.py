@@ -42,9 +42,9 @@ def train(algorithm, learner, images, rows, done=0):
                 journal.report(last, evaluate_interval(algorithm, learner, images, rows, last))
             if last % config.run.checkpoint_interval == 0 or last == total - 1:
                 save(journal, config, last, learner)
-        if pending or journal.closed:
+        if done and (pending or journal.closed):
             save(journal, config, last, learner)
-    saved = f"saved as {directory}/model.ckpt-{last}"
+    saved = f"saved as {directory}/model.ckpt-{last}" if done else ""
     if pending:
         raise signals.Interrupted(pending.number, saved)
     if journal.closed:

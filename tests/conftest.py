@@ -59,6 +59,6 @@ def handlers():
     """Puts the signal handlers back that a command in this process has set."""
     previous = {number: signal.getsignal(number) for number in signals.SIGNALS}
     yield
-    signal.set_wakeup_fd(-1)
+    signals.close(signal.set_wakeup_fd(-1))
     for number, handler in previous.items():
         signal.signal(number, handler)

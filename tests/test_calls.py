@@ -7,7 +7,7 @@ import pytest
 from supervised_reptile import calls
 
 
-@pytest.mark.parametrize(("cores", "expected"), [(1, 2), (2, 3), (64, calls.AT_ONCE)])
+@pytest.mark.parametrize(("cores", "expected"), [(1, 2), (2, 3), (64, 65)])
 def test_a_call_more_than_cores(monkeypatch, cores, expected):
     monkeypatch.setattr(calls, "cores", lambda: cores)
     assert calls.at_once(memory=1) == expected
@@ -30,7 +30,8 @@ def test_calls_run_at_the_same_time_and_answer_in_order(monkeypatch):
     assert list(calls.side_by_side(call, range(6), memory=1)) == [0, 1, 2, 3, 4, 5]
 
 
-def test_an_error_of_a_call_is_raised_and_ends_the_others(monkeypatch):
+@pytest.mark.parametrize("items", [10, 10**9])
+def test_an_error_of_a_call_is_raised_and_few_others_are_begun(monkeypatch, items):
     monkeypatch.setattr(calls, "cores", lambda: 1)
     called = []
 
@@ -39,5 +40,14 @@ def test_an_error_of_a_call_is_raised_and_ends_the_others(monkeypatch):
         raise ValueError(item)
 
     with pytest.raises(ValueError, match="0"):
-        list(calls.side_by_side(call, range(1000), memory=1))
-    assert len(called) < 1000
+        list(calls.side_by_side(call, range(items), memory=1))
+    assert len(called) <= 4
+
+
+def test_leaving_early_ends_the_calls(monkeypatch):
+    monkeypatch.setattr(calls, "cores", lambda: 1)
+    called = []
+    results = calls.side_by_side(called.append, range(1000), memory=1)
+    next(results)
+    results.close()
+    assert len(called) <= 5

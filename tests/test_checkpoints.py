@@ -1,5 +1,6 @@
 """Saving and restoring, the authors' TensorFlow 1 checkpoints included."""
 
+import os
 import pathlib
 import random
 import shutil
@@ -167,6 +168,23 @@ def test_whatever_is_damaged_is_noticed_or_does_not_matter(tmp_path, suffix, kin
             noticed += 1
         path.write_bytes(whole)
     assert noticed > 40
+
+
+def test_a_first_checkpoint_that_was_cut_short_is_none(tmp_path, monkeypatch):
+    """Killed after the data took its place, before the index did."""
+    learner, replace = random_learner(models.OMNIGLOT, sgd=True), os.replace
+
+    def replace_data(source, target):
+        if str(target).endswith(".index"):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", replace_data)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(tmp_path, 0, learner, keep=5)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.ckpt-0.data-00000-of-00001"]
+    settings = config(models.OMNIGLOT, sgd=True)
+    assert checkpoints.restore_newest(tmp_path, models.OMNIGLOT, settings) is None
 
 
 def test_the_newest_sound_checkpoint_is_gone_on_from(tmp_path, capsys):

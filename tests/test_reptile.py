@@ -50,9 +50,11 @@ def arrays(learner):
 
 
 @pytest.mark.parametrize("dataset", SMALL)
-@pytest.mark.parametrize("flags", [{}, {"sgd": True, "foml": True, "foml_tail": 1}])
+@pytest.mark.parametrize(
+    "flags", [{}, {"sgd": True, "foml": True, "foml_tail": 1}, {"parallel_tasks": True}]
+)
 def test_where_a_call_ends_does_not_change_a_bit(image_set, dataset, flags):
-    setting, start = Setting(image_set, dataset, **flags), None
+    setting = Setting(image_set, dataset, **flags)
     expected = arrays(setting.train(5, 6))
     start = setting.learner
     for counts in ([1] * 6, [2, 4], [5, 1]):

@@ -2,6 +2,8 @@
 
 import json
 import math
+import resource
+import signal
 
 import pytest
 
@@ -82,6 +84,28 @@ def test_a_line_that_the_disk_has_no_room_for_is_taken_back(tmp_path, config, mo
     with pytest.raises(OSError, match="No space left"):
         results.append(tmp_path, config, 2, {"test": Accuracy(0.8, 0.1, 9)}, DATA)
     assert (tmp_path / "results.jsonl").read_bytes() == before
+
+
+def test_a_line_that_the_disk_has_no_room_for_leaves_none(tmp_path, config):
+    results.append(tmp_path, config, 1, {"test": Accuracy(0.8, 0.1, 9)}, DATA)
+    path = tmp_path / "results.jsonl"
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            results.append(tmp_path, config, 2, {"test": Accuracy(0.8, 0.1, 9)}, DATA)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, previous)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"\xff\n", b'{"iteration": 1, "config": []}\n', b"[]\n"])
+def test_damaged_results_are_no_results(tmp_path, config, content):
+    (tmp_path / "results.jsonl").write_bytes(content)
+    assert results.of_finished(tmp_path, config) is None
 
 
 def test_an_evaluation_goes_on_where_it_was_kept(tmp_path):

@@ -161,3 +161,13 @@ def test_another_machine_is_a_warning(record, capsys):
     runs.warn_of_machine(dataclasses.replace(record, machine={**here, "cores": 77}), here)
     err = capsys.readouterr().err
     assert f"cores {here['cores']} instead of 77" in err and err.count("\n") == 1
+
+
+def test_foreign_files_stay(tmp_path, record):
+    (tmp_path / "notes.tmp.txt").touch()
+    (tmp_path / "folder.tmp").mkdir()
+    (tmp_path / "run.json.tmp").touch()
+    with runs.claim(tmp_path, None):
+        runs.begin(record)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"notes.tmp.txt", "folder.tmp", "lock", "run.json"}

@@ -180,6 +180,20 @@ def test_a_signal_ends_the_run_with_a_checkpoint(run, tmp_path, number, capsys):
     assert capsys.readouterr().out.splitlines()[-1].startswith("batch 40:")
 
 
+def test_a_signal_before_the_first_iteration_leaves_no_checkpoint(run, tmp_path, monkeypatch):
+    enter = train.Journal.__init__
+
+    def enter_and_signal(*arguments):
+        enter(*arguments)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(train.Journal, "__init__", enter_and_signal)
+    with pytest.raises(signals.Interrupted) as caught:
+        run(meta_iters=1000)
+    assert caught.value.outcome == ""
+    assert not list(tmp_path.glob("model*"))
+
+
 def test_a_signal_after_all_that_was_due_still_saves(run, tmp_path, monkeypatch):
     """It may come when an iteration is printed, and nothing but its checkpoint is left to do."""
     report = train.Journal.report
