@@ -18,7 +18,6 @@ import importlib
 import io
 import json
 import math
-import os
 import pathlib
 import re
 import statistics
@@ -233,7 +232,7 @@ main.main(sys.argv[1], sys.argv[2:])
 
 
 def start(case, setting):
-    """Seconds from a command to the end of its first meta-iteration, and its peak memory (Linux)."""
+    """Seconds from a command to the end of its first meta-iteration; its peak memory (Linux)."""
     dataset, flags = SETTINGS[setting]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", FIRST, dataset, "--synthetic"]
