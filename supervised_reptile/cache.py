@@ -138,7 +138,8 @@ def read(place, listing, shape):
             return None
         if size != math.prod(shape):
             raise ValueError("wrong length")
-        pixels = np.memmap(place, np.uint8, "r", shape=tuple(shape))
+        # Copied on writing, which nobody does: TensorFlow would copy all of a read-only array.
+        pixels = np.memmap(place, np.uint8, "c", shape=tuple(shape))
         # CRC-32 leaves Python's lock alone, so that threads compute on all cores.
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
             if list(threads.map(zlib.crc32, pixels)) != footer["checksums"]:

@@ -150,10 +150,10 @@ def evaluate_saved(config, images, prefix):
 def _set_up(config, images):
     """The compiled functions of a run, and its images on the device."""
     with quiet():
-        import tensorflow as tf
-    from supervised_reptile import models, reptile
+        from supervised_reptile import models, reptile
 
-    return reptile.MetaLearner(models.MODELS[config.dataset], config), tf.constant(images.rows)
+    algorithm = reptile.MetaLearner(models.MODELS[config.dataset], config)
+    return algorithm, reptile.resident(images.rows)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,17 @@ def tree_map(function, *trees):
     return tf.nest.map_structure(function, *trees)
 
 
+def resident(rows):
+    """The images of an ImageSet, uint8 [images, ...], as a tensor where they are computed with.
+
+    What is mapped from the cache is not copied if that is the CPU: it can be more than a gigabyte.
+    """
+    # TensorFlow's own memory begins at multiples of 64 bytes, a mapping at the begin of a page.
+    if rows.ctypes.data % 64 or not rows.flags.writeable:
+        return tf.constant(rows)
+    return tf.identity(tf.experimental.dlpack.from_dlpack(rows.__dlpack__()))
+
+
 def _vector(tensors):
     """All values of a dictionary as one vector."""
     parts = [tf.reshape(value, [-1]) for value in tensors.values()]

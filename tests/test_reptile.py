@@ -128,3 +128,14 @@ def test_nothing_is_compiled_twice_in_a_run(image_set, tmp_path, flags):
     functions += ["train_on_task", "combine"] if flags else ["train_in_order"]
     for name in functions:
         assert getattr(algorithm, name).experimental_get_tracing_count() == 1, name
+
+
+def test_mapped_images_are_not_copied(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 7, 7, 1), dtype=np.uint8)
+    pixels.tofile(tmp_path / "pixels")
+    mapped = np.memmap(tmp_path / "pixels", np.uint8, "c", shape=pixels.shape)
+    rows = reptile.resident(mapped)
+    np.testing.assert_array_equal(rows, pixels)
+    mapped[3] += 1
+    np.testing.assert_array_equal(rows, mapped)
+    np.testing.assert_array_equal(reptile.resident(mapped[1:]), mapped[1:])
