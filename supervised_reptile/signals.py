@@ -10,6 +10,7 @@ import signal
 import threading
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_heard = []  # the first signal
 
 
 class Interrupted(BaseException):
@@ -33,8 +34,10 @@ def raise_interrupted():
     """From now on, the first SIGINT or SIGTERM raises Interrupted, and the second ends all."""
 
     def handler(number, frame):
+        _note(number)
         raise Interrupted(number)
 
+    _heard.clear()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     # The system's handler writes the number of each signal there, whatever Python is doing.
@@ -51,6 +54,13 @@ def close(writing):
         os.close(writing)
 
 
+def _note(number):
+    # The thread may come later than this handler.
+    if _heard:
+        os._exit(128 + number)
+    _heard.append(number)
+
+
 def _leave_at_the_second(reading):
     with open(reading, "rb", buffering=0) as pipe:
         pipe.read(1)
@@ -65,7 +75,10 @@ def deferred():
     pending = Pending()
 
     def handler(number, frame):
+        _note(number)
         pending.number = number
+
+    _heard.clear()
 
     previous = {number: signal.getsignal(number) for number in SIGNALS}
     heeded = [number for number in SIGNALS if previous[number] is not signal.SIG_IGN]

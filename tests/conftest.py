@@ -18,7 +18,6 @@ from supervised_reptile import images, signals
 from supervised_reptile.fetch import __main__ as command
 from supervised_reptile.fetch import download
 
-
 # As in a shell, where the tests run in the background too: a program there ignores Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
