@@ -105,7 +105,7 @@ def _resumable(directory):
 
 
 def report_again(config, accuracies):
-    """Print the results of a finished run. accuracies: results.Accuracy by split."""
+    """Print the results of a finished run. accuracies: results.SetResult by split."""
     print(f"{config.run.checkpoint} holds a finished run, with these results:", file=sys.stderr)
     for split, accuracy in accuracies.items():
         results.show(split, accuracy)
@@ -129,8 +129,8 @@ def train_and_evaluate(config, images, split, recorded):
     else:
         learner, last = algorithm.new_learner(), -1
     print("Training...", flush=True)
-    learner = train.train(algorithm, learner, images, rows, last + 1)
-    eval.report(algorithm, learner, images, rows, directory, config.outer.last)
+    learner, seconds = train.train(algorithm, learner, images, rows, last + 1)
+    eval.report(algorithm, learner, images, rows, directory, config.outer.last, seconds)
 
 
 def evaluate_saved(config, images, prefix):

@@ -6,6 +6,7 @@ order, one task after another, is an axis of length 1.
 """
 
 import math
+import typing
 
 import tensorflow as tf
 
@@ -52,6 +53,17 @@ def _tensors(vector, shapes):
         found[name] = tf.reshape(vector[start:end], shape)
         start = end
     return found
+
+
+class Predictions(typing.NamedTuple):
+    """What is predicted of the queries of tasks.
+
+    asked: as the configuration asks for: each query beside the support images only, or, with
+    --transductive, all in one batch. together: all in one batch, after the same adaptation.
+    """
+
+    asked: tf.Tensor
+    together: tf.Tensor
 
 
 class MetaLearner:
@@ -225,7 +237,7 @@ class MetaLearner:
 
         learner: without an axis of tasks; it is not changed, each task adapts a copy.
         tasks: sampling.EvaluationTasks of tensors [tasks, ...].
-        Returns float32 [tasks, classes (the query images), classes].
+        Returns Predictions of float32 [tasks, classes (the query images), classes].
         """
         count = tasks.queries.shape[0]
         copies = optimizers.Learner(
@@ -235,15 +247,32 @@ class MetaLearner:
             ),
             learner.beta2_power,
         )
-        adapted = self.inner_loop(copies, rows, tasks.batches)
-        logits = self.model.logits(adapted.parameters, tf.gather(rows, tasks.queries))
-        classes = logits.shape[-1]
-        asked = classes // tasks.queries.shape[1]
-        return tf.reshape(logits[:, :, -asked:], [count, classes, classes])
+        parameters = self.inner_loop(copies, rows, tasks.batches).parameters
+
+        def one_pass(indices):
+            return self.model.logits(parameters, tf.gather(rows, indices)[:, None])[:, 0]
+
+        passes, queries = tasks.queries.shape[1], tasks.queries[:, :, -1]
+        if passes == 1:
+            together = one_pass(tasks.queries[:, 0])
+            return Predictions(together, together)
+
+        def answer(index, logits):
+            # One pass after another, since all of them at once are wider than any cache.
+            found = one_pass(tasks.queries[:, index])[:, -1]
+            return tf.tensor_scatter_nd_update(logits, [[index]], found[None])
+
+        one_by_one = repeat(passes, answer, tf.zeros([passes, count, passes]))
+        return Predictions(tf.transpose(one_by_one, [1, 0, 2]), one_pass(queries))
 
     @tf.function(jit_compile=True, autograph=False)
     def count_correct(self, learner, rows, tasks):
-        """How many query images of each task are classified rightly, int32 [tasks]."""
-        guesses = tf.argmax(self.predict(learner, rows, tasks), axis=-1, output_type=tf.int32)
-        right = guesses == tf.range(guesses.shape[1])
-        return tf.reduce_sum(tf.cast(right, tf.int32), axis=-1)
+        """How many query images of each task are classified correctly, as Predictions of int32
+        [tasks]."""
+
+        def count(logits):
+            guesses = tf.argmax(logits, axis=-1, output_type=tf.int32)
+            right = guesses == tf.range(guesses.shape[1])
+            return tf.reduce_sum(tf.cast(right, tf.int32), axis=-1)
+
+        return tree_map(count, self.predict(learner, rows, tasks))

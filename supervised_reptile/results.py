@@ -33,7 +33,23 @@ class Accuracy:
     tasks: int
 
 
-def summarize(correct, classes):
+@dataclasses.dataclass(frozen=True)
+class SetResult:
+    """The Accuracy on one set. asked: predicted as the configuration asks for. transductive: of the
+    same adapted networks, all queries of a task in one batch; None where that was asked for."""
+
+    asked: Accuracy
+    transductive: Accuracy | None = None
+
+
+def summarize(correct, classes, transductive):
+    """The SetResult of tasks. correct: correct predictions of each [tasks, 2], of so many: as
+    asked for, and transductively. transductive: whether that is what was asked for."""
+    asked, together = (accuracy(counts, classes) for counts in np.transpose(correct))
+    return SetResult(asked, None if transductive else together)
+
+
+def accuracy(correct, classes):
     """The Accuracy of tasks: correct predictions of each [tasks], of so many."""
     correct = np.asarray(correct)
     confidence = None
@@ -42,33 +58,36 @@ def summarize(correct, classes):
     return Accuracy(int(correct.sum()) / (len(correct) * classes), confidence, len(correct))
 
 
-def show(split, accuracy):
-    """Print the final lines of a split."""
-    print(f"{TITLES[split]} accuracy: {accuracy.mean}", flush=True)
-    if accuracy.confidence is not None:
-        print(
-            f"  +/- {accuracy.confidence:.5f} (95% confidence over {accuracy.tasks} tasks)",
-            flush=True,
-        )
+def show(split, result):
+    """Print the final lines of a split. result: SetResult."""
+    print(f"{TITLES[split]} accuracy: {result.asked.mean}", flush=True)
+    if result.asked.confidence is not None:
+        interval = f"{result.asked.confidence:.5f} (95% confidence over {result.asked.tasks} tasks)"
+        print(f"  +/- {interval}", flush=True)
+    if together := result.transductive:
+        interval = "" if together.confidence is None else f" +/- {together.confidence:.5f}"
+        print(f"  transductive: {together.mean}{interval}", flush=True)
 
 
-def append(directory, config, iteration, accuracies, data):
+def append(directory, config, iteration, found, circumstances):
     """Append one evaluation to results.jsonl.
 
-    iteration: the number of the checkpoint, None for an untrained network.
-    accuracies: Accuracy by split. data: ImageSet.provenance.
+    iteration: the number of the checkpoint, None for an untrained network. found: SetResult by
+    split. circumstances: what else to record: "data" (ImageSet.provenance), "seconds", "machine".
     Raises OSError if that is not possible; with --pretrained, it is only a warning.
     """
     line = {
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "dataset": config.dataset,
         "iteration": iteration,
-        "accuracy": {split: accuracy.mean for split, accuracy in accuracies.items()},
-        "confidence_95": {split: accuracy.confidence for split, accuracy in accuracies.items()},
+        **_numbers({split: result.asked for split, result in found.items()}),
         "config": config.flags(),
-        "data": data,
+        **circumstances,
         "versions": runs.versions(),
+        "commit": runs.commit(),
     }
+    if not config.evaluation.transductive:
+        line["transductive"] = _numbers({s: result.transductive for s, result in found.items()})
     path = pathlib.Path(directory) / runs.RESULTS
     try:
         _append_line(path, json.dumps(line) + "\n")
@@ -77,6 +96,13 @@ def append(directory, config, iteration, accuracies, data):
         if not config.run.pretrained:
             raise OSError(problem) from None
         print(f"Warning: {problem}", file=sys.stderr)
+
+
+def _numbers(accuracies):
+    return {
+        "accuracy": {split: accuracy.mean for split, accuracy in accuracies.items()},
+        "confidence_95": {split: accuracy.confidence for split, accuracy in accuracies.items()},
+    }
 
 
 def _append_line(path, text):
@@ -95,7 +121,7 @@ def _append_line(path, text):
 
 
 def of_finished(directory, config):
-    """The Accuracy by split that a training run recorded at its end, or None."""
+    """The SetResult by split that a training run recorded at its end, or None."""
     path, last = pathlib.Path(directory) / runs.RESULTS, config.outer.last
     samples = config.evaluation.eval_samples
     for text in path.read_text(errors="replace").splitlines() if path.exists() else []:
@@ -105,42 +131,58 @@ def of_finished(directory, config):
             if (line["iteration"], flags["eval_samples"]) == (last, samples) and not (
                 flags["pretrained"]
             ):
-                return {
-                    split: Accuracy(mean, line["confidence_95"][split], samples)
-                    for split, mean in line["accuracy"].items()
-                }
+                return _read(line, samples)
         except (ValueError, KeyError, TypeError, AttributeError):
             continue  # half-written when the disk was full
     return None
+
+
+def _read(line, samples):
+    """The SetResult by split of a line of results.jsonl. Earlier ones lack the second numbers."""
+
+    def accuracy(numbers, split):
+        return Accuracy(numbers["accuracy"][split], numbers["confidence_95"][split], samples)
+
+    together = line.get("transductive")
+    return {
+        split: SetResult(accuracy(line, split), together and accuracy(together, split))
+        for split in line["accuracy"]
+    }
 
 
 class Tally:
     """Correct predictions of the tasks that a final evaluation is done with, by purpose.
 
     It is kept in a file, so that the evaluation can go on when the process has ended.
-    correct: lists by the name of a sampling.Purpose, task after task.
+    correct: lists by the name of a sampling.Purpose, task after task, of [as asked for,
+    transductively].
     """
 
     def __init__(self, path=None, of=None):
         """path: the file, None for no file. of: what has to be the same to go on with it."""
         self._path, self._of = path, of
-        self.correct = collections.defaultdict(list, self._read())
-        self._written = time.monotonic()
+        correct, self._earlier = self._read()
+        self.correct = collections.defaultdict(list, correct)
+        self._written = self._begun = time.monotonic()
 
     def _read(self):
         try:
             content = json.loads(self._path.read_text())
-            counted = content["correct"]
+            counted = content["results"]
             if content["of"] == self._of and content["checksum"] == _checksum(counted):
-                return counted
+                return counted, float(content["seconds"])
         except (AttributeError, OSError, ValueError, KeyError, TypeError):
             pass
-        return {}
+        return {}, 0.0
+
+    def seconds(self):
+        """How long the evaluation has taken, with what was kept of it."""
+        return self._earlier + time.monotonic() - self._begun
 
     def keep(self, at_once=False):
         """Write the file if it was not written for some seconds."""
         if self._path and (at_once or time.monotonic() - self._written > PROGRESS_SECONDS):
-            content = {"of": self._of, "correct": self.correct}
+            content = {"of": self._of, "results": self.correct, "seconds": self.seconds()}
             content["checksum"] = _checksum(self.correct)
             files.write_atomically(self._path, json.dumps(content))
             self._written = time.monotonic()

@@ -1,8 +1,8 @@
 """What a checkpoint directory says about its run, apart from the learner's state.
 
 `run.json` holds what the run is: configuration, split, data, versions, machine. `results.jsonl` has
-one line per evaluation, `evaluation.json` is a final evaluation under way, and
-`model.ckpt-<i>.index` marks a checkpoint. Nothing here needs TensorFlow.
+one line per evaluation, `evaluation.json` is a final evaluation under way, `seconds.json` says how
+long training took, and `model.ckpt-<i>.index` marks a checkpoint. Nothing here needs TensorFlow.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import os
 import pathlib
 import platform
 import re
+import subprocess
 import sys
 
 from supervised_reptile import calls, files
@@ -23,6 +24,7 @@ from supervised_reptile.errors import RefusedError
 RECORD = "run.json"
 RESULTS = "results.jsonl"
 PROGRESS = "evaluation.json"
+SECONDS = "seconds.json"
 LOCK = "lock"
 CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.index")
 
@@ -43,6 +45,37 @@ def machine(device):
     except (OSError, TypeError):
         cpu = platform.processor()
     return {"device": device.split(":")[-2], "cpu": cpu, "cores": calls.cores()}
+
+
+def commit():
+    """The commit of the program, "-dirty" if its files were changed; None where that is unknown."""
+
+    def git(*words):
+        command = ["git", "-C", str(pathlib.Path(__file__).parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", pathlib.Path(__file__).name)  # not in another's folder
+        changed = git("status", "--porcelain", "--untracked-files=no", ".")
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def training_seconds(directory, started):
+    """Seconds that a run has been trained for: 0 for one that is not started, None if unknown."""
+    try:
+        return float(json.loads((pathlib.Path(directory) / SECONDS).read_text())["training"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None if started else 0.0
+
+
+def keep_training_seconds(directory, seconds):
+    """Keep them for `training_seconds`; None is not kept."""
+    if seconds is not None:
+        files.write_atomically(
+            pathlib.Path(directory) / SECONDS, json.dumps({"training": round(seconds, 3)}) + "\n"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +119,9 @@ def claim(directory, recorded):
     with _locked(directory):
         if read_record(directory) != recorded:
             raise RefusedError(f"--checkpoint {directory}: another run has just begun there")
-        left = [files.temporary(directory / name) for name in (RECORD, PROGRESS, "checkpoint")]
+        left = [
+            files.temporary(directory / name) for name in (RECORD, PROGRESS, SECONDS, "checkpoint")
+        ]
         for path in (*left, *directory.glob("model.ckpt.tmp*")):
             path.unlink(missing_ok=True)  # of a process that was killed as it wrote
         try:
@@ -123,7 +158,8 @@ def _locked(directory):
 def begin(record):
     """Write the run.json of a new run, into a directory that is held."""
     directory = pathlib.Path(record.config.run.checkpoint)
-    (directory / PROGRESS).unlink(missing_ok=True)  # of one that gave the directory up
+    for name in (PROGRESS, SECONDS):
+        (directory / name).unlink(missing_ok=True)  # of one that gave the directory up
     content = {
         "dataset": record.config.dataset,
         "flags": record.config.flags(),

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from supervised_reptile import checkpoints, signals
+from supervised_reptile import checkpoints, runs, signals
 from supervised_reptile.errors import FailedError
 from supervised_reptile.eval import count_correct
 from supervised_reptile.journal import Journal
@@ -22,7 +22,8 @@ def step_size(outer, iteration):
 
 
 def train(algorithm, learner, images, rows, done=0):
-    """Train from a learner, and return it after the last meta-iteration.
+    """Train from a learner. Returns it after the last meta-iteration, and the seconds that training
+    took in all, None where they are not known of an earlier part.
 
     images: the ImageSet, rows: its rows as a tensor. done: meta-iterations that the learner has
     behind it.
@@ -31,6 +32,7 @@ def train(algorithm, learner, images, rows, done=0):
     """
     config, last, at_once = algorithm.config, done - 1, 1
     total, directory = config.outer.meta_iters, config.run.checkpoint
+    clock = Clock(runs.training_seconds(directory, started=done > 0))
     with signals.deferred() as pending, Journal(directory, images.splits, done, total) as journal:
         while done < total and not (pending or journal.closed):
             begin, last = time.perf_counter(), next_stop(config, done, at_once)
@@ -41,20 +43,34 @@ def train(algorithm, learner, images, rows, done=0):
             if last % config.evaluation.eval_interval == 0:
                 journal.report(last, evaluate_interval(algorithm, learner, images, rows, last))
             if last % config.run.checkpoint_interval == 0 or last == total - 1:
-                save(journal, config, last, learner)
+                save(journal, config, last, learner, clock)
         if done and (pending or journal.closed):
-            save(journal, config, last, learner)
+            save(journal, config, last, learner, clock)
     saved = f"saved as {directory}/model.ckpt-{last}" if done else ""
     if pending:
         raise signals.Interrupted(pending.number, saved)
     if journal.closed:
         raise FailedError(f"standard output was closed; {saved}, where --resume goes on")
-    return learner
+    return learner, clock.seconds()
 
 
-def save(journal, config, iteration, learner):
+class Clock:
+    """How long a run has been trained for, from an earlier part's seconds on; None: unknown."""
+
+    def __init__(self, earlier):
+        self._earlier, self._begun = earlier, time.monotonic()
+
+    def seconds(self):
+        """Seconds until now, None if they are not known of an earlier part."""
+        if self._earlier is None:
+            return None
+        return self._earlier + time.monotonic() - self._begun
+
+
+def save(journal, config, iteration, learner, clock):
     """Save a checkpoint; first the points up to it, since those after it are cut off."""
     journal.sync()
+    runs.keep_training_seconds(config.run.checkpoint, clock.seconds())
     checkpoints.save(config.run.checkpoint, iteration, learner, config.run.keep_checkpoints)
 
 
@@ -117,5 +133,5 @@ def evaluate_interval(algorithm, learner, images, rows, iteration):
     counts = count_correct(algorithm, learner, rows, draw, images.splits)
     return {
         split: correct / config.task.classes
-        for split, correct in zip(images.splits, counts, strict=True)
+        for split, (correct, _) in zip(images.splits, counts, strict=True)
     }

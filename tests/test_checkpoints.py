@@ -102,10 +102,10 @@ def test_a_checkpoint_whose_power_has_underflown_is_evaluated(tmp_path, image_se
         settings, eval.Population.of(images, "test"), eval.Purpose.FINAL_TEST, range(2)
     )
     predict = tf.function(algorithm.predict, jit_compile=True, autograph=False)
-    logits = predict(restored, rows, reptile.tree_map(tf.constant, tasks))
+    logits = predict(restored, rows, reptile.tree_map(tf.constant, tasks)).asked
     assert np.isfinite(logits).all()
     fresh = predict(restored._replace(beta2_power=tf.constant(0.999)), rows, tasks)
-    assert not np.allclose(logits, fresh)  # At t = 1 the factor would be 0.03 instead of 1.
+    assert not np.allclose(logits, fresh.asked)  # At t = 1 the factor would be 0.03 instead of 1.
 
 
 def refusal(prefix, model, **flags):
@@ -278,4 +278,4 @@ def test_the_authors_checkpoint_gives_the_authors_accuracies(tmp_path):
             eval.Purpose[f"FINAL_{split.upper()}"],
         )
         # Theirs is over 1,000 tasks with the same spread: its variance is a tenth of ours.
-        assert abs(found.mean - theirs) < found.confidence * np.sqrt(1 + 1 / 10)
+        assert abs(found.asked.mean - theirs) < found.asked.confidence * np.sqrt(1 + 1 / 10)

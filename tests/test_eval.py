@@ -37,10 +37,10 @@ def test_calls_side_by_side_count_what_one_after_another_count(evaluate, monkeyp
         monkeypatch.setattr(calls, "at_once", lambda memory, at_once=at_once: at_once)
         counts.append(evaluate())
     assert counts[0] == counts[1]
-    assert len(set(counts[0])) > 1  # An order would show.
+    assert len(set(map(tuple, counts[0]))) > 1  # An order would show.
 
 
-@pytest.mark.parametrize(("transductive", "images"), [(True, 20), (False, 20 * 101)])
+@pytest.mark.parametrize(("transductive", "images"), [(True, 20), (False, 101)])
 def test_memory_is_that_of_the_widest_pass(monkeypatch, transductive, images):
     flags = {"classes": 20, "shots": 5, "transductive": transductive, "eval_batch": 10}
     algorithm = reptile.MetaLearner(models.MINIIMAGENET, Config.of("miniimagenet", flags))
@@ -62,7 +62,8 @@ class StandIn:
         if len(self.starts) == self._limit:
             raise signals.Interrupted(15)
         self.starts.append(tasks.batches.rows[0, 0, 0].numpy())
-        return tf.constant(np.sum(tasks.batches.rows, axis=(1, 2)) % 3)
+        number = np.sum(tasks.batches.rows, axis=(1, 2))
+        return tf.constant(number % 3), tf.constant(number % 4)
 
 
 def test_an_interrupted_evaluation_goes_on(tmp_path, image_set, monkeypatch, capsys):
@@ -74,7 +75,7 @@ def test_an_interrupted_evaluation_goes_on(tmp_path, image_set, monkeypatch, cap
         algorithm = StandIn(Config.of("omniglot", settings), limit)
         (tmp_path / folder).mkdir(exist_ok=True)
         try:
-            eval.report(algorithm, None, images, None, tmp_path / folder, 9)
+            eval.report(algorithm, None, images, tf.constant(0), tmp_path / folder, 9)
         except signals.Interrupted:
             capsys.readouterr()
             return len(algorithm.starts)

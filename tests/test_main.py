@@ -73,6 +73,8 @@ def test_training_leaves_a_whole_run(trained):
     assert line["iteration"] == 11
     assert line["data"] == record.data and "--synthetic" in record.data["origin"]["source"]
     assert f"Test accuracy: {line['accuracy']['test']}\n" in out
+    assert 0 < line["seconds"]["training"] and 0 < line["seconds"]["evaluation"]
+    assert line["machine"] == record.machine
 
 
 def test_a_saved_model_gives_the_same_results_again(trained):
@@ -84,6 +86,21 @@ def test_a_saved_model_gives_the_same_results_again(trained):
     assert again == "Restoring from checkpoint...\n" + out[out.index("Evaluating...") :]
     after = (folder / "ckpt" / "results.jsonl").read_text()
     assert after.startswith(before) and len(after.splitlines()) == len(before.splitlines()) + 1
+
+
+def test_the_second_column_is_what_transductive_gives(trained):
+    """To the digit: both adapt the same networks to the same tasks."""
+    dataset, folder, out, _ = trained
+    process = script(dataset, "--pretrained --checkpoint ckpt --no-transductive", folder)
+    one_by_one, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    second = re.findall(r"^  transductive: (.*) \+/- (.*)$", one_by_one, re.M)
+    expected = re.findall(r"accuracy: (.*)\n  \+/- (.*) \(", out)
+    assert second == expected and len(second) == (3 if dataset == "miniimagenet" else 2)
+    recorded = json.loads((folder / "ckpt" / "results.jsonl").read_text().splitlines()[-1])
+    assert [str(mean) for mean in recorded["transductive"]["accuracy"].values()] == [
+        mean for mean, _ in second
+    ]
 
 
 def test_a_finished_run_that_is_resumed_says_its_results_again(trained):

@@ -73,11 +73,36 @@ def test_tasks_side_by_side_change_only_rounding(image_set, dataset, transductiv
     population = Population.of(setting.images, "test")
     tasks = evaluation_tasks(setting.config, population, Purpose.FINAL_TEST, range(3))
     predict = setting.algorithm.predict
-    together = predict(setting.learner, setting.rows, tasks)
+    together = predict(setting.learner, setting.rows, tasks).asked
     for index in range(3):
         task = tree_map(lambda part, index=index: part[index : index + 1], tasks)
-        alone = predict(setting.learner, setting.rows, task)[0]
+        alone = predict(setting.learner, setting.rows, task).asked[0]
         np.testing.assert_allclose(together[index], alone, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("dataset", SMALL)
+def test_queries_one_by_one_and_together_are_the_passes_that_tasks_name(image_set, dataset):
+    """Beside an adapted network of a training call, asked pass by pass."""
+    one_by_one = Setting(image_set, dataset, shots=2)
+    transductive = Setting(image_set, dataset, shots=2, transductive=True)
+    population = Population.of(one_by_one.images, "test")
+
+    def predict(setting):
+        drawn = evaluation_tasks(setting.config, population, Purpose.FINAL_TEST, range(2))
+        return drawn, setting.algorithm.predict(setting.learner, setting.rows, drawn)
+
+    tasks, found = predict(one_by_one)
+    _, expected = predict(transductive)
+    np.testing.assert_allclose(found.together, expected.asked, rtol=0, atol=1e-5)
+    assert expected.together is expected.asked
+    copies = one_by_one.learner._replace(
+        parameters=tree_map(lambda v: tf.stack([v, v]), one_by_one.learner.parameters),
+        second_moments=tree_map(lambda v: tf.stack([v, v]), one_by_one.learner.second_moments),
+    )
+    adapted = one_by_one.algorithm.inner_loop(copies, one_by_one.rows, tasks.batches)
+    pixels = tf.gather(one_by_one.rows, tasks.queries)
+    at_once = one_by_one.algorithm.model.logits(adapted.parameters, pixels)[:, :, -1]
+    np.testing.assert_allclose(found.asked, at_once, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("flags", [{}, {"foml": True}, {"foml": True, "foml_tail": 1}])
@@ -122,7 +147,7 @@ def test_nothing_is_compiled_twice_in_a_run(image_set, tmp_path, flags):
     small = {"checkpoint": str(tmp_path), "eval_interval": 7, "checkpoint_interval": 4}
     setting = Setting(image_set, "omniglot", **small, **flags)
     algorithm = setting.algorithm
-    learner = train.train(algorithm, algorithm.new_learner(), setting.images, setting.rows)
+    learner, _ = train.train(algorithm, algorithm.new_learner(), setting.images, setting.rows)
     eval.report(algorithm, learner, setting.images, setting.rows, tmp_path, 29)
     functions = ["count_correct"]
     functions += ["train_on_task", "combine"] if flags else ["train_in_order"]

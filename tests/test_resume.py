@@ -136,6 +136,8 @@ class Killed:
         reader = tf.train.load_checkpoint(str(run / f"model.ckpt-{newest}"))
         variables = sorted(reader.get_variable_to_shape_map())
         (result,) = map(json.loads, (run / "results.jsonl").read_text().splitlines())
+        seconds = result.pop("seconds")
+        assert seconds["training"] > 0 and seconds["evaluation"] > 0
         del result["time"]
         return {
             "newest": newest,
