@@ -1,6 +1,6 @@
 """Installs the package and its two scripts: pip install ."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
     name="supervised-reptile",
@@ -8,7 +8,7 @@ setup(
     description="Reptile and first-order MAML for few-shot classification, on TensorFlow 2",
     license="MIT",
     python_requires=">=3.10,<3.14",
-    packages=["supervised_reptile", "supervised_reptile.fetch"],
+    packages=find_packages(include=["supervised_reptile*"]),
     scripts=["run_omniglot.py", "run_miniimagenet.py"],
     install_requires=[
         "numpy>=2.2,<3",

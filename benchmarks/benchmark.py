@@ -14,12 +14,12 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import importlib
 import io
 import json
 import math
 import pathlib
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -27,15 +27,19 @@ import tempfile
 import time
 
 from supervised_reptile.args import Config, Run
-from supervised_reptile.main import quiet
+from supervised_reptile.data import miniimagenet, omniglot
+from supervised_reptile.learning import models, reptile
+from supervised_reptile.runs import final_evaluation, training
+from supervised_reptile.system import machine
+from supervised_reptile.system.quiet import quiet
 
 with quiet():
     import tensorflow as tf
 import operations
 
-from supervised_reptile import eval, models, reptile, runs, train
-from supervised_reptile.sampling import Population, Purpose
+from supervised_reptile.learning.sampling import Population, Purpose
 
+DATASETS = {"omniglot": omniglot.OMNIGLOT, "miniimagenet": miniimagenet.MINIIMAGENET}
 TABLE = dict(shots=1, inner_batch=10, inner_iters=5, meta_step=1.0, meta_step_final=0.0)
 TABLE |= dict(meta_batch=5, meta_iters=100000, eval_batch=5, train_shots=10)
 SETTINGS = {
@@ -97,48 +101,46 @@ class Line:
 
 
 class Bench:
-    """A setting with its compiled functions and generated images."""
+    """A setting with its compiled functions and generated images.
 
-    def __init__(self, setting, **flags):
+    count: meta-iterations of a training run, or tasks of an evaluation.
+    """
+
+    def __init__(self, setting, count, **flags):
         dataset, known = SETTINGS[setting]
-        self.config = Config.of(dataset, known | flags)
-        self.algorithm = reptile.MetaLearner(models.MODELS[dataset], self.config)
+        self.count, self._folder = count, tempfile.TemporaryDirectory()
+        own = {"meta_iters": count, "eval_samples": count, "checkpoint": self._folder.name}
+        self.config = Config.of(dataset, known | own | flags)
+        self.reptile = reptile.Reptile(models.MODELS[dataset], self.config)
         self.images = generated(dataset)
-        self.rows = tf.constant(self.images.rows)
-        self.learner = self.algorithm.new_learner()
+        self.pixels = tf.constant(self.images.flat_pixels)
+        self.state = self.reptile.new_state()
 
-    def train(self, count):
-        """Make so many meta-iterations, in one call, and wait for them."""
-        tasks, sizes = train.inputs(self.config, self.images, 0, count - 1)
-        learner = self.algorithm.train(self.learner, self.rows, tasks, sizes, count)
-        learner.beta2_power.numpy()
+    def train(self):
+        """Make the meta-iterations, in one call, and wait for them."""
+        tasks, sizes = training.inputs(self.config, self.images, range(self.count))
+        state = self.reptile.train(self.state, self.pixels, tasks, sizes, self.count)
+        state.beta2_power.numpy()
 
-    def evaluate(self, count):
-        """Evaluate so many tasks."""
-        config = dataclasses.replace(
-            self.config,
-            evaluation=dataclasses.replace(self.config.evaluation, eval_samples=count),
-        )
-        self.algorithm.config = config
+    def evaluate(self):
+        """Evaluate the tasks."""
         population = Population.of(self.images, "test")
-        eval.evaluate(self.algorithm, self.learner, self.rows, population, Purpose.FINAL_TEST)
+        final_evaluation.evaluate(
+            self.reptile, self.state, self.pixels, population, Purpose.FINAL_TEST
+        )
 
-    def run(self, count):
-        """Make a training run of so many meta-iterations, its lines unseen."""
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-            self.algorithm.config = dataclasses.replace(
-                self.config,
-                outer=dataclasses.replace(self.config.outer, meta_iters=count),
-                run=dataclasses.replace(self.config.run, checkpoint=folder),
-            )
-            train.train(self.algorithm, self.learner, self.images, self.rows)
+    def run(self):
+        """Make the training run, its lines unseen."""
+        shutil.rmtree(self._folder.name)
+        pathlib.Path(self._folder.name).mkdir()
+        with contextlib.redirect_stdout(io.StringIO()):
+            training.train(self.reptile, self.state, self.images, self.pixels)
 
 
 @functools.cache
 def generated(dataset):
     """The images of --synthetic."""
-    module = importlib.import_module(f"supervised_reptile.{dataset}")
-    return module.load(Run(synthetic=True), 0, None)[0]
+    return DATASETS[dataset].load(Run(synthetic=True), 0, None)[0]
 
 
 def peak():
@@ -156,12 +158,12 @@ def timed(work):
 
 
 def measure(case, unit, work, count, operations):
-    """Do work(count) again and again, and make a Row of it."""
-    work(count)
+    """Do the work, so many units of it, again and again, and make a Row of it."""
+    work()
     seconds, fractions = [], []
     for _ in range(REPEATS):
         rate = peak()
-        seconds.append(timed(lambda: work(count)) / count)
+        seconds.append(timed(work) / count)
         fractions.append(operations / seconds[-1] / rate)
     median = statistics.median
     return Row(
@@ -169,29 +171,29 @@ def measure(case, unit, work, count, operations):
     )
 
 
-def training(case, setting, count, **flags):
+def training_row(case, setting, count, **flags):
     """A Row of training."""
-    bench = Bench(setting, **flags)
+    bench = Bench(setting, count, meta_iters=100000, **flags)
     amount = operations.meta_iteration(bench.config)
     return measure(case, "meta-iteration", bench.train, count, amount)
 
 
-def evaluation(case, setting, count):
+def evaluation_row(case, setting, count):
     """A Row of evaluation, as at the end of a run."""
-    bench = Bench(setting)
+    bench = Bench(setting, count)
     return measure(case, "task", bench.evaluate, count, operations.task(bench.config))
 
 
 def whole_run(case, setting, count):
     """A Row of a training run: evaluation of two tasks in every meta-iteration, and the rest."""
-    bench = Bench(setting)
+    bench = Bench(setting, count)
     amount = operations.meta_iteration(bench.config) + 2 * operations.task(bench.config)
     return measure(case, "meta-iteration", bench.run, count, amount)
 
 
 def outside(case, setting, count):
     """The share of a training run that is spent outside compiled calls, in percent."""
-    bench, inside = Bench(setting), []
+    bench, inside = Bench(setting, count), []
 
     def noted(function):
         def call(*args):
@@ -202,13 +204,13 @@ def outside(case, setting, count):
 
         return call
 
-    bench.algorithm.train = noted(bench.algorithm.train)
-    bench.algorithm.count_correct = noted(bench.algorithm.count_correct)
-    bench.run(1)
+    bench.reptile.train = noted(bench.reptile.train)
+    bench.reptile.count_correct = noted(bench.reptile.count_correct)
+    bench.run()
     percent = []
     for _ in range(3):
         inside.clear()
-        seconds = timed(lambda: bench.run(count))
+        seconds = timed(bench.run)
         percent.append(100 * (1 - covered(inside) / seconds))
     return Line(case, {"percent": statistics.median(percent)})
 
@@ -225,9 +227,12 @@ def covered(intervals):
 # The command, which ends after its first meta-iteration and says what the system knows of it.
 FIRST = """
 import sys
-from supervised_reptile import journal, main
-journal.Journal.advance = lambda self, done: sys.exit(open("/proc/self/status").read())
-main.main(sys.argv[1], sys.argv[2:])
+from supervised_reptile.data import miniimagenet, omniglot
+from supervised_reptile.main import main
+from supervised_reptile.runs import progress
+progress.Progress.advance = lambda self, done: sys.exit(open("/proc/self/status").read())
+datasets = {"omniglot": omniglot.OMNIGLOT, "miniimagenet": miniimagenet.MINIIMAGENET}
+main(datasets[sys.argv[1]], sys.argv[2:])
 """
 
 
@@ -252,17 +257,17 @@ def start(case, setting):
 
 
 CASES = {
-    "o15t": lambda case: training(case, "o15t", 10),
-    "o120": lambda case: training(case, "o120", 5),
-    "m15": lambda case: training(case, "m15", 1),
-    "o15t-parallel": lambda case: training(case, "o15t", 10, parallel_tasks=True),
-    "m15-parallel": lambda case: training(case, "m15", 1, parallel_tasks=True),
+    "o15t": lambda case: training_row(case, "o15t", 10),
+    "o120": lambda case: training_row(case, "o120", 5),
+    "m15": lambda case: training_row(case, "m15", 1),
+    "o15t-parallel": lambda case: training_row(case, "o15t", 10, parallel_tasks=True),
+    "m15-parallel": lambda case: training_row(case, "m15", 1, parallel_tasks=True),
     "g4-run": lambda case: whole_run(case, "g4", 60),
-    "o15t-evaluate": lambda case: evaluation(case, "o15t", 24),
-    "o15-evaluate": lambda case: evaluation(case, "o15", 24),
-    "o55-evaluate": lambda case: evaluation(case, "o55", 24),
-    "o120-evaluate": lambda case: evaluation(case, "o120", 12),
-    "m55-evaluate": lambda case: evaluation(case, "m55", 2),
+    "o15t-evaluate": lambda case: evaluation_row(case, "o15t", 24),
+    "o15-evaluate": lambda case: evaluation_row(case, "o15", 24),
+    "o55-evaluate": lambda case: evaluation_row(case, "o55", 24),
+    "o120-evaluate": lambda case: evaluation_row(case, "o120", 12),
+    "m55-evaluate": lambda case: evaluation_row(case, "m55", 2),
     "o15t-outside": lambda case: outside(case, "o15t", 200),
     "o15t-start": lambda case: start(case, "o15t"),
     "m15-start": lambda case: start(case, "m15"),
@@ -278,14 +283,14 @@ def main():
     cases = arguments.cases.split(",")
     if unknown := [case for case in cases if case not in CASES]:
         parser.error(f"--cases: no case {unknown[0]!r}; there are {', '.join(CASES)}")
-    machine = runs.machine(tf.constant(0).device)
-    print(f"{machine}, TensorFlow {tf.__version__}\n\n{HEADER}", flush=True)
+    here = machine.describe(tf.constant(0).device)
+    print(f"{here}, TensorFlow {tf.__version__}\n\n{HEADER}", flush=True)
     rows = []
     for case in cases:
         rows.append(CASES[case](case))
         print(rows[-1], flush=True)
     if arguments.json:
-        content = {"machine": machine, "versions": runs.versions()}
+        content = {"machine": here, "versions": machine.versions()}
         content["cases"] = [dataclasses.asdict(row) for row in rows]
         pathlib.Path(arguments.json).write_text(json.dumps(content, indent=1) + "\n")
 

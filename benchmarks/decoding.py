@@ -14,8 +14,10 @@ import shutil
 import tempfile
 import time
 
-from supervised_reptile import decoding, images, miniimagenet
 from supervised_reptile.args import Run
+from supervised_reptile.data import decoding, miniimagenet
+from supervised_reptile.data import image_set as image_sets
+from supervised_reptile.data.formats import PHOTOGRAPHS
 
 
 def main():
@@ -27,7 +29,7 @@ def main():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="decoding-"))
     try:
         fill(folder, arguments.folder, arguments.images)
-        files = images.list_files(miniimagenet.find_classes(folder)[0]).files
+        files = image_sets.list_files(miniimagenet.find_classes(folder)[0]).files
         print(f"{sum(map(len, files))} images of {len(files)} classes, {os.cpu_count()} cores")
         for cores in sorted({1, 2, os.cpu_count()}):
             report(f"decoding on {cores}", lambda cores=cores: decode(files, cores))
@@ -43,7 +45,7 @@ def fill(folder, source, number):
     for place in folders.values():
         target = folder / place.relative_to(source)
         target.mkdir(parents=True)
-        entries = itertools.cycle(images.image_files(place))
+        entries = itertools.cycle(image_sets.image_files(place))
         for index in range(number // len(folders)):
             entry = next(entries)
             shutil.copyfile(entry.path, target / f"{index:04}{pathlib.Path(entry.name).suffix}")
@@ -51,7 +53,7 @@ def fill(folder, source, number):
 
 def decode(files, cores):
     """Decode all images on so many cores."""
-    with decoding.read_classes(files, miniimagenet.SIZE, "RGB", cores) as arrays:
+    with decoding.read_classes(files, PHOTOGRAPHS, cores) as arrays:
         for _ in arrays:
             pass
 

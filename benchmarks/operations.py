@@ -11,7 +11,7 @@ takes twice as many as forward. All other operations count nothing.
 
 import math
 
-from supervised_reptile import models
+from supervised_reptile.learning import models
 
 
 def forward(model, classes):

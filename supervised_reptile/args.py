@@ -1,7 +1,7 @@
 """Every flag, declared once: its name, default, range and meaning.
 
-The dataclasses are the command line. They travel through the program whole; `check` and
-`check_data` are the only places that judge combinations.
+The dataclasses are the command line. They travel through the program whole. `check` judges their
+combinations; what may differ from a recorded run is decided in plan.py.
 """
 
 import argparse
@@ -9,8 +9,8 @@ import dataclasses
 import math
 import shlex
 
-from supervised_reptile.errors import RefusedError
 from supervised_reptile.flags import flag, path, plain_path, real, whole
+from supervised_reptile.system.errors import RefusedError
 
 AT_ONCE = 2**31  # images that the indices of one call can stand for
 
@@ -109,12 +109,6 @@ GROUPS = {
 }
 # What says where a run lies and what is done with it is never taken over from a recorded run.
 OWN = {"pretrained", "resume", "checkpoint"}
-# What a run may be resumed with without another result. Images are compared by their digest.
-HARMLESS = {
-    *OWN,
-    *("eval_samples", "eval_interval", "checkpoint_interval", "keep_checkpoints"),
-    *("data_dir", "synthetic"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +175,7 @@ def parse(script, dataset, argv):
 
 
 def _add_flag(section, field, default):
-    name = _name(field.name)
+    name = flag_name(field.name)
     meaning, convert = field.metadata["meaning"], field.metadata["convert"]
     if convert is bool:
         # A recorded run may have set the flag: --no-... takes it back for an evaluation.
@@ -192,67 +186,9 @@ def _add_flag(section, field, default):
         section.add_argument(name, type=convert, help=f"{meaning} (default: {default})")
 
 
-def resolve(dataset, given, recorded=None):
-    """The configuration of this command.
-
-    given: the flags of the command line. recorded: with --pretrained or --resume, the configuration
-    that the run recorded; flags that are not given take its values.
-    Raises RefusedError for flags that contradict the recorded run, or one another.
-    """
-    flags = dict(given)
-    for pair in (("synthetic", "data_dir"), ("pretrained", "resume")):
-        if all(given.get(name) for name in pair):
-            first, second = map(_name, pair)
-            raise RefusedError(f"{first} and {second}: give one of them, they exclude each other")
-    if recorded:
-        _check_dataset(dataset, given, recorded)
-        (_check_same_run if given.get("resume") else _check_same_model)(given, recorded)
-        inherited = {key: value for key, value in recorded.flags().items() if key not in OWN}
-        flags = {**inherited, **given}
-        if "data_dir" in given:
-            flags["synthetic"] = False
-    config = Config.of(dataset, flags)
-    check(config)
-    return config
-
-
-def _name(key):
+def flag_name(key: str) -> str:
+    """A flag as it stands on the command line."""
     return "--" + key.replace("_", "-")
-
-
-def _check_dataset(dataset, given, recorded):
-    if recorded.dataset != dataset:
-        raise RefusedError(
-            f"--checkpoint {given['checkpoint']} was trained on {recorded.dataset}: "
-            f"use run_{recorded.dataset}.py"
-        )
-
-
-def _check_same_run(given, recorded):
-    flags = recorded.flags()
-    differences = [
-        f"{_name(key)} is {value} here but {flags[key]} there"
-        for key, value in given.items()
-        if key not in HARMLESS and value != flags[key]
-    ]
-    if differences:
-        raise RefusedError(
-            f"--resume: the run in {given['checkpoint']} had other flags: "
-            f"{', '.join(differences)}; leave them out, or start another run elsewhere"
-        )
-
-
-def _check_same_model(given, recorded):
-    if given.get("classes", recorded.task.classes) != recorded.task.classes:
-        raise RefusedError(
-            f"--classes {given['classes']}: the model in {given['checkpoint']} tells "
-            f"{recorded.task.classes} classes apart; leave --classes out"
-        )
-    if given.get("train_classes", recorded.run.train_classes) != recorded.run.train_classes:
-        raise RefusedError(
-            f"--train-classes {given['train_classes']}: the model in {given['checkpoint']} was "
-            f"trained on {recorded.run.train_classes}, and is tested on the rest; leave it out"
-        )
 
 
 def check(config):
@@ -292,25 +228,5 @@ def _check_batch(name, batch, images):
 def _check_at_once(**factors):
     images = math.prod(factors.values())
     if images >= AT_ONCE:
-        given = " x ".join(f"{_name(name)} {n}" for name, n in factors.items())
+        given = " x ".join(f"{flag_name(name)} {n}" for name, n in factors.items())
         raise RefusedError(f"{given} are {images} images at once: must be below {AT_ONCE}")
-
-
-def check_data(config, images):
-    """Raise RefusedError for tasks that the data cannot fill."""
-    task = config.task
-    for split, classes in images.splits.items():
-        if task.classes > len(classes):
-            raise RefusedError(
-                f"--classes {task.classes}: the {split} set has only {len(classes)} classes: "
-                "ask for fewer, or give more data"
-            )
-        needed, name = task.shots + 1, f"--shots {task.shots} and one query image"
-        if split == "train" and not config.run.pretrained and task.training_shots > needed:
-            needed, name = task.training_shots, f"--train-shots {task.training_shots}"
-        smallest = min(classes, key=lambda index: images.counts[index])
-        if needed > images.counts[smallest]:
-            raise RefusedError(
-                f"{name} need {needed} images per class, but {images.names[smallest]} "
-                f"({split} set) has {images.counts[smallest]}: ask for fewer, or give more images"
-            )

@@ -1,22 +1,30 @@
-"""What both scripts do: read the flags, load the data, train or restore, evaluate."""
+"""What both scripts do: read the flags, decide what they mean, carry it out, exit."""
 
 import contextlib
-import importlib
-import os
 import sys
-import tempfile
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from supervised_reptile import args, results, runs, signals
-from supervised_reptile.errors import DamagedError, FailedError, RefusedError
+from supervised_reptile import args, plan
+from supervised_reptile.data import mapping
+from supervised_reptile.data.dataset import Dataset, Split
+from supervised_reptile.data.image_set import ImageSet
+from supervised_reptile.learning.sampling import check_data
+from supervised_reptile.plan import FinishedRun, NewRun, ResumedRun, SavedModel
+from supervised_reptile.runs import record, results
+from supervised_reptile.system import machine, signals
+from supervised_reptile.system.errors import DamagedError, FailedError, RefusedError
+from supervised_reptile.system.quiet import quiet
 
 
-def main(dataset, argv=None):
-    """Run a command line on a dataset ("omniglot" or "miniimagenet"), and exit.
+def main(dataset: Dataset, argv: Sequence[str] | None = None) -> None:
+    """Run a command line on a dataset, and exit.
 
     The exit status is 0, 2 for what was refused before any work, 1 for a failure later, or
     128 + the number of the signal that ended it.
     """
-    script = f"run_{dataset}.py"
+    script = f"run_{dataset.name}.py"
     try:
         signals.raise_interrupted()
         run(dataset, script, sys.argv[1:] if argv is None else argv)
@@ -28,71 +36,65 @@ def main(dataset, argv=None):
         _leave(script, interruption, 128 + interruption.number)
 
 
-def _machine_errors():
+def _machine_errors() -> tuple[type[Exception], ...]:
     """What is raised when not the program but disk or memory fails, by TensorFlow too."""
     tensorflow = sys.modules.get("tensorflow")
     return OSError, MemoryError, *([tensorflow.errors.OpError] if tensorflow else [])
 
 
-def _first_line(failure):
+def _first_line(failure: BaseException) -> str:
     return (str(failure) or repr(failure)).splitlines()[0]
 
 
-def _leave(script, message, status):
+def _leave(script: str, message: object, status: int) -> typing.NoReturn:
     print(f"{script}: {message}", file=sys.stderr)
     sys.exit(status)
 
 
-def run(dataset, script, argv):
-    """Parse, check, load, and only then start TensorFlow.
+def run(dataset: Dataset, script: str, argv: Sequence[str]) -> None:
+    """Decide what a command line means, and carry it out; only then does TensorFlow start.
 
     Raises RefusedError, FailedError or what _machine_errors names, Interrupted.
     """
-    given = args.parse(script, dataset, argv)
-    try:
-        prefix, recorded = _look_up(given)
-        config = args.resolve(dataset, given, recorded and recorded.config)
-        if not (prefix or recorded):
-            runs.check_free(config.run.checkpoint)
-        if recorded and not prefix:
-            if accuracies := results.of_finished(config.run.checkpoint, config):
-                return report_again(config, accuracies)
-            runs.check_versions(recorded)
-        images, split = _load(config, recorded)
-    except OSError as error:
-        raise RefusedError(f"{error.filename}: {error.strerror}; check the path") from None
-    args.check_data(config, images)
-    if recorded and not (prefix and given.keys() & {"data_dir", "synthetic"}):
-        runs.check_images(config, recorded, images.provenance)
-    if prefix:
-        evaluate_saved(config, images, prefix)
-    else:
-        with runs.claim(config.run.checkpoint, recorded), _resumable(config.run.checkpoint):
-            train_and_evaluate(config, images, split, recorded)
-
-
-def _look_up(given):
-    """What is there: with --pretrained, the checkpoint's prefix and the Record of its run; with
-    --resume, None and the Record; otherwise None, None."""
-    directory = given.setdefault("checkpoint", args.Run.checkpoint)
-    if given.get("pretrained"):
-        prefix = runs.find_checkpoint(directory)
-        return prefix, runs.read_record(prefix.parent)
-    return None, runs.read_record(directory) if given.get("resume") else None
-
-
-def _load(config, recorded):
-    """The images, and their split; that of the recorded run, whatever the seed of an evaluation."""
-    seed, split = config.run.seed, None
-    if recorded:
-        seed, split = recorded.config.run.seed, recorded.split
-    return importlib.import_module(f"supervised_reptile.{config.dataset}").load(
-        config.run, seed, split
-    )
+    given = args.parse(script, dataset.name, argv)
+    with _refused_by_path():
+        decided = plan.decide(dataset.name, given)
+    match decided:
+        case FinishedRun():
+            report_again(decided)
+        case SavedModel():
+            evaluate_saved(decided, *_load(dataset, decided))
+        case NewRun() | ResumedRun():
+            images, split = _load(dataset, decided)
+            directory = decided.config.run.checkpoint
+            with record.claim(directory, decided.recorded), _resumable(directory):
+                train_and_evaluate(decided, images, split)
 
 
 @contextlib.contextmanager
-def _resumable(directory):
+def _refused_by_path() -> Iterator[None]:
+    """Refuse the path of an OSError, before any work."""
+    try:
+        yield
+    except OSError as error:
+        raise RefusedError(f"{error.filename}: {error.strerror}; check the path") from None
+
+
+def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> tuple[ImageSet, Split]:
+    """The images, and their split; that of the recorded run, whatever the seed of an evaluation."""
+    config, recorded = decided.config, decided.recorded
+    with _refused_by_path():
+        if recorded:
+            loaded = dataset.load(config.run, recorded.config.run.seed, recorded.split)
+        else:
+            loaded = dataset.load(config.run, config.run.seed)
+    check_data(config, loaded[0])
+    plan.check_images(decided, loaded[0])
+    return loaded
+
+
+@contextlib.contextmanager
+def _resumable(directory: str) -> Iterator[None]:
     """Say how to go on with a run that ends early."""
     advice = "the same command with --resume goes on from there"
     try:
@@ -104,78 +106,53 @@ def _resumable(directory):
         raise FailedError(f"{_first_line(failure)}; {directory} is whole: {advice}") from None
 
 
-def report_again(config, accuracies):
-    """Print the results of a finished run. accuracies: results.SetResult by split."""
-    print(f"{config.run.checkpoint} holds a finished run, with these results:", file=sys.stderr)
-    for split, accuracy in accuracies.items():
-        results.show(split, accuracy)
+def report_again(finished: FinishedRun) -> None:
+    """Print the results of a finished run."""
+    directory = finished.config.run.checkpoint
+    print(f"{directory} holds a finished run, with these results:", file=sys.stderr)
+    for split, result in finished.found.items():
+        results.show(split, result)
 
 
-def train_and_evaluate(config, images, split, recorded):
+def train_and_evaluate(decided: NewRun | ResumedRun, images: ImageSet, split: Split) -> None:
     """Train a new model, or go on with a recorded run, and report its accuracies."""
-    algorithm, rows = _set_up(config, images)
-    from supervised_reptile import checkpoints, eval, train
+    with quiet():
+        from supervised_reptile.learning import models, reptile
+        from supervised_reptile.runs import checkpoints, final_evaluation, training
 
-    directory, saved = config.run.checkpoint, None
-    machine = runs.machine(rows.device)
-    if recorded:
-        runs.warn_of_machine(recorded, machine)
-        saved = checkpoints.restore_newest(directory, algorithm.model, config)
+    config, directory = decided.config, decided.config.run.checkpoint
+    learner = reptile.Reptile(models.MODELS[config.dataset], config)
+    pixels = mapping.resident(images.flat_pixels)
+    here, saved = machine.describe(pixels.device), None
+    if decided.recorded:
+        plan.warn_of_machine(decided.recorded, here)
+        saved = checkpoints.restore_newest(directory, learner.model, config)
     else:
-        runs.begin(runs.Record(config, split, images.provenance, machine=machine))
+        record.begin(record.Record(config, split, images.provenance, machine=here))
     if saved:
-        learner, last = saved
+        state, last = saved
         print(f"Going on after meta-iteration {last}, from {directory}", file=sys.stderr)
     else:
-        learner, last = algorithm.new_learner(), -1
+        state, last = learner.new_state(), -1
     print("Training...", flush=True)
-    learner, seconds = train.train(algorithm, learner, images, rows, last + 1)
-    eval.report(algorithm, learner, images, rows, directory, config.outer.last, seconds)
+    trained = training.train(learner, state, images, pixels, last + 1)
+    final_evaluation.report(learner, trained, images, pixels, Path(directory))
 
 
-def evaluate_saved(config, images, prefix):
+def evaluate_saved(saved: SavedModel, images: ImageSet, _: Split) -> None:
     """Report the accuracies of a saved model."""
-    algorithm, rows = _set_up(config, images)
-    from supervised_reptile import checkpoints, eval
+    with quiet():
+        from supervised_reptile.learning import models, reptile
+        from supervised_reptile.runs import checkpoints, final_evaluation, training
 
+    config, prefix = saved.config, saved.prefix
+    learner = reptile.Reptile(models.MODELS[config.dataset], config)
+    pixels = mapping.resident(images.flat_pixels)
     try:
-        learner = checkpoints.restore(prefix, algorithm.model, config)
+        state = checkpoints.restore(prefix, learner.model, config)
     except DamagedError as error:
         earlier = f"name an earlier one, --checkpoint {prefix.parent}/model.ckpt-<number>"
         raise RefusedError(f"{error}; {earlier}") from None
     print("Restoring from checkpoint...", flush=True)
-    eval.report(algorithm, learner, images, rows, prefix.parent, int(prefix.name.split("-")[-1]))
-
-
-def _set_up(config, images):
-    """The compiled functions of a run, and its images on the device."""
-    with quiet():
-        from supervised_reptile import models, reptile
-
-    algorithm = reptile.MetaLearner(models.MODELS[config.dataset], config)
-    return algorithm, reptile.resident(images.rows)
-
-
-@contextlib.contextmanager
-def quiet():
-    """Keep what TensorFlow's C++ code writes while it is imported off the screen.
-
-    TF_CPP_MIN_LOG_LEVEL silences only what comes later. Whoever sets it sees everything.
-    """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        yield
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    sys.stderr.flush()
-    screen = os.dup(2)
-    with tempfile.TemporaryFile() as log:
-        os.dup2(log.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            log.seek(0)
-            os.write(screen, log.read())
-            raise
-        finally:
-            os.dup2(screen, 2)
-            os.close(screen)
+    trained = training.Trained(state, int(prefix.name.split("-")[-1]))
+    final_evaluation.report(learner, trained, images, pixels, prefix.parent)

@@ -14,9 +14,10 @@ os.environ.setdefault(
 import numpy as np
 import pytest
 
-from supervised_reptile import images, signals
+from supervised_reptile.data import image_set as image_sets
 from supervised_reptile.fetch import __main__ as command
 from supervised_reptile.fetch import download
+from supervised_reptile.system import signals
 
 # As in a shell, where the tests run in the background too: a program there ignores Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -32,11 +33,11 @@ def image_set():
         pixels = np.random.default_rng(0).integers(
             0, 256, (total, shots, size, size, channels), dtype=np.uint8
         )
-        return images.ImageSet(
+        return image_sets.ImageSet(
             pixels=pixels,
             names=tuple(f"class{index}" for index in range(total)),
             counts=np.full(total, shots) if counts is None else np.array(counts),
-            splits=images.ranges({split: range(n) for split, n in classes.items()}),
+            splits=image_sets.ranges({split: range(n) for split, n in classes.items()}),
         )
 
     return make

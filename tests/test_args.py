@@ -1,10 +1,9 @@
 """The command line: the names and defaults of the specification, and what is refused."""
 
-import numpy as np
 import pytest
 
-from supervised_reptile import args
-from supervised_reptile.errors import RefusedError
+from supervised_reptile import args, plan
+from supervised_reptile.system.errors import RefusedError
 
 DEFAULTS = {
     "pretrained": False,
@@ -41,12 +40,12 @@ DEFAULTS = {
 
 def configure(line, recorded=None):
     given = args.parse("run_omniglot.py", "omniglot", line.split())
-    return args.resolve("omniglot", given, recorded)
+    return plan.resolve("omniglot", given, recorded)
 
 
 def test_defaults_are_those_of_the_specification():
     assert configure("").flags() == DEFAULTS
-    assert args.resolve("miniimagenet", {}).run.data_dir == "data/miniimagenet"
+    assert plan.resolve("miniimagenet", {}).run.data_dir == "data/miniimagenet"
 
 
 def test_every_flag_is_a_flag_and_arrives():
@@ -153,102 +152,3 @@ def test_a_refusal_is_one_line_whatever_it_quotes():
 )
 def test_the_limits_themselves_are_accepted(line):
     configure(line)
-
-
-@pytest.fixture
-def recorded():
-    return configure("--shots 1 --transductive --classes 20 --seed 3 --checkpoint ckpt --synthetic")
-
-
-def test_an_evaluation_takes_the_recorded_flags(recorded):
-    config = configure("--pretrained --checkpoint elsewhere", recorded)
-    expected = {**recorded.flags(), "pretrained": True, "checkpoint": "elsewhere"}
-    assert config.flags() == expected
-
-
-def test_given_flags_win_over_recorded_ones(recorded):
-    line = "--pretrained --checkpoint ckpt --shots 5 --no-transductive --seed 4 --data-dir mine"
-    flags = configure(line, recorded).flags()
-    assert flags["shots"] == 5
-    assert flags["transductive"] is False
-    assert flags["seed"] == 4
-    assert flags["data_dir"] == "mine" and flags["synthetic"] is False
-
-
-def test_what_contradicts_the_recorded_model_is_refused(recorded):
-    with pytest.raises(RefusedError, match="20 classes apart"):
-        configure("--pretrained --checkpoint ckpt --classes 5", recorded)
-    configure("--pretrained --checkpoint ckpt --classes 20", recorded)
-    with pytest.raises(RefusedError, match=r"--train-classes 9: .* trained on 1200"):
-        configure("--pretrained --checkpoint ckpt --train-classes 9", recorded)
-    configure("--pretrained --checkpoint ckpt --train-classes 1200", recorded)
-    with pytest.raises(RefusedError, match=r"run_omniglot\.py"):
-        args.resolve("miniimagenet", {"checkpoint": "ckpt"}, recorded)
-
-
-@pytest.mark.parametrize(
-    "flags",
-    [
-        "",
-        "--sgd --seed 4 --no-transductive",
-        "--eval-samples 7 --eval-interval 3 --checkpoint-interval 9 --keep-checkpoints 2",
-        "--data-dir elsewhere",
-    ],
-)
-def test_a_run_is_resumed_with_flags_that_do_not_change_it(flags):
-    recorded = configure("--sgd --seed 4 --shots 1")
-    config = configure(f"--resume --checkpoint runs/a {flags}", recorded)
-    given = args.parse("run", "omniglot", flags.split())
-    assert config.flags() == {**recorded.flags(), **given, "checkpoint": "runs/a"}
-    assert "resume" not in config.flags()
-
-
-def test_flags_that_would_change_a_resumed_run_are_refused_with_both_values():
-    recorded = configure("--shots 1 --seed 4 --foml")
-    with pytest.raises(RefusedError) as caught:
-        configure("--resume --checkpoint a --shots 2 --seed 4 --no-foml --meta-iters 9", recorded)
-    assert "--shots is 2 here but 1 there" in str(caught.value)
-    assert "--foml is False here but True there" in str(caught.value)
-    assert "--meta-iters is 9 here but 400000 there" in str(caught.value)
-    assert "--seed" not in str(caught.value)
-
-
-def test_every_flag_either_changes_a_run_or_is_known_not_to():
-    """Whoever adds a flag has to think of it."""
-    changes = {"seed", "classes", "shots", "train_shots", "inner_batch", "inner_iters"}
-    changes |= {"replacement", "learning_rate", "weight_decay", "sgd", "meta_step"}
-    changes |= {"meta_step_final", "meta_batch", "meta_iters", "foml", "foml_tail", "eval_batch"}
-    changes |= {"eval_iters", "transductive", "train_classes", "parallel_tasks"}
-    assert set(DEFAULTS) == changes | args.HARMLESS - {"resume"}
-
-
-def test_an_evaluation_is_not_refused_for_flags_of_training():
-    for line in ("--foml --foml-tail 3", "--replacement --inner-batch 25"):
-        recorded = configure(line)
-        configure("--pretrained --checkpoint ckpt --shots 1", recorded)
-        configure("--pretrained --checkpoint ckpt --no-foml", recorded)
-    with pytest.raises(RefusedError, match="--eval-batch 6 with --replacement"):
-        configure("--pretrained --checkpoint ckpt --shots 1 --eval-batch 6", recorded)
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("--classes 8 --shots 1", "the val set has only 7 classes"),
-        ("--shots 5", r"class9 \(val set\) has 5"),
-        ("--shots 1 --train-shots 9", r"--train-shots 9 need 9 .* class2 \(train set\) has 8"),
-    ],
-)
-def test_tasks_that_the_data_cannot_fill_are_refused(image_set, line, reason):
-    counts = np.full(25, 20)
-    counts[2], counts[9] = 8, 5
-    images = image_set({"train": 9, "val": 7, "test": 9}, shots=20, size=4, counts=counts)
-    with pytest.raises(RefusedError, match=reason):
-        args.check_data(configure(line), images)
-
-
-def test_tasks_that_the_data_can_just_fill_are_accepted(image_set):
-    images = image_set({"train": 5, "test": 5}, shots=6, size=4)
-    args.check_data(configure("--shots 5 --train-shots 6"), images)
-    # An evaluation does not train, so that the training shots do not matter.
-    args.check_data(configure("--pretrained --shots 5 --train-shots 60"), images)

@@ -16,11 +16,15 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from supervised_reptile import args, main, runs
-from supervised_reptile.errors import RefusedError
+from supervised_reptile import args, main, plan
+from supervised_reptile.data import miniimagenet, omniglot
+from supervised_reptile.learning import sampling
+from supervised_reptile.runs import record
+from supervised_reptile.system.errors import RefusedError
 
 SPLITS = {"omniglot": ("train", "test"), "miniimagenet": ("train", "val", "test")}
 DATASETS = tuple(SPLITS)
+KNOWN = {"omniglot": omniglot.OMNIGLOT, "miniimagenet": miniimagenet.MINIIMAGENET}
 # The same examples everywhere, so that a failure is one of the change at hand.
 repeatable = settings(
     derandomize=True,
@@ -158,8 +162,8 @@ def test_any_command_line_is_refused_in_one_line_or_means_what_it_says(dataset, 
         try:
             flags = parse(dataset, words)
             assert meaning in (None, flags)
-            config = args.resolve(dataset, flags)
-            args.check_data(config, images)
+            config = plan.resolve(dataset, flags)
+            sampling.check_data(config, images)
         except RefusedError as refusal:
             seen["refused"] += 1
             return check_refusal(str(refusal), dataset)
@@ -170,9 +174,9 @@ def test_any_command_line_is_refused_in_one_line_or_means_what_it_says(dataset, 
         recorded = json.loads(json.dumps(config.flags()))
         assert args.Config.of(dataset, {**recorded, "resume": config.run.resume}) == config
         again = list(written_out(config))
-        assert args.resolve(dataset, parse(dataset, again)) == config
+        assert plan.resolve(dataset, parse(dataset, again)) == config
         evaluation = {"pretrained": True, "checkpoint": "elsewhere"}
-        inherited = args.resolve(dataset, evaluation, config).flags()
+        inherited = plan.resolve(dataset, evaluation, config).flags()
         assert inherited | {key: recorded[key] for key in args.OWN & recorded.keys()} == recorded
 
     check()
@@ -186,7 +190,7 @@ def command(capsys, handlers):
     def run(dataset, words):
         capsys.readouterr()
         try:
-            main.main(dataset, words)
+            main.main(KNOWN[dataset], words)
             status = 0
         except SystemExit as end:
             status = end.code
@@ -303,11 +307,11 @@ def check_run(command, dataset, flags, counts, folder):
         assert not checkpoint.exists()
         return False
     assert err == ""
-    config = args.resolve(dataset, parse(dataset, words))
+    config = plan.resolve(dataset, parse(dataset, words))
     accuracies = check_output(out, config)
-    assert runs.read_record(checkpoint).config == config
+    assert record.read(checkpoint).config == config
     last = config.outer.meta_iters - 1
-    assert runs.checkpoints(checkpoint) == sorted({0, last} if last >= 0 else ())
+    assert record.checkpoints(checkpoint) == sorted({0, last} if last >= 0 else ())
     status, again, err = command(dataset, ["--pretrained", f"--checkpoint={checkpoint}"])
     if last < 0:
         assert status == 2 and "there is no checkpoint" in err

@@ -13,10 +13,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from supervised_reptile import checkpoints, eval, main, models, omniglot, optimizers, runs
+from supervised_reptile import main
 from supervised_reptile.args import Config
+from supervised_reptile.data import miniimagenet, omniglot
+from supervised_reptile.learning import models, state
+from supervised_reptile.runs import checkpoints, final_evaluation, record
 
 TOP = pathlib.Path(__file__).parents[1]
+DATASETS = {"omniglot": omniglot.OMNIGLOT, "miniimagenet": miniimagenet.MINIIMAGENET}
 SMALL = (
     "--synthetic --shots 1 --inner-batch 5 --inner-iters 2 --meta-batch 2 --eval-iters 3 "
     "--eval-samples 30 --transductive"
@@ -65,16 +69,16 @@ def test_training_prints_what_the_specification_says_and_nothing_else(trained):
 
 def test_training_leaves_a_whole_run(trained):
     dataset, folder, out, _ = trained
-    assert runs.checkpoints(folder / "ckpt") == [0, 11]
-    record = runs.read_record(folder / "ckpt")
-    sizes = [len(names) for names in record.split.values()]
+    assert record.checkpoints(folder / "ckpt") == [0, 11]
+    recorded = record.read(folder / "ckpt")
+    sizes = [len(names) for names in recorded.split.values()]
     assert sizes == ([1200, 423] if dataset == "omniglot" else [64, 16, 20])
     (line,) = map(json.loads, (folder / "ckpt" / "results.jsonl").read_text().splitlines())
     assert line["iteration"] == 11
-    assert line["data"] == record.data and "--synthetic" in record.data["origin"]["source"]
+    assert line["data"] == recorded.data and "--synthetic" in recorded.data["origin"]["source"]
     assert f"Test accuracy: {line['accuracy']['test']}\n" in out
-    assert 0 < line["seconds"]["training"] and 0 < line["seconds"]["evaluation"]
-    assert line["machine"] == record.machine
+    assert line["seconds"]["training"] > 0 and line["seconds"]["evaluation"] > 0
+    assert line["machine"] == recorded.machine
 
 
 def test_a_saved_model_gives_the_same_results_again(trained):
@@ -122,7 +126,7 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
-    last = runs.checkpoints(tmp_path / "ckpt")[-1]
+    last = record.checkpoints(tmp_path / "ckpt")[-1]
     assert err.startswith(f"run_omniglot.py: stopped by SIGINT; saved as ckpt/model.ckpt-{last}: ")
     assert "same command with --resume" in err
     assert err.count("\n") == 1
@@ -152,12 +156,12 @@ def evaluated(tmp_path, monkeypatch, handlers):
     """A function that runs --pretrained up to the evaluation; returns what would be evaluated."""
     monkeypatch.chdir(tmp_path)
     reports = []
-    monkeypatch.setattr(eval, "report", lambda *arguments: reports.append(arguments))
+    monkeypatch.setattr(final_evaluation, "report", lambda *arguments: reports.append(arguments))
 
     def run(line):
-        main.main("omniglot", ["--pretrained", *line.split()])
-        algorithm, learner, images, _, directory, iteration = reports.pop()
-        return algorithm.config, learner, images, str(directory), iteration
+        main.main(omniglot.OMNIGLOT, ["--pretrained", *line.split()])
+        learner, trained, images, _, directory = reports.pop()
+        return learner.config, trained.state, images, str(directory), trained.iteration
 
     return run
 
@@ -166,19 +170,19 @@ def save_untrained(folder, **flags):
     """A recorded run with checkpoints 0 and 7, whose parameters are 0 and 7 throughout."""
     config = Config.of("omniglot", {"checkpoint": str(folder), "synthetic": True, **flags})
     names = [f"synthetic/character{index:04d}" for index in range(1, 1624)]
-    with runs.claim(folder, None):
-        runs.begin(runs.Record(config, omniglot.draw_split(names, config.run.seed, 1200), {}))
+    with record.claim(folder, None):
+        record.begin(record.Record(config, omniglot.draw_split(names, config.run.seed, 1200), {}))
         for iteration in (0, 7):
             values = {
                 name: tf.fill(shape, float(iteration))
                 for name, shape in models.OMNIGLOT.shapes(config.task.classes).items()
             }
-            checkpoints.save(folder, iteration, optimizers.new_learner(values, config.inner.sgd), 5)
+            checkpoints.save(folder, iteration, state.untrained(values, config.inner.sgd), 5)
 
 
 def test_the_split_of_the_run_is_used_whatever_the_seed(evaluated, tmp_path):
     save_untrained(tmp_path / "ckpt", shots=1, seed=3)
-    recorded = runs.read_record(tmp_path / "ckpt").split
+    recorded = record.read(tmp_path / "ckpt").split
     config, _, images, _, _ = evaluated("--checkpoint ckpt --seed 7")
     assert config.run.seed == 7 and config.task.shots == 1
     assert [images.names[index] for index in images.splits["test"]] == recorded["test"]
@@ -215,7 +219,7 @@ def test_what_the_machine_fails_at_is_one_line(tmp_path, monkeypatch, handlers, 
     (tmp_path / "ckpt").mkdir()
     (tmp_path / "ckpt" / "train").touch()
     with pytest.raises(SystemExit) as caught:
-        main.main("omniglot", [*SMALL.split(), "--checkpoint", "ckpt"])
+        main.main(omniglot.OMNIGLOT, [*SMALL.split(), "--checkpoint", "ckpt"])
     assert caught.value.code == 1
     err = capsys.readouterr().err
     assert err.startswith("run_omniglot.py: failed: ") and err.count("\n") == 1
@@ -229,7 +233,7 @@ def refusal(tmp_path, monkeypatch, capsys, handlers):
 
     def run(line, dataset="omniglot"):
         with pytest.raises(SystemExit) as caught:
-            main.main(dataset, line.split())
+            main.main(DATASETS[dataset], line.split())
         assert caught.value.code == 2
         out, err = capsys.readouterr()
         assert out == "" and err.count("\n") == 1
@@ -272,13 +276,13 @@ def test_resuming_another_run_is_refused(refusal, tmp_path):
     before = sorted(path.name for path in (tmp_path / "ckpt").iterdir())
     line = "--resume --checkpoint ckpt"
     assert "--seed is 0 here but 3 there" in refusal(f"{line} --seed 0")
-    record = json.loads((tmp_path / "ckpt" / "run.json").read_text())
-    record["data"] = {"digest": "12ab"}
-    (tmp_path / "ckpt" / "run.json").write_text(json.dumps(record))
+    content = json.loads((tmp_path / "ckpt" / "run.json").read_text())
+    content["data"] = {"digest": "12ab"}
+    (tmp_path / "ckpt" / "run.json").write_text(json.dumps(content))
     assert "(12ab...): give those" in refusal(line)
     assert "(12ab...): give those" in refusal("--pretrained --checkpoint ckpt")
-    record["versions"]["numpy"] = "1.0"
-    (tmp_path / "ckpt" / "run.json").write_text(json.dumps(record))
+    content["versions"]["numpy"] = "1.0"
+    (tmp_path / "ckpt" / "run.json").write_text(json.dumps(content))
     assert "install numpy==1.0" in refusal(line)
     (tmp_path / "ckpt" / "run.json").unlink()
     assert "already holds a run" in refusal(f"{line} --synthetic")

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from supervised_reptile import args
+from supervised_reptile import args, plan
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
@@ -17,7 +17,7 @@ def commands():
 
 
 def config(dataset, words):
-    return args.resolve(dataset, args.parse("run", dataset, words))
+    return plan.resolve(dataset, args.parse("run", dataset, words))
 
 
 def test_every_command_is_accepted():

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from supervised_reptile import signals
-from supervised_reptile.errors import FailedError, RefusedError, UnsoundError
+from supervised_reptile.system import signals
+from supervised_reptile.system.errors import FailedError, RefusedError, UnsoundError
 
 try:
-    from supervised_reptile import origin
+    from supervised_reptile.data import provenance
     from supervised_reptile.fetch import download, imagenet, miniimagenet, omniglot, staging
 except ModuleNotFoundError as error:
     missing = {"PIL": "pillow"}.get(error.name, error.name)
@@ -121,7 +121,7 @@ def verify():
         folder = FOLDER / name
         try:
             digest = DATASETS[name][1].check(folder)
-            recorded = origin.read(folder).get("digest", digest)
+            recorded = provenance.read(folder).get("digest", digest)
             if digest != recorded:
                 raise UnsoundError(f"changed since it was fetched: digest {digest}, not {recorded}")
             print(f"{folder} is whole. Digest of all images: {digest}", flush=True)

@@ -12,7 +12,7 @@ import zlib
 from pathlib import PurePosixPath
 from stat import S_ISLNK
 
-from supervised_reptile.errors import UnsoundError
+from supervised_reptile.system.errors import UnsoundError
 
 _UNSOUND = (
     zipfile.BadZipFile,

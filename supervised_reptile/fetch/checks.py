@@ -7,9 +7,9 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from supervised_reptile.decoding import on_all_cores
-from supervised_reptile.errors import UnsoundError
-from supervised_reptile.images import SUFFIXES
+from supervised_reptile.data.decoding import on_all_cores
+from supervised_reptile.data.image_set import SUFFIXES
+from supervised_reptile.system.errors import UnsoundError
 
 GROUP = 200  # files that a process checks at once
 

@@ -13,7 +13,7 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from supervised_reptile.errors import FailedError, RefusedError
+from supervised_reptile.system.errors import FailedError, RefusedError
 
 ATTEMPTS = 5  # in a row without a new byte
 BACK_OFF = 1  # seconds after the first failure, doubled after each further one

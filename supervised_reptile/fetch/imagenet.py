@@ -8,8 +8,8 @@ import sys
 
 from tqdm import tqdm
 
-from supervised_reptile.errors import FailedError, UnsoundError
 from supervised_reptile.fetch import archives, checks, download
+from supervised_reptile.system.errors import FailedError, UnsoundError
 
 # The authors' lists: the file names of each class's images, and where they lie in the archive.
 LISTS = (

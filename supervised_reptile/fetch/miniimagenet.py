@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from supervised_reptile import origin
-from supervised_reptile.errors import UnsoundError
+from supervised_reptile.data import provenance
 from supervised_reptile.fetch import archives, checks, download, imagenet, packagings
+from supervised_reptile.system.errors import UnsoundError
 
 ZENODO = "https://zenodo.org/records/7978538/files/{}?download=1"
 PICKLES = [f"mini-imagenet-cache-{split}.pkl" for split in ("train", "validation", "test")]
@@ -71,7 +71,7 @@ def fetch(client, sources, work):
         check_names(images)
         # Each was decoded when it came.
         digest = checks.digest_of_files(images)
-        origin.write(images, sources.imagenet, "ILSVRC2012_img_train.tar", digest)
+        provenance.write(images, sources.imagenet, "ILSVRC2012_img_train.tar", digest)
         return images
     images = work / "images"
     shutil.rmtree(images, ignore_errors=True)
@@ -79,7 +79,7 @@ def fetch(client, sources, work):
     with archives.open_archive(_locate(client, source, work)) as archive:
         packaging, content = packagings.read(archive)
         _extract(content, images)
-    origin.write(images, source, packaging, check(images))
+    provenance.write(images, source, packaging, check(images))
     return images
 
 

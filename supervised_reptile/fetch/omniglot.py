@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from supervised_reptile import origin
-from supervised_reptile.errors import UnsoundError
+from supervised_reptile.data import provenance
 from supervised_reptile.fetch import archives, checks
+from supervised_reptile.system.errors import UnsoundError
 
 OFFICIAL = "https://github.com/brendenlake/omniglot/raw/master/python"
 MD5 = {  # of the official archives
@@ -31,7 +31,7 @@ def fetch(client, base, work):
         print(f"Extracting omniglot/{name} ...", flush=True)
         with archives.open_archive(archive) as opened:
             _extract(opened, name, images)
-    origin.write(images, base, "archives", check(images))
+    provenance.write(images, base, "archives", check(images))
     return images
 
 

@@ -7,9 +7,9 @@ import re
 import numpy as np
 from PIL import Image
 
-from supervised_reptile.errors import UnsoundError
+from supervised_reptile.data.image_set import SUFFIXES
 from supervised_reptile.fetch import checks, pickles
-from supervised_reptile.images import SUFFIXES
+from supervised_reptile.system.errors import UnsoundError
 
 SPLITS = ("train", "val", "test")
 PICKLE = re.compile(r"mini-imagenet-cache-(train|val|validation|test)\.pkl")

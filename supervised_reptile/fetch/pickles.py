@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 
-from supervised_reptile.errors import UnsoundError
+from supervised_reptile.system.errors import UnsoundError
 
 
 def load(file):

@@ -1,11 +1,11 @@
 """Making a dataset beside its place, so that there is a complete one or none."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 
-from supervised_reptile.errors import FailedError, UnsoundError
+from supervised_reptile.system import files
+from supervised_reptile.system.errors import FailedError, UnsoundError
 
 
 def work_path(target):
@@ -28,30 +28,16 @@ def work_folder(target):
     says that its content is wrong. Raises FailedError if another fetch is at work there.
     """
     work = work_path(target)
-    with _locked(work):
+    with contextlib.ExitStack() as lock:
+        try:
+            lock.enter_context(files.locked(work, folder=True))
+        except BlockingIOError:
+            raise FailedError("another fetch is at work there") from None
         try:
             yield work
         except UnsoundError:
             shutil.rmtree(work)
             raise
-
-
-@contextlib.contextmanager
-def _locked(folder):
-    """Make a folder and hold its lock, which the system drops however a fetch ends."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The fetch that held it may have removed the folder just now.
-            if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
-                yield
-                return
-        except BlockingIOError:
-            raise FailedError("another fetch is at work there") from None
-        finally:
-            os.close(descriptor)
 
 
 def publish(folder, target):

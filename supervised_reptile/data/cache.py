@@ -1,0 +1,168 @@
+"""Decoded images on disk, in one file that later runs map instead of decoding again.
+
+The file holds the pixels, then a footer (JSON), then the footer's length and checksum. It is
+written beside its place and renamed, so that there is a whole one or none, and it is checked byte
+by byte before it is used.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import math
+import os
+import pathlib
+import shutil
+import struct
+import sys
+import zlib
+
+import numpy as np
+
+from supervised_reptile.data.mapping import map_pixels
+from supervised_reptile.system import files, machine
+from supervised_reptile.system.errors import RefusedError
+
+FOLDER = ".cache"  # within the data folder; hidden, so that it is no class
+END = struct.Struct("<QI4s")  # the footer's length in bytes, its CRC-32, MARK
+MARK = b"RPT1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cached:
+    """pixels: uint8 [classes, images, height, width, channels]. digest: see digest_of."""
+
+    pixels: np.ndarray
+    digest: str
+
+
+def digest_of(names, counts, pixels):
+    """SHA-256, in hexadecimal, of names, counts and pixels of classes, one array each."""
+    digest = hashlib.sha256(json.dumps([list(names), [int(n) for n in counts]]).encode())
+    for images in pixels:
+        digest.update(np.ascontiguousarray(images))
+    return digest.hexdigest()
+
+
+def load(data_dir, name, listing, shape, decode):
+    """The Cached of a data folder; decodes and writes it where there is none that is sound.
+
+    name: the file's name. listing: a ClassFiles. shape: of the pixels.
+    decode: a function that returns a context that yields the images of each class.
+    Raises RefusedError if it can be written nowhere.
+    """
+    places = [pathlib.Path(data_dir) / FOLDER / name, _users_folder(data_dir) / name]
+    for place in places:
+        found = read(place, listing, shape)
+        if found:
+            return found
+    problems = []
+    for place in places:
+        try:
+            with _locked(place):
+                # Another run may have written it while this one waited.
+                if found := read(place, listing, shape):
+                    return found
+                _write(place, listing, shape, decode)
+            if found := read(place, listing, shape):
+                return found
+            problems.append(f"{place.parent} (what was written cannot be read)")
+        except OSError as error:
+            problems.append(f"{place.parent} ({error.strerror or error})")
+    raise RefusedError(
+        f"the decoded images can be stored neither in {' nor in '.join(problems)}: they need "
+        f"{math.prod(shape) / 1e6:.0f} MB; make room, or name a folder with XDG_CACHE_HOME"
+    )
+
+
+def _users_folder(data_dir):
+    """Where the cache lies if the data folder cannot be written."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    key = hashlib.sha256(os.fsencode(os.path.realpath(data_dir))).hexdigest()[:16]
+    return pathlib.Path(base) / "supervised-reptile" / key
+
+
+@contextlib.contextmanager
+def _locked(place):
+    """Hold the lock of a cache file's folder, which the system drops however a run ends."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+
+    def waiting():
+        print(f"Waiting for another run that writes {place}", file=sys.stderr, flush=True)
+
+    with files.locked(place.with_suffix(".lock"), waiting):
+        yield
+
+
+def _write(place, listing, shape, decode):
+    """Decode all images and write the file. Raises OSError where that is not possible."""
+    if shutil.disk_usage(place.parent).free < math.prod(shape):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    temporary = place.with_suffix(".tmp")  # one of a killed run is overwritten
+    checksums = []
+
+    def padded(arrays, file):
+        for array in arrays:
+            images = np.zeros(shape[1:], np.uint8)
+            images[: len(array)] = array
+            # Not through a mapping: on a full disk that would end the process.
+            file.write(images)
+            checksums.append(zlib.crc32(images))
+            yield images
+
+    try:
+        with open(temporary, "wb") as file, decode() as arrays:
+            digest = digest_of(listing.names, listing.counts, padded(arrays, file))
+            footer = {
+                "listing": listing.key,
+                "shape": shape,
+                "checksums": checksums,
+                "digest": digest,
+            }
+            text = json.dumps(footer).encode()
+            file.write(text + END.pack(len(text), zlib.crc32(text), MARK))
+        files.put_in_place({temporary: place})
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(place, listing, shape):
+    """The Cached that a file holds, or None if it is missing, of other images, or damaged."""
+    try:
+        with open(place, "rb") as file:
+            footer = _read_footer(file)
+            size = file.tell()
+        if footer["listing"] != listing.key or footer["shape"] != list(shape):
+            return None
+        if size != math.prod(shape):
+            raise ValueError("wrong length")
+        pixels = map_pixels(place, tuple(shape))
+        # CRC-32 leaves Python's lock alone, so that threads compute on all cores.
+        with concurrent.futures.ThreadPoolExecutor(machine.cores()) as threads:
+            if list(threads.map(zlib.crc32, pixels)) != footer["checksums"]:
+                raise ValueError("wrong checksum")
+    except OSError:
+        return None
+    except (ValueError, KeyError, TypeError, struct.error) as error:
+        print(f"{place} is damaged ({error}): the images are read anew", file=sys.stderr)
+        return None
+    return Cached(pixels, footer["digest"])
+
+
+def _read_footer(file):
+    """The footer of an open file, which is left where the pixels end."""
+    start = file.seek(0, os.SEEK_END) - END.size
+    if start < 0:
+        raise ValueError("too short")
+    file.seek(start)
+    length, checksum, mark = END.unpack(file.read(END.size))
+    if mark != MARK or length > start:
+        raise ValueError("no end mark")
+    file.seek(start - length)
+    text = file.read(length)
+    if zlib.crc32(text) != checksum:
+        raise ValueError("wrong checksum of the footer")
+    file.seek(start - length)
+    return json.loads(text)

@@ -1,0 +1,110 @@
+"""The two networks (section 6.1; those of Finn et al., 2017), as functions of their parameters.
+
+Parameters are a dictionary from the variable names of the authors' program (``conv2d_1/kernel``,
+``batch_normalization/gamma``, ...) to tensors. Every tensor carries a leading axis of tasks: each
+task has adapted its own copy, and many tasks go through the network side by side.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from supervised_reptile.data.formats import CHARACTERS, PHOTOGRAPHS
+from supervised_reptile.learning.layers import KERNEL, convolve, normalize
+
+BLOCKS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A network: four blocks of convolution, batch norm, ReLU, then one dense layer.
+
+    The blocks halve the image either by the stride of the convolution (Omniglot) or by a max pool
+    after batch norm (miniImageNet), both with "same" padding.
+    """
+
+    name: str
+    size: int
+    channels: int
+    filters: int
+    stride: int
+
+    @property
+    def pooled(self):
+        """Whether the blocks halve the image by pooling rather than by striding."""
+        return self.stride == 1
+
+    @property
+    def features(self):
+        """Length of the vector that the dense layer sees."""
+        return math.ceil(self.size / 2**BLOCKS) ** 2 * self.filters
+
+    @property
+    def image_bytes(self):
+        """Memory that an image takes at its widest: after a convolution of stride 1, or as the
+        patches of the second one of stride 2."""
+        values = self.size**2 if self.pooled else math.ceil(self.size / 4) ** 2 * KERNEL**2
+        return values * self.filters * 4
+
+    def shapes(self, classes):
+        """Names and shapes of all trainable variables, without the axis of tasks."""
+        shapes = {}
+        for block in range(BLOCKS):
+            convolution, norm = layer_names(block)
+            inputs = self.filters if block else self.channels
+            shapes[f"{convolution}/kernel"] = (KERNEL, KERNEL, inputs, self.filters)
+            shapes[f"{convolution}/bias"] = (self.filters,)
+            shapes[f"{norm}/gamma"] = (self.filters,)
+            shapes[f"{norm}/beta"] = (self.filters,)
+        shapes["dense/kernel"] = (self.features, classes)
+        shapes["dense/bias"] = (classes,)
+        return shapes
+
+    def initial_parameters(self, classes, generator):
+        """Kernels Glorot-uniform, gamma 1, everything else 0, as float32 arrays by name."""
+        return {
+            name: _initial_value(name, shape, generator)
+            for name, shape in self.shapes(classes).items()
+        }
+
+    def logits(self, parameters, pixels):
+        """Scores of the classes for each image.
+
+        pixels: uint8 [tasks, batches, images, height, width, channels]. The images of one batch
+        share batch-norm statistics; a training step has one batch, an evaluation one per query.
+        parameters: float32, each with a leading axis of tasks.
+        Returns float32 [tasks, batches, images, classes].
+        """
+        tasks, batches, images = pixels.shape[:3]
+        x = tf.cast(pixels, tf.float32) / 255
+        x = tf.reshape(x, [tasks, batches * images, *pixels.shape[3:]])
+        for block in range(BLOCKS):
+            convolution, norm = layer_names(block)
+            # The bias before batch norm cannot change the output: it is kept, not computed.
+            x = convolve(x, parameters[f"{convolution}/kernel"], self.stride)
+            gamma, beta = parameters[f"{norm}/gamma"], parameters[f"{norm}/beta"]
+            x = normalize(x, gamma, beta, batches, self.pooled)
+        x = tf.reshape(x, [tasks, batches * images, self.features])
+        scores = x @ parameters["dense/kernel"] + parameters["dense/bias"][:, None]
+        return tf.reshape(scores, [tasks, batches, images, -1])
+
+
+OMNIGLOT = Model("omniglot", CHARACTERS.size, CHARACTERS.channels, filters=64, stride=2)
+MINIIMAGENET = Model("miniimagenet", PHOTOGRAPHS.size, PHOTOGRAPHS.channels, filters=32, stride=1)
+MODELS = {model.name: model for model in (OMNIGLOT, MINIIMAGENET)}
+
+
+def layer_names(block):
+    """Names of a block's convolution and batch norm in the authors' checkpoints."""
+    suffix = f"_{block}" if block else ""
+    return f"conv2d{suffix}", f"batch_normalization{suffix}"
+
+
+def _initial_value(name, shape, generator):
+    if name.endswith("kernel"):
+        receptive_field = math.prod(shape[:-2])
+        limit = math.sqrt(6 / (receptive_field * (shape[-2] + shape[-1])))
+        return generator.uniform(-limit, limit, shape).astype(np.float32)
+    return np.full(shape, float(name.endswith("gamma")), np.float32)

@@ -1,0 +1,264 @@
+"""Reptile and first-order MAML: the inner loop, the outer step, the prediction of query images.
+
+Everything here is a function of tensors, compiled once: the state goes in and comes out, images
+are named by their index in one resident array of pixels, uint8 [images, height, width, channels].
+Tensors of tasks have a leading axis of tasks; the paper's order, one task after another, is an axis
+of length 1.
+"""
+
+import typing
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from supervised_reptile.args import Config
+from supervised_reptile.learning import optimizers, parallel, sampling
+from supervised_reptile.learning.models import Model
+from supervised_reptile.learning.sampling import Batches, EvaluationTasks, TrainingTasks
+from supervised_reptile.learning.state import (
+    FlatState,
+    State,
+    TaskResult,
+    Tensors,
+    copies,
+    flatten,
+    unflatten,
+    untrained,
+    vector,
+)
+
+
+def repeat(count: int | tf.Tensor, step: Callable, carried: typing.Any) -> typing.Any:
+    """carried = step(index, carried), for index = 0 ... count - 1, inside one compiled loop."""
+    _, carried = tf.while_loop(
+        lambda index, carried: index < count,
+        lambda index, carried: (index + 1, step(index, carried)),
+        (tf.constant(0), carried),
+    )
+    return carried
+
+
+def tree_map(function: Callable, *trees: typing.Any) -> typing.Any:
+    """Apply a function to corresponding tensors of nested structures."""
+    return tf.nest.map_structure(function, *trees)
+
+
+class Predictions(typing.NamedTuple):
+    """What is predicted of the queries of tasks.
+
+    asked: as the configuration asks for: each query beside the support images only, or, with
+    --transductive, all in one batch. together: all in one batch, after the same adaptation.
+    """
+
+    asked: tf.Tensor
+    together: tf.Tensor
+
+
+class Reptile:
+    """One network with the hyper-parameters of one run, as compiled functions.
+
+    The hyper-parameters are constants of these: another configuration is another Reptile.
+    """
+
+    def __init__(self, model: Model, config: Config) -> None:
+        self.model = model
+        self.config = config
+
+    def new_state(self) -> State:
+        """The untrained State of the run's seed."""
+        generator = sampling.generator(self.config.run.seed, sampling.Purpose.INITIAL_VALUES)
+        values = self.model.initial_parameters(self.config.task.classes, generator)
+        return untrained(tree_map(tf.constant, values), self.config.inner.sgd)
+
+    def inner_step(self, state: State, batch: tf.Tensor, labels: tf.Tensor) -> State:
+        """One step on a mini-batch of each task; the loss is the sum over the batch.
+
+        state: with a leading axis of tasks. batch: uint8 [tasks, batch, ...], labels: int32
+        [tasks, batch].
+        """
+        state = optimizers.decay(state, self.config.inner.weight_decay)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(state.parameters)
+            logits = self.model.logits(state.parameters, batch[:, None])[:, 0]
+            loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        gradients = tape.gradient(loss, state.parameters, unconnected_gradients="zero")
+        return optimizers.update(state, gradients, self.config.inner.learning_rate)
+
+    def inner_loop(self, state: State, pixels: tf.Tensor, batches: Batches) -> State:
+        """Train on the mini-batches of tasks, side by side.
+
+        batches: of tensors [tasks, steps, batch].
+        """
+
+        def step(index: tf.Tensor, state: State) -> State:
+            batch = tf.gather(pixels, batches.indices[:, index])
+            return self.inner_step(state, batch, batches.labels[:, index])
+
+        steps = batches.indices.shape[1]
+        return repeat(steps, step, state) if steps else state
+
+    def _adapt(
+        self, state: State, pixels: tf.Tensor, tasks: TrainingTasks
+    ) -> tuple[State, Tensors]:
+        """Train on tasks. Returns the state after it and where its outer step counts from."""
+        start = state.parameters
+        state = self.inner_loop(state, pixels, tasks.batches)
+        if not tasks.last:
+            return state, start
+        before_last = state.parameters
+        return self.inner_loop(state, pixels, tasks.last), before_last
+
+    def outer_step(
+        self, state: State, pixels: tf.Tensor, tasks: TrainingTasks, step_size: tf.Tensor
+    ) -> State:
+        """One meta-iteration: Reptile's (algorithm 2), or FOML's if tasks.last is given.
+
+        tasks: of tensors [tasks, ...]. They come one after another; each starts from the same
+        parameters, but from the last one's second moments and step.
+        """
+        count = tasks.batches.indices.shape[0]
+        start = copies(state, 1)
+
+        def train_on_task(
+            index: tf.Tensor, carried: tuple[Tensors, Tensors, tf.Tensor]
+        ) -> tuple[Tensors, Tensors, tf.Tensor]:
+            moved, second_moments, beta2_power = carried
+            task = tree_map(lambda value: value[index][None], tasks)
+            initial = State(start.parameters, second_moments, beta2_power)
+            after, before = self._adapt(initial, pixels, task)
+            moved = tree_map(
+                lambda total, new, old: total + (new - old), moved, after.parameters, before
+            )
+            return moved, after.second_moments, after.beta2_power
+
+        still = tree_map(tf.zeros_like, start.parameters)
+        moved, second_moments, beta2_power = repeat(
+            count, train_on_task, (still, start.second_moments, start.beta2_power)
+        )
+        return State(
+            tree_map(
+                lambda old, total: old + step_size / count * total[0], state.parameters, moved
+            ),
+            tree_map(lambda value: value[0], second_moments),
+            beta2_power,
+        )
+
+    def train(
+        self,
+        state: State,
+        pixels: tf.Tensor,
+        tasks: TrainingTasks,
+        step_sizes: tf.Tensor,
+        count: int,
+    ) -> State:
+        """The state after the first `count` of the given meta-iterations.
+
+        tasks: of arrays [iterations, tasks, ...], step_sizes: float32 [iterations]. The arrays keep
+        their length when fewer iterations are wanted, so that one compiled program serves all.
+        """
+        if self.config.outer.parallel_tasks:
+            flat = flatten(state)
+            for index in range(count):
+                chosen = tree_map(lambda value, index=index: value[index], tasks)
+                flat = self.parallel_step(flat, pixels, chosen, step_sizes[index])
+            return self._unflatten(flat)
+        return self.train_in_order(
+            state, pixels, tree_map(tf.constant, tasks), tf.constant(step_sizes), tf.constant(count)
+        )
+
+    @tf.function(jit_compile=True, autograph=False)
+    def train_in_order(
+        self,
+        state: State,
+        pixels: tf.Tensor,
+        tasks: TrainingTasks,
+        step_sizes: tf.Tensor,
+        count: tf.Tensor,
+    ) -> State:
+        """`train` with the tasks of a meta-batch one after another, in one call, on tensors."""
+
+        def iteration(index: tf.Tensor, state: State) -> State:
+            chosen = tree_map(lambda value: value[index], tasks)
+            return self.outer_step(state, pixels, chosen, step_sizes[index])
+
+        return repeat(count, iteration, state)
+
+    def parallel_step(
+        self, flat: FlatState, pixels: tf.Tensor, tasks: TrainingTasks, step_size: float
+    ) -> FlatState:
+        """`outer_step` with the tasks side by side: all start from the same second moments and
+        step, and the averages of theirs are carried on. With SGD nothing else is computed.
+
+        tasks: of arrays [tasks, ...].
+        """
+        images = max(part.shape[-1] for part in tf.nest.flatten(tasks))
+
+        def train_on_task(index: int) -> TaskResult:
+            task = tree_map(lambda value: tf.constant(value[index][None]), tasks)
+            return self.train_on_task(flat, pixels, task)
+
+        count = len(tasks.batches.indices)
+        memory = images * self.model.image_bytes
+        trained = parallel.side_by_side(train_on_task, range(count), memory)
+        return self.combine(flat, list(trained), tf.constant(step_size))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def train_on_task(self, flat: FlatState, pixels: tf.Tensor, task: TrainingTasks) -> TaskResult:
+        """Train on one task. task: of tensors [1, ...]."""
+        after, before = self._adapt(copies(self._unflatten(flat), 1), pixels, task)
+        moved = tree_map(tf.subtract, after.parameters, before)
+        return TaskResult(vector(moved), vector(after.second_moments), after.beta2_power)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def combine(
+        self, flat: FlatState, trained: list[TaskResult], step_size: tf.Tensor
+    ) -> FlatState:
+        """The FlatState after a meta-iteration, from the results of all its tasks."""
+        moved, second_moments, powers = zip(*trained, strict=True)
+        return FlatState(
+            flat.parameters + step_size / len(trained) * tf.add_n(moved),
+            tf.add_n(second_moments) / len(trained),
+            powers[0],
+        )
+
+    def _unflatten(self, flat: FlatState) -> State:
+        return unflatten(flat, self.model.shapes(self.config.task.classes), self.config.inner.sgd)
+
+    def predict(self, state: State, pixels: tf.Tensor, tasks: EvaluationTasks) -> Predictions:
+        """Logits of the query images of evaluation tasks, after adapting to their support sets.
+
+        state: without an axis of tasks; it is not changed, each task adapts a copy.
+        tasks: of tensors [tasks, ...].
+        Returns Predictions of float32 [tasks, classes (the query images), classes].
+        """
+        tasks_count, passes = tasks.queries.shape[:2]
+        adapted = self.inner_loop(copies(state, tasks_count), pixels, tasks.batches)
+
+        def one_pass(indices: tf.Tensor) -> tf.Tensor:
+            batch = tf.gather(pixels, indices)
+            return self.model.logits(adapted.parameters, batch[:, None])[:, 0]
+
+        if passes == 1:
+            together = one_pass(tasks.queries[:, 0])
+            return Predictions(together, together)
+
+        def answer(index: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+            # One pass after another, since all of them at once are wider than any cache.
+            found = one_pass(tasks.queries[:, index])[:, -1]
+            return tf.tensor_scatter_nd_update(logits, [[index]], found[None])
+
+        one_by_one = repeat(passes, answer, tf.zeros([passes, tasks_count, passes]))
+        together = one_pass(tasks.queries[:, :, -1])
+        return Predictions(tf.transpose(one_by_one, [1, 0, 2]), together)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def count_correct(self, state: State, pixels: tf.Tensor, tasks: EvaluationTasks) -> Predictions:
+        """How many query images of each task are classified correctly, as Predictions of int32
+        [tasks]."""
+
+        def count(logits: tf.Tensor) -> tf.Tensor:
+            guesses = tf.argmax(logits, axis=-1, output_type=tf.int32)
+            right = guesses == tf.range(guesses.shape[1])
+            return tf.reduce_sum(tf.cast(right, tf.int32), axis=-1)
+
+        return tree_map(count, self.predict(state, pixels, tasks))

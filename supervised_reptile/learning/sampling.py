@@ -1,0 +1,211 @@
+"""Drawing tasks and mini-batches, as arrays of indices.
+
+Whatever is random is a pure function of (seed, purpose, iteration): a draw never depends on what
+was drawn before it. All functions draw for several iterations at once, along the first axis.
+Images are named by their index in ``ImageSet.flat_pixels``.
+"""
+
+import enum
+import typing
+
+import numpy as np
+
+from supervised_reptile.args import Config
+from supervised_reptile.data.image_set import ImageSet
+from supervised_reptile.system.errors import RefusedError
+
+
+class Purpose(enum.IntEnum):
+    """What random numbers are for; each has a stream of its own."""
+
+    INITIAL_VALUES = 0
+    TRAINING = 1
+    INTERVAL_TRAIN = 2
+    INTERVAL_VAL = 3
+    INTERVAL_TEST = 4
+    FINAL_TRAIN = 5
+    FINAL_VAL = 6
+    FINAL_TEST = 7
+
+
+class Population(typing.NamedTuple):
+    """What can be drawn from one split of an ImageSet: its classes and their images.
+
+    counts: int [classes], images of each class. first: index of the first image of the first class.
+    stride: indices from one class to the next.
+    """
+
+    counts: np.ndarray
+    first: int
+    stride: int
+
+    @classmethod
+    def of(cls, images, split):
+        """The population of a split of an ImageSet."""
+        classes, stride = images.splits[split], images.pixels.shape[1]
+        return cls(images.counts[classes.start : classes.stop], classes.start * stride, stride)
+
+
+class Batches(typing.NamedTuple):
+    """Mini-batches: indices of images and labels, both int32 [..., tasks, steps, batch]."""
+
+    indices: np.ndarray
+    labels: np.ndarray
+
+
+class TrainingTasks(typing.NamedTuple):
+    """What meta-steps train on. last: for FOML the one mini-batch whose step counts, else ()."""
+
+    batches: Batches
+    last: Batches | tuple
+
+
+class EvaluationTasks(typing.NamedTuple):
+    """What evaluations adapt to and are asked.
+
+    batches: Batches of the support sets. queries: int32 indices [..., tasks, passes, images] of the
+    forward passes; the query images stand at the end of each.
+    """
+
+    batches: Batches
+    queries: np.ndarray
+
+
+class Draws:
+    """Uniform random numbers for several iterations of one purpose."""
+
+    def __init__(self, seed, purpose, iterations):
+        self._generators = [generator(seed, purpose, iteration) for iteration in iterations]
+
+    def uniform(self, *shape):
+        """The next numbers in [0, 1), as float64 [iterations, *shape]."""
+        return np.stack([source.random(shape) for source in self._generators])
+
+
+def generator(seed, purpose, iteration=0):
+    """The random numbers of (seed, purpose, iteration), by a counter-based generator."""
+    return np.random.Generator(
+        np.random.Philox(key=[seed, int(purpose)], counter=[0, 0, 0, iteration])
+    )
+
+
+def distinct(uniform, count):
+    """Ordered draws without repeats: uniform numbers [..., k] to integers below count [...].
+
+    The j-th draw has count - j values left; skipping the earlier draws in ascending order turns
+    its place among those left into its value.
+    """
+    drawn = np.empty(uniform.shape, np.int64)
+    for j in range(uniform.shape[-1]):
+        value = (uniform[..., j] * (count - j)).astype(np.int64)
+        for earlier in np.moveaxis(np.sort(drawn[..., :j], axis=-1), -1, 0):
+            value += value >= earlier
+        drawn[..., j] = value
+    return drawn
+
+
+def permutations(uniform):
+    """Uniform numbers [..., n] to uniformly random orders of 0 ... n - 1."""
+    return np.argsort(uniform, axis=-1)
+
+
+def draw_images(population, tasks, classes, shots, draws):
+    """Indices of the images of tasks: distinct classes, distinct images of each.
+
+    Returns int64 [iterations, tasks, classes, shots].
+    """
+    chosen = distinct(draws.uniform(tasks, classes), len(population.counts))
+    images = distinct(draws.uniform(tasks, classes, shots), population.counts[chosen])
+    return population.first + chosen[..., None] * population.stride + images
+
+
+def draw_batches(images, steps, batch, replacement, draws):
+    """Mini-batches of sets of images.
+
+    images: indices [iterations, tasks, classes, shots]. Without replacement the batches walk
+    through shuffles of the set, one after another, and may straddle two of them; with it, every
+    batch is a fresh draw of distinct images.
+    """
+    iterations, tasks, classes, shots = images.shape
+    size = classes * shots
+    if replacement:
+        order = permutations(draws.uniform(tasks, steps, size))[..., :batch]
+    else:
+        passes = -(-steps * batch // size)
+        order = permutations(draws.uniform(tasks, passes, size))
+        order = order.reshape(iterations, tasks, -1)[..., : steps * batch]
+    order = order.reshape(iterations, tasks, steps * batch)
+    indices = np.take_along_axis(images.reshape(iterations, tasks, size), order, axis=-1)
+    shape = (iterations, tasks, steps, batch)
+    return Batches(*(part.reshape(shape).astype(np.int32) for part in (indices, order // shots)))
+
+
+def training_tasks(config, population, iterations):
+    """The meta-batches of the given iterations, as TrainingTasks [iterations, tasks, ...]."""
+    task, inner, outer = config.task, config.inner, config.outer
+    draws = Draws(config.run.seed, Purpose.TRAINING, iterations)
+    images = draw_images(population, outer.meta_batch, task.classes, task.training_shots, draws)
+    shots = task.training_shots - (outer.foml_tail or 0)
+    steps = inner.inner_iters - bool(outer.foml_tail)
+    batches = draw_batches(images[..., :shots], steps, inner.inner_batch, inner.replacement, draws)
+    if outer.foml_tail:
+        return TrainingTasks(batches, _whole_set(images[..., shots:]))
+    if outer.foml:
+        return TrainingTasks(
+            Batches(*(part[..., :-1, :] for part in batches)),
+            Batches(*(part[..., -1:, :] for part in batches)),
+        )
+    return TrainingTasks(batches, ())
+
+
+def _whole_set(images):
+    """All images of sets [..., classes, shots] as one mini-batch each."""
+    *lead, classes, shots = images.shape
+    labels = np.broadcast_to(np.arange(classes)[:, None], images.shape)
+    shape = (*lead, 1, classes * shots)
+    return Batches(*(part.reshape(shape).astype(np.int32) for part in (images, labels)))
+
+
+def evaluation_tasks(config, population, purpose, iterations):
+    """One evaluation task for each given iteration, as EvaluationTasks [iterations, ...]."""
+    task, evaluation = config.task, config.evaluation
+    draws = Draws(config.run.seed, purpose, iterations)
+    images = draw_images(population, 1, task.classes, task.shots + 1, draws)
+    support, queries = images[..., :-1], images[..., -1]
+    batches = draw_batches(
+        support, evaluation.eval_iters, evaluation.eval_batch, config.inner.replacement, draws
+    )
+    passes = queries if evaluation.transductive else _beside_support(support, queries)
+    return EvaluationTasks(
+        Batches(*(part[:, 0] for part in batches)),
+        passes.reshape(len(iterations), -1, passes.shape[-1]).astype(np.int32),
+    )
+
+
+def _beside_support(support, queries):
+    """A pass for each query image [..., classes]: all support images, then that one."""
+    *lead, classes, shots = support.shape
+    everything = np.broadcast_to(
+        support.reshape(*lead, 1, classes * shots), (*lead, classes, classes * shots)
+    )
+    return np.concatenate([everything, queries[..., None]], axis=-1)
+
+
+def check_data(config: Config, images: ImageSet) -> None:
+    """Raise RefusedError for tasks that the data cannot fill."""
+    task = config.task
+    for split, classes in images.splits.items():
+        if task.classes > len(classes):
+            raise RefusedError(
+                f"--classes {task.classes}: the {split} set has only {len(classes)} classes: "
+                "ask for fewer, or give more data"
+            )
+        needed, name = task.shots + 1, f"--shots {task.shots} and one query image"
+        if split == "train" and not config.run.pretrained and task.training_shots > needed:
+            needed, name = task.training_shots, f"--train-shots {task.training_shots}"
+        smallest = min(classes, key=lambda index: images.counts[index])
+        if needed > images.counts[smallest]:
+            raise RefusedError(
+                f"{name} need {needed} images per class, but {images.names[smallest]} "
+                f"({split} set) has {images.counts[smallest]}: ask for fewer, or give more images"
+            )

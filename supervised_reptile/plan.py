@@ -1,0 +1,208 @@
+"""What a command means, decided once, and every refusal for the sake of a recorded run.
+
+Nothing here needs TensorFlow.
+"""
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+from supervised_reptile.args import OWN, Config, Run, check, flag_name
+from supervised_reptile.data.image_set import ImageSet
+from supervised_reptile.runs import record, results
+from supervised_reptile.runs.record import Record
+from supervised_reptile.runs.results import SetResult
+from supervised_reptile.system import machine
+from supervised_reptile.system.errors import RefusedError
+
+# What a run may be resumed with without another result. Images are compared by their digest.
+HARMLESS = {
+    *OWN,
+    *("eval_samples", "eval_interval", "checkpoint_interval", "keep_checkpoints"),
+    *("data_dir", "synthetic"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class NewRun:
+    """Train a new model."""
+
+    config: Config
+    recorded: ClassVar[None] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ResumedRun:
+    """Go on with a run that was begun."""
+
+    config: Config
+    recorded: Record
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """Say again what a finished run has found: SetResult by split."""
+
+    config: Config
+    found: dict[str, SetResult]
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedModel:
+    """Evaluate a checkpoint.
+
+    prefix: of its files. recorded: None for those of the authors' program. own_images: whether
+    the command names images, which may then be others than those of the run.
+    """
+
+    config: Config
+    prefix: Path
+    recorded: Record | None
+    own_images: bool
+
+
+Plan = NewRun | ResumedRun | FinishedRun | SavedModel
+
+
+def decide(dataset: str, given: dict) -> Plan:
+    """What a command asks for. given: the flags of its command line, by name.
+
+    Raises RefusedError if it contradicts itself, or the run in its --checkpoint; OSError if that
+    cannot be read.
+    """
+    given = {"checkpoint": Run.checkpoint, **given}
+    if given.get("pretrained"):
+        prefix = record.find_checkpoint(given["checkpoint"])
+        recorded = record.read(prefix.parent)
+        own_images = bool(given.keys() & {"data_dir", "synthetic"})
+        config = resolve(dataset, given, recorded and recorded.config)
+        return SavedModel(config, prefix, recorded, own_images)
+    recorded = record.read(given["checkpoint"]) if given.get("resume") else None
+    config = resolve(dataset, given, recorded and recorded.config)
+    if not recorded:
+        check_free(config.run.checkpoint)
+        return NewRun(config)
+    if found := results.of_finished(config.run.checkpoint, config):
+        return FinishedRun(config, found)
+    check_versions(recorded)
+    return ResumedRun(config, recorded)
+
+
+def resolve(dataset: str, given: dict, recorded: Config | None = None) -> Config:
+    """The configuration of a command: flags that are not given take the values of a recorded run.
+
+    recorded: the configuration of that run.
+    Raises RefusedError for flags that contradict that run, or one another.
+    """
+    for pair in (("synthetic", "data_dir"), ("pretrained", "resume")):
+        if all(given.get(name) for name in pair):
+            first, second = map(flag_name, pair)
+            raise RefusedError(f"{first} and {second}: give one of them, they exclude each other")
+    flags = dict(given)
+    if recorded:
+        _check_dataset(dataset, given, recorded)
+        same = _check_same_run if given.get("resume") else _check_same_model
+        same(given, recorded)
+        inherited = recorded.flags()
+        flags = {key: value for key, value in inherited.items() if key not in OWN} | flags
+        if "data_dir" in given:
+            flags["synthetic"] = False
+    config = Config.of(dataset, flags)
+    check(config)
+    return config
+
+
+def check_free(directory: str) -> None:
+    """Raise RefusedError if training here would mix two runs, or could not write."""
+    folder = Path(directory)
+    if folder.exists() and not folder.is_dir():
+        raise RefusedError(f"--checkpoint {folder} is a file: name a directory")
+    run_there = (folder / record.RECORD).exists()
+    if record.checkpoints(folder) or run_there or (folder / record.RESULTS).exists():
+        go_on = "go on with it with --resume, " if run_there else ""
+        raise RefusedError(
+            f"--checkpoint {folder} already holds a run: name another directory, {go_on}remove "
+            "this one, or evaluate it with --pretrained"
+        )
+    if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+        raise RefusedError(f"--checkpoint {folder} cannot be written: check its permissions")
+
+
+def _check_dataset(dataset: str, given: dict, recorded: Config) -> None:
+    if recorded.dataset != dataset:
+        raise RefusedError(
+            f"--checkpoint {given['checkpoint']} was trained on {recorded.dataset}: "
+            f"use run_{recorded.dataset}.py"
+        )
+
+
+def _check_same_run(given: dict, recorded: Config) -> None:
+    flags = recorded.flags()
+    differences = [
+        f"{flag_name(key)} is {value} here but {flags[key]} there"
+        for key, value in given.items()
+        if key not in HARMLESS and value != flags[key]
+    ]
+    if differences:
+        raise RefusedError(
+            f"--resume: the run in {given['checkpoint']} had other flags: "
+            f"{', '.join(differences)}; leave them out, or start another run elsewhere"
+        )
+
+
+def _check_same_model(given: dict, recorded: Config) -> None:
+    if given.get("classes", recorded.task.classes) != recorded.task.classes:
+        raise RefusedError(
+            f"--classes {given['classes']}: the model in {given['checkpoint']} tells "
+            f"{recorded.task.classes} classes apart; leave --classes out"
+        )
+    if given.get("train_classes", recorded.run.train_classes) != recorded.run.train_classes:
+        raise RefusedError(
+            f"--train-classes {given['train_classes']}: the model in {given['checkpoint']} was "
+            f"trained on {recorded.run.train_classes}, and is tested on the rest; leave it out"
+        )
+
+
+def check_versions(recorded: Record) -> None:
+    """Raise RefusedError if a run would go on with other versions of what computes."""
+    for package in ("tensorflow", "numpy"):
+        theirs, ours = (of.get(package) for of in (recorded.versions, machine.versions()))
+        if theirs != ours:
+            raise RefusedError(
+                f"--resume: the run was begun with {package} {theirs}, and this is {ours}, which "
+                f"may compute other bits: install {package}=={theirs}, or start another run"
+            )
+
+
+def check_images(plan: NewRun | ResumedRun | SavedModel, images: ImageSet) -> None:
+    """Raise RefusedError if images are not those of the recorded run, where they have to be."""
+    if not plan.recorded or (isinstance(plan, SavedModel) and plan.own_images):
+        return
+    run, theirs = plan.config.run, plan.recorded.data.get("digest", "")
+    ours = images.provenance.get("digest", "")
+    if theirs != ours and (theirs or run.resume):
+        where = "--synthetic" if run.synthetic else f"--data-dir {run.data_dir}"
+        raise RefusedError(
+            f"{where}: the images (digest {ours[:12]}...) are not those that the run was trained "
+            f"on ({f'{theirs[:12]}...' if theirs else 'not recorded'}): give those"
+        )
+
+
+def warn_of_machine(recorded: Record, here: dict) -> None:
+    """Say on standard error what is different from where the run was begun.
+
+    here: machine.describe of this machine.
+    """
+    differences = [
+        f"{name} {here.get(name)} instead of {value}"
+        for name, value in recorded.machine.items()
+        if here.get(name) != value
+    ]
+    if differences:
+        print(
+            f"Warning: the run was begun on another machine ({', '.join(differences)}): it goes "
+            "on, but its bits may differ from those that it would have had there",
+            file=sys.stderr,
+        )

@@ -1,0 +1,84 @@
+"""The final evaluation: many tasks of every set, reported and recorded; it can be interrupted."""
+
+import contextlib
+from pathlib import Path
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from supervised_reptile.data.image_set import ImageSet
+from supervised_reptile.learning.evaluation import count_correct
+from supervised_reptile.learning.reptile import Reptile
+from supervised_reptile.learning.sampling import (
+    EvaluationTasks,
+    Population,
+    Purpose,
+    evaluation_tasks,
+)
+from supervised_reptile.learning.state import State
+from supervised_reptile.runs import record, results
+from supervised_reptile.runs.results import SetResult, Tally
+from supervised_reptile.runs.training import Trained
+from supervised_reptile.system import machine, signals
+
+
+def evaluate(
+    reptile: Reptile,
+    state: State,
+    pixels: tf.Tensor,
+    population: Population,
+    purpose: Purpose,
+    tally: Tally | None = None,
+) -> SetResult:
+    """The result of a State on the tasks of a population. pixels: uint8 [images, ...].
+
+    tally: that of an evaluation under way, to go on with and to keep.
+    """
+    config, tally = reptile.config, tally or Tally()
+    samples, correct = config.evaluation.eval_samples, tally.correct[purpose.name]
+    del correct[samples:]
+    todo = range(len(correct), samples)
+
+    def draw(index: int) -> EvaluationTasks:
+        return evaluation_tasks(config, population, purpose, [index])
+
+    with (
+        contextlib.closing(count_correct(reptile, state, pixels, draw, todo)) as counts,
+        tqdm(
+            total=samples, initial=len(correct), unit=" tasks", disable=None, leave=False
+        ) as progress,
+    ):
+        for found in counts:
+            correct.append(found)
+            tally.keep()
+            progress.update()
+    return results.summarize(correct, config.task.classes, config.evaluation.transductive)
+
+
+def report(
+    reptile: Reptile, trained: Trained, images: ImageSet, pixels: tf.Tensor, directory: Path
+) -> None:
+    """Evaluate on every split, print the final lines and record them in the run's directory.
+
+    What a training run has evaluated is kept there until then; a resumed one goes on from it.
+    """
+    config, found = reptile.config, {}
+    tally = Tally(None if config.run.pretrained else directory / record.PROGRESS, trained.iteration)
+    print("Evaluating...", flush=True)
+    try:
+        for split in images.splits:
+            purpose = Purpose[f"FINAL_{split.upper()}"]
+            population = Population.of(images, split)
+            found[split] = evaluate(reptile, trained.state, pixels, population, purpose, tally)
+            results.show(split, found[split])
+    except signals.Interrupted:
+        with contextlib.suppress(OSError):  # What is not kept is done again.
+            tally.keep(at_once=True)
+        raise
+    circumstances = {
+        "data": images.provenance,
+        "seconds": {"training": trained.seconds, "evaluation": tally.seconds()},
+        "machine": machine.describe(pixels.device),
+    }
+    results.append(directory, config, trained.iteration, found, circumstances)
+    tally.remove()

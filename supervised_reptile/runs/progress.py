@@ -1,0 +1,57 @@
+"""What a person sees of a run while it trains."""
+
+import contextlib
+import os
+import sys
+
+from tqdm import tqdm
+
+from supervised_reptile.runs.tensorboard import Curve
+
+
+class Progress(contextlib.ExitStack):
+    """Printed lines, TensorBoard's curves, a progress bar.
+
+    closed: whether nobody reads the printed lines any more.
+    """
+
+    closed = False
+
+    def __init__(self, directory, splits, done, total):
+        """done: meta-iterations that were done before, of the total."""
+        super().__init__()
+        self._curves = {
+            split: self.enter_context(contextlib.closing(Curve(f"{directory}/{split}", done - 1)))
+            for split in splits
+        }
+        self._progress = self.enter_context(
+            tqdm(
+                total=total,
+                initial=done,
+                unit=" meta-iterations",
+                disable=None,
+                dynamic_ncols=True,
+            )
+        )
+
+    def advance(self, done):
+        """Show how many meta-iterations are done."""
+        self._progress.update(done - self._progress.n)
+
+    def report(self, iteration, accuracy):
+        """Print and log the accuracy by split after a meta-iteration."""
+        line = f"batch {iteration}: train={accuracy['train']:f} test={accuracy['test']:f}"
+        with tqdm.external_write_mode(sys.stdout):
+            try:
+                print(line, flush=True)
+            except BrokenPipeError:
+                self.closed = True
+                # Or Python would complain once more, when it flushes what was not written.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for split, curve in self._curves.items():
+            curve.add(iteration, accuracy[split])
+
+    def sync(self):
+        """Wait until all points are on the disk."""
+        for curve in self._curves.values():
+            curve.sync()

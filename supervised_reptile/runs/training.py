@@ -1,0 +1,164 @@
+"""The training run: schedule, evaluation along the way, checkpoints."""
+
+import time
+import typing
+
+import numpy as np
+import tensorflow as tf
+
+from supervised_reptile.args import Config, OuterLoop
+from supervised_reptile.data.image_set import ImageSet
+from supervised_reptile.learning.evaluation import count_correct
+from supervised_reptile.learning.reptile import Reptile, tree_map
+from supervised_reptile.learning.sampling import (
+    EvaluationTasks,
+    Population,
+    Purpose,
+    TrainingTasks,
+    evaluation_tasks,
+    training_tasks,
+)
+from supervised_reptile.learning.state import State, is_finite
+from supervised_reptile.runs import checkpoints, record
+from supervised_reptile.runs.progress import Progress
+from supervised_reptile.system import signals
+from supervised_reptile.system.errors import FailedError
+
+ITERATIONS_AT_ONCE = 10
+SECONDS_AT_ONCE = 1  # so that a signal is heeded soon
+
+
+class Trained(typing.NamedTuple):
+    """A learner to evaluate.
+
+    iteration: its last meta-iteration, None if it is untrained. seconds: how long its training
+    took, None where that is not known.
+    """
+
+    state: State
+    iteration: int | None
+    seconds: float | None = None
+
+
+def step_size(outer: OuterLoop, iteration: int) -> float:
+    """The outer step size, linear from the first meta-iteration to the (never reached) n-th."""
+    done = iteration / outer.meta_iters
+    return done * outer.meta_step_final + (1 - done) * outer.meta_step
+
+
+def train(
+    reptile: Reptile, state: State, images: ImageSet, pixels: tf.Tensor, done: int = 0
+) -> Trained:
+    """Train from a State until the last meta-iteration.
+
+    pixels: those of the images, as a tensor. done: meta-iterations that the State has behind it.
+    Raises Interrupted when told to stop, after saving a checkpoint, and FailedError when nobody
+    reads the printed lines any more, or when numbers stop being finite.
+    """
+    config, last, at_once = reptile.config, done - 1, 1
+    total, directory = config.outer.meta_iters, config.run.checkpoint
+    clock = Clock(record.training_seconds(directory, started=done > 0))
+    with signals.deferred() as pending, Progress(directory, images.splits, done, total) as progress:
+        while done < total and not (pending or progress.closed):
+            begin, last = time.perf_counter(), next_stop(config, done, at_once)
+            state = advance(reptile, state, images, pixels, range(done, last + 1))
+            at_once = affordable(last + 1 - done, time.perf_counter() - begin)
+            done = last + 1
+            progress.advance(done)
+            if last % config.evaluation.eval_interval == 0:
+                progress.report(last, evaluate_interval(reptile, state, images, pixels, last))
+            if last % config.run.checkpoint_interval == 0 or last == total - 1:
+                save(progress, config, last, state, clock)
+        if done and (pending or progress.closed):
+            save(progress, config, last, state, clock)
+    saved = f"saved as {directory}/model.ckpt-{last}" if done else ""
+    if pending:
+        raise signals.Interrupted(pending.number, saved)
+    if progress.closed:
+        raise FailedError(f"standard output was closed; {saved}, where --resume goes on")
+    return Trained(state, config.outer.last, clock.seconds())
+
+
+class Clock:
+    """How long a run has been trained for, from an earlier part's seconds on; None: unknown."""
+
+    def __init__(self, earlier: float | None) -> None:
+        self._earlier, self._begun = earlier, time.monotonic()
+
+    def seconds(self) -> float | None:
+        """Seconds until now, None if they are not known of an earlier part."""
+        if self._earlier is None:
+            return None
+        return self._earlier + time.monotonic() - self._begun
+
+
+def save(progress: Progress, config: Config, iteration: int, state: State, clock: Clock) -> None:
+    """Save a checkpoint; first the points up to it, since those after it are cut off."""
+    progress.sync()
+    record.keep_training_seconds(config.run.checkpoint, clock.seconds())
+    checkpoints.save(config.run.checkpoint, iteration, state, config.run.keep_checkpoints)
+
+
+def next_stop(config: Config, done: int, at_once: int) -> int:
+    """The last meta-iteration of the next compiled call, at which something may be due."""
+    due = (config.evaluation.eval_interval, config.run.checkpoint_interval)
+    stops = [-(-done // interval) * interval for interval in due]
+    return min(*stops, done + at_once - 1, config.outer.meta_iters - 1)
+
+
+def affordable(count: int, seconds: float) -> int:
+    """How many meta-iterations the next call has time for, if so many took so long."""
+    return max(1, min(ITERATIONS_AT_ONCE, int(SECONDS_AT_ONCE * count / seconds)))
+
+
+def advance(
+    reptile: Reptile, state: State, images: ImageSet, pixels: tf.Tensor, iterations: range
+) -> State:
+    """The State after the given meta-iterations. Raises FailedError if it is not finite."""
+    tasks, sizes = inputs(reptile.config, images, iterations)
+
+    def after(count: int) -> State:
+        return reptile.train(state, pixels, tasks, sizes, count)
+
+    advanced = after(len(iterations))
+    if is_finite(advanced):
+        return advanced
+    broken = next(n for n in range(len(iterations)) if not is_finite(after(n + 1)))
+    raise FailedError(
+        "parameters or second moments are no longer finite after meta-iteration "
+        f"{iterations[broken]} (outer step size {sizes[broken]:g}, inner "
+        f"{reptile.config.inner.learning_rate:g}): start another run with a smaller "
+        "--learning-rate or --meta-step; checkpoints of this one are finite"
+    )
+
+
+def inputs(config: Config, images: ImageSet, iterations: range) -> tuple[TrainingTasks, np.ndarray]:
+    """Tasks and step sizes of meta-iterations, as the compiled call takes them.
+
+    The arrays are filled up with zeros to the length that they always have.
+    """
+    tasks = training_tasks(config, Population.of(images, "train"), iterations)
+    sizes = np.array([step_size(config.outer, i) for i in iterations], np.float32)
+    missing = ITERATIONS_AT_ONCE - len(iterations)
+
+    def fill(array: np.ndarray) -> np.ndarray:
+        return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
+
+    return tree_map(fill, tasks), fill(sizes)
+
+
+def evaluate_interval(
+    reptile: Reptile, state: State, images: ImageSet, pixels: tf.Tensor, iteration: int
+) -> dict[str, float]:
+    """Accuracy on one task of each split, by split."""
+    config = reptile.config
+
+    def draw(split: str) -> EvaluationTasks:
+        purpose = Purpose[f"INTERVAL_{split.upper()}"]
+        return evaluation_tasks(config, Population.of(images, split), purpose, [iteration])
+
+    counts = count_correct(reptile, state, pixels, draw, images.splits)
+    return {
+        split: correct / config.task.classes
+        for split, (correct, _) in zip(images.splits, counts, strict=True)
+    }

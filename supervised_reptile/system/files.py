@@ -1,0 +1,77 @@
+"""Files that are whole, whatever happens while they are written, and locks that no process keeps.
+
+A kill, a full disk or a power cut leaves the old file or the new one, and drops every lock.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+
+def temporary(path: Path) -> Path:
+    """Where a file is written before it takes its place."""
+    return path.with_name(path.name + ".tmp")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a whole file or nothing. Raises OSError."""
+    beside = temporary(path)
+    try:
+        beside.write_text(text)
+        put_in_place({beside: path})
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def put_in_place(files: Mapping[Path, Path]) -> None:
+    """Rename whole files, one after another. files: from each to its place, in one folder."""
+    for beside in files:
+        sync(beside)
+    for beside, place in files.items():
+        os.replace(beside, place)
+    sync(place.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+@contextlib.contextmanager
+def locked(
+    path: Path, waiting: Callable[[], None] | None = None, folder: bool = False
+) -> Iterator[None]:
+    """Hold the lock of a file or folder, which is made if it is missing.
+
+    waiting: called before waiting for the process that holds it.
+    Raises BlockingIOError if another process holds it and there is no `waiting`, OSError if the
+    path cannot be opened or its file system has no locks.
+    """
+    while True:
+        if folder:
+            path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(descriptor, waiting)
+            # The process that held it may have removed the file just now.
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, waiting: Callable[[], None] | None) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if waiting is None:
+            raise
+        waiting()
+        fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,0 +1,67 @@
+"""miniImageNet's folders."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from supervised_reptile.args import Run
+from supervised_reptile.data import miniimagenet
+from supervised_reptile.system.errors import RefusedError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """One class of two images for validation and for testing, two for training."""
+    for place in ("train/n01", "train/n02", "val/n03", "test/n04"):
+        (tmp_path / place).mkdir(parents=True)
+        for number in range(2):
+            pixels = np.full((90, 120, 3), int(place[-1]) * 10 + number, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / place / f"{number}.JPEG")
+    return tmp_path
+
+
+def test_folders_become_classes(folder):
+    found, split = miniimagenet.load(Run(data_dir=str(folder)), seed=0)
+    assert split == {"train": ["n01", "n02"], "val": ["n03"], "test": ["n04"]}
+    assert found.splits == {"train": range(0, 2), "val": range(2, 3), "test": range(3, 4)}
+    assert found.pixels.shape == (4, 2, 84, 84, 3)
+    assert found.pixels[:, 1, 0, 0, 0].tolist() == [11, 21, 31, 41]
+
+
+def test_the_recorded_split_holds_wherever_the_folders_lie_now(folder):
+    recorded = {"train": ["n01", "n02"], "val": ["n03"], "test": ["n04"]}
+    (folder / "train" / "n02").rename(folder / "test" / "n02")
+    found, _ = miniimagenet.load(Run(data_dir=str(folder)), 0, recorded)
+    assert found.names == ("n01", "n02", "n03", "n04")
+    assert found.splits["test"] == range(3, 4)
+
+
+def test_a_class_in_two_splits_is_refused(folder):
+    (folder / "test" / "n01").mkdir()
+    with pytest.raises(RefusedError, match="one split"):
+        miniimagenet.find_classes(folder)
+
+
+def test_a_missing_split_is_refused(folder):
+    (folder / "val" / "n03" / "0.JPEG").unlink()
+    (folder / "val" / "n03" / "1.JPEG").unlink()
+    with pytest.raises(RefusedError, match="n03 holds no images"):
+        miniimagenet.load(Run(data_dir=str(folder)), seed=0)
+    (folder / "val" / "n03").rmdir()
+    with pytest.raises(RefusedError, match="val holds no folders"):
+        miniimagenet.load(Run(data_dir=str(folder)), seed=0)
+
+
+def test_classes_that_the_run_had_and_the_folder_lacks_are_refused(folder):
+    with pytest.raises(RefusedError, match="n99"):
+        miniimagenet.load(Run(data_dir=str(folder)), 0, {"train": ["n99", "n01"]})
+
+
+def test_generated_classes_have_the_split_of_the_real_ones():
+    found, split = miniimagenet.load(Run(synthetic=True), seed=0)
+    assert {name: len(members) for name, members in split.items()} == {
+        "train": 64,
+        "val": 16,
+        "test": 20,
+    }
+    assert found.pixels.shape[2:] == (84, 84, 3)

@@ -1,0 +1,141 @@
+"""Omniglot's folders, split and rotations."""
+
+import hashlib
+import pathlib
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from supervised_reptile.args import Run
+from supervised_reptile.data import image_set as image_sets
+from supervised_reptile.data import omniglot
+from supervised_reptile.system.errors import RefusedError
+
+ARCHIVES = pathlib.Path(__file__).parents[3] / "shared" / "data" / "omniglot"
+
+
+@pytest.fixture(scope="module")
+def characters():
+    """The names of all characters, from the archives."""
+    if not ARCHIVES.exists():
+        pytest.skip("the Omniglot archives are only in ../shared/data, which is not here")
+    names = set()
+    for path in ARCHIVES.glob("*.zip"):
+        names |= {tuple(name.split("/")[1:3]) for name in zipfile.ZipFile(path).namelist()}
+    return ["/".join(name) for name in sorted(name for name in names if len(name) == 2 and name[1])]
+
+
+def digest(split):
+    return hashlib.sha256("\n".join(split["train"] + split["test"]).encode()).hexdigest()
+
+
+def test_the_split_is_the_authors(characters):
+    assert len(characters) == 1623
+    split = omniglot.draw_split(characters, 0, 1200)
+    assert (len(split["train"]), len(split["test"])) == (1200, 423)
+    assert split["train"][0] == "Japanese_(hiragana)/character47"
+    assert split["train"][-1] == "Grantha/character18"
+    assert split["test"][0] == "Malayalam/character17"
+    assert digest(split) == "dcff671f2e8f2eeabdea69dd131182ee60d29dd79aa4b2f1fce4ab0017ff960b"
+    other = digest(omniglot.draw_split(characters, 1, 1200))
+    assert other == "3dfcf2bce87c9b5b11aacfc7a0ce04bda523ea1e937ae0beea2fdbce7026ef7e"
+
+
+def test_training_classes_are_turned_counter_clockwise_and_test_classes_are_not():
+    pixels = np.array([[1, 2], [3, 4]], np.uint8).reshape(1, 1, 2, 2, 1) + np.array(
+        [0, 10, 20], np.uint8
+    ).reshape(3, 1, 1, 1, 1)
+    found = omniglot.rotate_training_classes(
+        image_sets.select_generated(pixels, ["a", "b", "c"], {"train": ["a", "b"], "test": ["c"]})
+    )
+    assert found.splits == {"train": range(8), "test": range(8, 9)}
+    assert len(set(found.names)) == 9 and found.names[-1] == "c"
+    by_name = dict(zip(found.names, found.pixels[:, 0, :, :, 0].tolist()))
+    assert by_name["a"] == [[1, 2], [3, 4]]
+    assert by_name["a turned by 90"] == [[2, 4], [1, 3]]
+    assert by_name["a turned by 180"] == [[4, 3], [2, 1]]
+    assert by_name["b turned by 270"] == [[13, 11], [14, 12]]
+    assert by_name["c"] == [[21, 22], [23, 24]]
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Two alphabets of two characters; three of the four are for training."""
+    value = 0
+    for alphabet in ("Greek", "Latin"):
+        for character in ("character01", "character02"):
+            folder = tmp_path / alphabet / character
+            folder.mkdir(parents=True)
+            for drawing in range(2):
+                value += 10
+                Image.fromarray(np.full((105, 105), value, np.uint8)).save(
+                    folder / f"{drawing}.png"
+                )
+    return tmp_path
+
+
+def run_on(folder, train_classes=3):
+    return Run(data_dir=str(folder), train_classes=train_classes)
+
+
+def test_folders_become_classes_with_their_split(small):
+    found, split = omniglot.load(run_on(small), seed=0)
+    assert sorted(split["train"] + split["test"]) == [
+        f"{alphabet}/character0{number}" for alphabet in ("Greek", "Latin") for number in (1, 2)
+    ]
+    assert found.pixels.shape == (13, 2, 28, 28, 1)
+    first = {"Greek/character01": 10, "Greek/character02": 30}
+    first |= {"Latin/character01": 50, "Latin/character02": 70}
+    for index, name in enumerate([*split["train"] * 4, *split["test"]]):
+        assert (found.pixels[index, 0] == first[name]).all()
+        assert (found.pixels[index, 1] == first[name] + 10).all()
+
+
+def test_a_recorded_split_is_used_whatever_the_seed(small):
+    recorded = omniglot.draw_split(list(omniglot.find_characters(small)), 0, 3)
+    other = next(
+        seed
+        for seed in range(100)
+        if omniglot.draw_split(list(omniglot.find_characters(small)), seed, 3) != recorded
+    )
+    found, split = omniglot.load(run_on(small), other, recorded)
+    assert split == recorded
+    assert found.names[found.splits["test"].start] == recorded["test"][0]
+
+
+def test_train_classes_decide_the_split(small):
+    found, split = omniglot.load(run_on(small, 1), seed=0)
+    assert [len(split[part]) for part in ("train", "test")] == [1, 3]
+    assert found.splits == {"train": range(4), "test": range(4, 7)}
+
+
+@pytest.mark.parametrize("number", [4, 5, 1200])
+def test_a_split_without_test_classes_is_refused(small, number):
+    message = rf"--train-classes {number}: there are only 4 characters.*fetch_data\.sh"
+    with pytest.raises(RefusedError, match=message):
+        omniglot.load(run_on(small, number), seed=0)
+    with pytest.raises(RefusedError, match="--train-classes 1623: there are only 1623"):
+        omniglot.load(Run(synthetic=True, train_classes=1623), seed=0)
+
+
+def test_the_second_start_has_the_same_pixels_in_the_same_order(small):
+    """From the cache, for any seed."""
+    for seed in (0, 1):
+        first, _ = omniglot.load(run_on(small), seed)
+        (small / ".cache" / "28-L.pixels").unlink()
+        second, _ = omniglot.load(run_on(small), seed)
+        assert first.names == second.names and first.digest == second.digest
+        assert (first.pixels == second.pixels).all()
+
+
+def test_the_digest_does_not_depend_on_the_split(small):
+    found = {omniglot.load(run_on(small, n), seed)[0].digest for n in (1, 3) for seed in (0, 1)}
+    assert len(found) == 1
+
+
+def test_generated_characters_are_split_as_drawn_ones_are():
+    found, split = omniglot.load(Run(synthetic=True), seed=0)
+    assert (len(split["train"]), len(split["test"])) == (1200, 423)
+    assert len(found.splits["train"]) == 4800

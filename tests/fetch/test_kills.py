@@ -1,0 +1,194 @@
+"""Whatever is killed at whatever moment, the next run ends whole and verified.
+
+`make soak` kills more often than the tests do.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import packaged
+import pytest
+import servers
+import test_fetch
+from PIL import Image
+
+from supervised_reptile.data import cache, provenance
+from supervised_reptile.data import image_set as image_sets
+
+
+def few_or_many(many):
+    """A test that kills twice, or with `make soak` many times."""
+    return pytest.mark.parametrize("kills", [2, pytest.param(many, marks=pytest.mark.soak)])
+
+
+FETCH = f"""
+import os, sys
+sys.path.insert(0, {str(test_fetch.ROOT)!r})
+from supervised_reptile.fetch import __main__ as command, imagenet, miniimagenet, omniglot
+vars(omniglot).update({test_fetch.SMALL_COUNTS})
+miniimagenet.CLASSES, miniimagenet.IMAGES = {packaged.SMALL}, 3
+imagenet.LISTS_DIGEST = os.environ["LISTS_DIGEST"]
+os._exit(command.run(sys.argv[1:]))
+"""
+READ = """
+import sys, pathlib
+from supervised_reptile.data import image_set as image_sets
+from supervised_reptile.data.formats import Format
+folder = pathlib.Path(sys.argv[1])
+folders = {path.name: path for path in image_sets.subfolders(folder)}
+found = image_sets.read_folders(folder, folders, {"train": list(folders)}, Format(28, "RGB"))
+print(found.digest)
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A function that starts a Python program; what it leaves running is an error."""
+    started = []
+
+    def start(program, *arguments, **environment):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(test_fetch.ROOT), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process.pid)
+        return process
+
+    yield start
+    deadline = time.monotonic() + 10
+    while any(is_alive(group) for group in started) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [group for group in started if is_alive(group)]
+
+
+def is_alive(group):
+    """Whether any process of a group is left, such as one that reads images."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def finish(process):
+    """Wait for a process that is to succeed; return what it printed and the seconds it took."""
+    begin = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return out, time.monotonic() - begin
+
+
+def kill_after(process, seconds):
+    """Kill a process after so long; return whether it was still at work."""
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)  # in vain if another process still has its output open
+    return process.returncode == -signal.SIGKILL
+
+
+def stand_in(folder):
+    """An archive with three images of each class of the small miniImageNet, and its lists."""
+    lists, position = {}, 0
+    with (folder / "training.tar").open("wb") as file:
+        for split, names in packaged.SMALL.items():
+            for name in names:
+                lines = []
+                for number in range(3):
+                    content = packaged.jpeg(position % 256)
+                    lines.append(f"{name}_{number}.JPEG,{position}-{position + len(content) - 1}\n")
+                    position += file.write(content)
+                lists[f"{split}/{name}.csv"] = "".join(lines).encode()
+    packaged.write_tree(folder / "lists", lists)
+    return test_fetch.digest_of(lists)
+
+
+FETCHES = {
+    "archives": ("omniglot", lambda url: {"OMNIGLOT_URL": url + "/omniglot"}),
+    "zip": ("miniimagenet", lambda url: {"MINIIMAGENET_ARCHIVE": url + "/mini.zip"}),
+    "pickles": ("miniimagenet", lambda url: {"MINIIMAGENET_ARCHIVE": url + "/pickles/"}),
+    "ranges": (
+        "miniimagenet",
+        lambda url: {
+            "IMAGENET_TRAIN_TAR": url + "/training.tar",
+            "MINIIMAGENET_LISTS": url + "/lists",
+        },
+    ),
+}
+
+
+@pytest.fixture
+def server(tmp_path):
+    served = tmp_path / "served"
+    served.mkdir()
+    files = packaged.small_files()
+    test_fetch.write_archives(served / "omniglot", test_fetch.small_files())
+    packaged.write_zip(served / "mini.zip", files)
+    packaged.write_tree(
+        served / "pickles",
+        packaged.pickled(files, ("train", "validation", "test")),
+    )
+    with servers.serving(served) as server:
+        server.lists_digest = stand_in(served)
+        yield server
+
+
+@few_or_many(25)
+@pytest.mark.parametrize("form", FETCHES)
+def test_a_killed_fetch_leaves_nothing_and_is_continued(form, kills, server, start, tmp_path):
+    dataset, settings = FETCHES[form]
+    environment = {**settings(server.url), "LISTS_DIGEST": server.lists_digest}
+    environment["no_proxy"] = "127.0.0.1"
+    target = tmp_path / "data" / dataset
+    server.always = servers.trickle if form != "ranges" else None
+    _, whole = finish(start(FETCH, dataset, **environment))
+    expected, chance, killed, done = packaged.files_in(target), random.Random(form), 0, 0
+    while killed < kills:
+        shutil.rmtree(tmp_path / "data")
+        # A fetch that was killed is killed again as it goes on, up to three times.
+        for _ in range(3):
+            process = start(FETCH, dataset, **environment)
+            if not kill_after(process, chance.uniform(0, whole)):
+                done += 1
+                break
+            killed += 1
+            if target.exists():
+                assert packaged.files_in(target) == expected and provenance.read(target)["digest"]
+        finish(start(FETCH, dataset, **environment))
+        assert packaged.files_in(target) == expected
+        assert os.listdir(target.parent) == [dataset]
+    finish(start(FETCH, "verify", **environment))
+    print(f"{form}: {killed} kills, {done} were done before")
+
+
+@few_or_many(55)
+def test_a_killed_reading_leaves_no_cache_that_is_not_whole(kills, start, tmp_path):
+    data = tmp_path / "data"
+    for index in range(6):
+        (data / f"c{index}").mkdir(parents=True)
+        for number in range(100):
+            pixels = np.random.default_rng([index, number]).integers(0, 256, (60, 60, 3), np.uint8)
+            Image.fromarray(pixels).save(data / f"c{index}" / f"{number}.png")
+    digest, whole = finish(start(READ, data))
+    listing = image_sets.list_files({path.name: path for path in image_sets.subfolders(data)})
+    place, shape = data / ".cache" / "28-RGB.pixels", (6, 100, 28, 28, 3)
+    chance, killed, left = random.Random(0), 0, 0
+    while killed < kills:
+        place.unlink(missing_ok=True)
+        killed += kill_after(start(READ, data), chance.uniform(0, whole))
+        left += (data / ".cache" / "28-RGB.tmp").exists()
+        if place.exists():
+            assert cache.read(place, listing, shape).digest == digest.strip()
+        assert finish(start(READ, data))[0] == digest
+        assert sorted(os.listdir(data / ".cache")) == ["28-RGB.lock", "28-RGB.pixels"]
+    print(f"cache: {killed} kills, {left} of them while it was written")

@@ -1,0 +1,51 @@
+"""Counting the right answers of many tasks, and going on with it."""
+
+import dataclasses
+
+import pytest
+import tensorflow as tf
+
+from supervised_reptile.args import Config
+from supervised_reptile.learning import evaluation, models, parallel, reptile
+from supervised_reptile.learning.sampling import Population, Purpose
+from supervised_reptile.runs import final_evaluation
+from supervised_reptile.runs.results import Tally
+
+FLAGS = {"classes": 3, "shots": 1, "eval_batch": 2, "eval_iters": 2, "eval_samples": 12}
+
+
+@pytest.fixture
+def evaluate(image_set):
+    """A function that evaluates an untrained network, and returns the counts."""
+    images = image_set({"train": 4, "test": 4}, shots=3)
+    config = Config.of("omniglot", FLAGS)
+    model = dataclasses.replace(models.OMNIGLOT, filters=4)
+    algorithm, rows = reptile.Reptile(model, config), tf.constant(images.flat_pixels)
+    population, learner = Population.of(images, "test"), algorithm.new_state()
+
+    def evaluate():
+        tally = Tally()
+        final_evaluation.evaluate(algorithm, learner, rows, population, Purpose.FINAL_TEST, tally)
+        return tally.correct[Purpose.FINAL_TEST.name]
+
+    return evaluate
+
+
+def test_calls_side_by_side_count_what_one_after_another_count(evaluate, monkeypatch):
+    counts = []
+    for at_once in (1, 5):
+        monkeypatch.setattr(parallel, "at_once", lambda memory, at_once=at_once: at_once)
+        counts.append(evaluate())
+    assert counts[0] == counts[1]
+    assert len(set(map(tuple, counts[0]))) > 1  # An order would show.
+
+
+@pytest.mark.parametrize(("transductive", "images"), [(True, 20), (False, 101)])
+def test_memory_is_that_of_the_widest_pass(monkeypatch, transductive, images):
+    flags = {"classes": 20, "shots": 5, "transductive": transductive, "eval_batch": 10}
+    algorithm = reptile.Reptile(models.MINIIMAGENET, Config.of("miniimagenet", flags))
+    seen = []
+    monkeypatch.setattr(parallel, "side_by_side", lambda call, items, memory: seen.append(memory))
+    evaluation.count_correct(algorithm, None, None, None, range(3))
+    # The first convolution gives every image 84 x 84 times 32 float32 values.
+    assert seen == [images * 84 * 84 * 32 * 4]

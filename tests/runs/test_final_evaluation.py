@@ -1,0 +1,57 @@
+"""The final report: what is printed and kept, and going on with it."""
+
+import numpy as np
+import tensorflow as tf
+
+from supervised_reptile.args import Config
+from supervised_reptile.learning import models, parallel
+from supervised_reptile.runs import final_evaluation
+from supervised_reptile.runs.training import Trained
+from supervised_reptile.system import signals
+
+
+class StandIn:
+    """Finds the number of the task, modulo 3; is interrupted after some calls."""
+
+    def __init__(self, config, limit):
+        self.config, self.model = config, models.OMNIGLOT
+        self.starts, self._limit = [], limit
+
+    def count_correct(self, learner, rows, tasks):
+        if len(self.starts) == self._limit:
+            raise signals.Interrupted(15)
+        self.starts.append(tasks.batches.indices[0, 0, 0].numpy())
+        number = np.sum(tasks.batches.indices, axis=(1, 2))
+        return tf.constant(number % 3), tf.constant(number % 4)
+
+
+def test_an_interrupted_evaluation_goes_on(tmp_path, image_set, monkeypatch, capsys):
+    monkeypatch.setattr(parallel, "at_once", lambda memory: 1)
+    images = image_set({"train": 6, "test": 6}, shots=4, size=2)
+
+    def report(folder, limit, **flags):
+        settings = {"shots": 1, "eval_iters": 1, "eval_samples": 21, **flags}
+        algorithm = StandIn(Config.of("omniglot", settings), limit)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        try:
+            trained = Trained(None, 9, 2.5)
+            final_evaluation.report(algorithm, trained, images, tf.constant(0), tmp_path / folder)
+        except signals.Interrupted:
+            capsys.readouterr()
+            return len(algorithm.starts)
+        return capsys.readouterr().out, len(algorithm.starts)
+
+    whole, called = report("whole", None)
+    assert called == 42
+    assert report("cut", 7) == 7
+    assert report("cut", 9) == 9
+    assert report("cut", None) == (whole, 42 - 7 - 9)
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == ["results.jsonl"]
+    # Fewer tasks or more: those that are known are not done again.
+    report("other", 32)
+    more, called = report("other", None, eval_samples=30)
+    assert called == (30 - 21) + (30 - 11)
+    assert more == report("whole", None, eval_samples=30)[0]
+    report("fewer", 32)
+    fewer, called = report("fewer", None, eval_samples=10)
+    assert called == 0 and fewer == report("whole", None, eval_samples=10)[0]

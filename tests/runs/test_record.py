@@ -1,0 +1,122 @@
+"""Run directories: their record, and who holds them."""
+
+import dataclasses
+import errno
+import json
+
+import pytest
+
+from supervised_reptile import plan
+from supervised_reptile.args import Config
+from supervised_reptile.runs import record
+from supervised_reptile.system import files
+from supervised_reptile.system.errors import RefusedError
+
+DATA = {"origin": {"source": "https://example.org"}, "digest": "12ab"}
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    flags = {"shots": 1, "foml": True, "foml_tail": 3, "seed": 9, "checkpoint": str(tmp_path)}
+    config = Config.of("omniglot", flags)
+    return record.Record(config, {"train": ["b/2", "a/1"], "test": ["c/3"]}, DATA)
+
+
+def put_checkpoint(directory, number):
+    (directory / f"model.ckpt-{number}.index").touch()
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path, recorded):
+    record.begin(recorded)
+    assert record.read(tmp_path) == recorded
+
+
+def test_a_record_from_before_data_had_a_digest_is_read(tmp_path, recorded):
+    record.begin(recorded)
+    content = json.loads((tmp_path / "run.json").read_text())
+    del content["data"]
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    assert record.read(tmp_path) == dataclasses.replace(recorded, data={})
+
+
+def test_the_authors_directories_have_no_record(tmp_path):
+    assert record.read(tmp_path) is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"dataset": "omniglot"}', '{"flags": 1}'])
+def test_a_damaged_record_is_refused_by_name(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RefusedError, match=r"run\.json"):
+        record.read(tmp_path)
+
+
+def test_the_newest_checkpoint_is_found_by_number(tmp_path):
+    for number in (900, 1000, 99):
+        put_checkpoint(tmp_path, number)
+    assert record.find_checkpoint(tmp_path) == tmp_path / "model.ckpt-1000"
+
+
+def test_one_checkpoint_can_be_named(tmp_path):
+    put_checkpoint(tmp_path, 900)
+    put_checkpoint(tmp_path, 1000)
+    assert record.find_checkpoint(tmp_path / "model.ckpt-900") == tmp_path / "model.ckpt-900"
+
+
+@pytest.mark.parametrize("name", ["", "nothing", "model.ckpt-901"])
+def test_no_checkpoint_is_refused(tmp_path, name):
+    with pytest.raises(RefusedError, match="no checkpoint in"):
+        record.find_checkpoint(tmp_path / name)
+
+
+def test_two_runs_cannot_hold_one_directory(tmp_path, recorded):
+    with (
+        record.claim(tmp_path, None),
+        pytest.raises(RefusedError, match="another run is at work there"),
+        record.claim(tmp_path, None),
+    ):
+        pass
+    with record.claim(tmp_path, None):
+        record.begin(recorded)
+    # It was there when the images had been read, but not before.
+    with pytest.raises(RefusedError, match="has just begun"), record.claim(tmp_path, None):
+        pass
+    with record.claim(tmp_path, recorded):
+        pass
+
+
+def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, capsys):
+    def flock(file, operation):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with record.claim(tmp_path, None):
+        assert "cannot be locked (Operation not supported)" in capsys.readouterr().err
+
+
+def test_a_run_that_leaves_before_its_first_checkpoint_gives_the_directory_up(tmp_path, recorded):
+    with pytest.raises(KeyboardInterrupt), record.claim(tmp_path, None):
+        record.begin(recorded)
+        raise KeyboardInterrupt
+    plan.check_free(tmp_path)
+    with pytest.raises(KeyboardInterrupt), record.claim(tmp_path, None):
+        record.begin(recorded)
+        put_checkpoint(tmp_path, 0)
+        raise KeyboardInterrupt
+    assert record.read(tmp_path) == recorded
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path):
+    for name in ("run.json.tmp", "model.ckpt.tmp.index", "evaluation.json.tmp"):
+        (tmp_path / name).touch()
+    with record.claim(tmp_path, None):
+        assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_foreign_files_stay(tmp_path, recorded):
+    (tmp_path / "notes.tmp.txt").touch()
+    (tmp_path / "folder.tmp").mkdir()
+    (tmp_path / "run.json.tmp").touch()
+    with record.claim(tmp_path, None):
+        record.begin(recorded)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"notes.tmp.txt", "folder.tmp", "lock", "run.json"}

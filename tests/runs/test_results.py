@@ -1,0 +1,164 @@
+"""Results: their lines, their record, and those of an evaluation under way."""
+
+import json
+import math
+import resource
+import signal
+
+import pytest
+
+from supervised_reptile.args import Config
+from supervised_reptile.runs import results
+from supervised_reptile.runs.results import Accuracy, SetResult, Tally
+
+DATA = {"origin": {"source": "https://example.org"}, "digest": "12ab"}
+CIRCUMSTANCES = {"data": DATA, "seconds": {"training": 2.5, "evaluation": 1.5}, "machine": {}}
+
+
+def result(mean, confidence, tasks, together=None):
+    """A SetResult with both columns alike, but for the second mean."""
+    transductive = Accuracy(mean if together is None else together, confidence, tasks)
+    return SetResult(Accuracy(mean, confidence, tasks), transductive)
+
+
+@pytest.fixture
+def config():
+    return Config.of("omniglot", {"shots": 1, "foml": True, "foml_tail": 3, "seed": 9})
+
+
+def test_accuracy_and_interval_by_hand():
+    # Four tasks of five queries: accuracies 1, .8, .6, .8; mean .8, sample variance .08 / 3.
+    found = results.accuracy([5, 4, 3, 4], classes=5)
+    assert found.mean == 16 / 20
+    assert found.confidence == pytest.approx(1.96 * math.sqrt(0.08 / 3 / 4))
+    assert found.tasks == 4
+
+
+def test_a_single_task_has_no_interval():
+    assert results.accuracy([3], classes=5).confidence is None
+
+
+def test_each_evaluation_is_one_line_with_the_whole_configuration(tmp_path, config):
+    found = {"train": result(0.9, 0.01, 50, together=0.95), "test": result(0.8, None, 1)}
+    for iteration in (None, 1499):
+        results.append(tmp_path, config, iteration, found, CIRCUMSTANCES)
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [None, 1499]
+    for line in lines:
+        assert line["accuracy"] == {"train": 0.9, "test": 0.8}
+        assert line["data"] == DATA
+        assert line["confidence_95"] == {"train": 0.01, "test": None}
+        assert line["transductive"]["accuracy"] == {"train": 0.95, "test": 0.8}
+        assert line["transductive"]["confidence_95"] == {"train": 0.01, "test": None}
+        assert line["seconds"] == {"training": 2.5, "evaluation": 1.5}
+        assert Config.of(line["dataset"], line["config"]) == config
+        assert {"python", "tensorflow", "numpy", "pillow"} <= set(line["versions"])
+
+
+def test_results_that_cannot_be_written_fail_a_run_and_not_an_evaluation(tmp_path, config, capsys):
+    (tmp_path / "results.jsonl").mkdir()  # Works for root, whom permissions do not stop.
+    found = {"test": result(0.8, 0.1, 9)}
+    with pytest.raises(OSError, match="not recorded"):
+        results.append(tmp_path, config, 1, found, CIRCUMSTANCES)
+    results.append(tmp_path, Config.of("omniglot", {"pretrained": True}), 1, found, CIRCUMSTANCES)
+    assert "not recorded" in capsys.readouterr().err
+
+
+def test_the_results_of_a_finished_run_are_found(tmp_path):
+    def config(**flags):
+        return Config.of("omniglot", {"meta_iters": 8, "eval_samples": 50, **flags})
+
+    def append(iteration, mean, **flags):
+        found = {"test": result(mean, 0.01, 50)}
+        results.append(tmp_path, config(**flags), iteration, found, CIRCUMSTANCES)
+
+    assert results.of_finished(tmp_path, config()) is None
+    append(7, 0.1, pretrained=True)
+    append(3, 0.2, pretrained=True)
+    append(7, 0.3, eval_samples=20)
+    assert results.of_finished(tmp_path, config()) is None
+    with open(tmp_path / "results.jsonl", "a") as file:
+        file.write('{"iteration": 7, "acc')  # as a full disk leaves it
+    append(7, 0.4)
+    assert results.of_finished(tmp_path, config()) == {"test": result(0.4, 0.01, 50)}
+
+
+def test_results_of_earlier_versions_are_found(tmp_path):
+    config = Config.of("omniglot", {"meta_iters": 8, "eval_samples": 50})
+    line = {"iteration": 7, "accuracy": {"test": 0.4}, "confidence_95": {"test": 0.01}}
+    line["config"] = config.flags()
+    (tmp_path / "results.jsonl").write_text(json.dumps(line) + "\n")
+    expected = {"test": SetResult(Accuracy(0.4, 0.01, 50))}
+    assert results.of_finished(tmp_path, config) == expected
+
+
+def test_both_columns_are_printed_unless_one_was_asked_for(capsys):
+    """The lines of the original program stay; ours begin with two spaces."""
+    correct = [[5, 4], [3, 4], [4, 4], [4, 5]]
+    results.show("test", results.summarize(correct, 5, transductive=False))
+    assert capsys.readouterr().out == (
+        "Test accuracy: 0.8\n"
+        "  +/- 0.16003 (95% confidence over 4 tasks)\n"
+        "  transductive: 0.85 +/- 0.09800\n"
+    )
+    results.show("test", results.summarize(correct, 5, transductive=True))
+    assert "transductive" not in capsys.readouterr().out
+
+
+def test_a_line_that_the_disk_has_no_room_for_is_taken_back(tmp_path, config, monkeypatch):
+    results.append(tmp_path, config, 1, {"test": result(0.8, 0.1, 9)}, CIRCUMSTANCES)
+    before = (tmp_path / "results.jsonl").read_bytes()
+
+    def fsync(number):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fsync)
+    with pytest.raises(OSError, match="No space left"):
+        results.append(tmp_path, config, 2, {"test": result(0.8, 0.1, 9)}, CIRCUMSTANCES)
+    assert (tmp_path / "results.jsonl").read_bytes() == before
+
+
+def test_a_line_that_the_disk_has_no_room_for_leaves_none(tmp_path, config):
+    results.append(tmp_path, config, 1, {"test": result(0.8, 0.1, 9)}, CIRCUMSTANCES)
+    path = tmp_path / "results.jsonl"
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            results.append(tmp_path, config, 2, {"test": result(0.8, 0.1, 9)}, CIRCUMSTANCES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, previous)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"\xff\n", b'{"iteration": 1, "config": []}\n', b"[]\n"])
+def test_damaged_results_are_no_results(tmp_path, config, content):
+    (tmp_path / "results.jsonl").write_bytes(content)
+    assert results.of_finished(tmp_path, config) is None
+
+
+def test_an_evaluation_goes_on_where_it_was_kept(tmp_path):
+    path, of = tmp_path / "evaluation.json", [99, 2]
+    tally = Tally(path, of)
+    tally.correct["FINAL_TRAIN"].extend([[3, 4], [1, 1]])
+    tally.keep()
+    assert not path.exists()  # not yet: every few seconds is enough
+    tally.keep(at_once=True)
+    assert Tally(path, of).correct == {"FINAL_TRAIN": [[3, 4], [1, 1]]}
+    assert Tally(path, [98, 2]).correct == {}
+    path.write_text(path.read_text().replace("[1, 1]", "[1, 2]"))
+    assert Tally(path, of).correct == {}
+    path.write_text("{")
+    assert Tally(path, of).correct == {}
+    tally.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_file_nothing_is_kept():
+    tally = Tally()
+    tally.keep(at_once=True)
+    tally.remove()
+    assert tally.correct == {}

@@ -1,0 +1,192 @@
+"""A run that is killed at any moment, again and again, ends as if nothing had happened.
+
+`make soak` kills more than a hundred times; the tests do so a few times.
+"""
+
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from supervised_reptile.runs import record
+
+TOP = pathlib.Path(__file__).parents[2]
+# The real command with few filters, which keeps its evaluation more often than every 5 seconds.
+RUN = f"""
+import dataclasses, sys
+sys.path.insert(0, {str(TOP)!r})
+from supervised_reptile import main
+from supervised_reptile.data import miniimagenet, omniglot
+from supervised_reptile.learning import models
+from supervised_reptile.runs import results
+results.PROGRESS_SECONDS = 0.05
+for name, model in models.MODELS.items():
+    models.MODELS[name] = dataclasses.replace(model, filters=4)
+datasets = {{"omniglot": omniglot.OMNIGLOT, "miniimagenet": miniimagenet.MINIIMAGENET}}
+main.main(datasets[sys.argv[1]], sys.argv[2:])
+"""
+FLAGS = (
+    "--classes 2 --shots 1 --train-shots 2 --inner-batch 2 --inner-iters 2 --meta-batch 2 "
+    "--meta-iters 61 --eval-batch 2 --eval-iters 2 --transductive --eval-samples 300 "
+    "--eval-interval 4 --checkpoint-interval 3 --keep-checkpoints 3 --resume --checkpoint run "
+)
+DATA = {
+    "omniglot": ("L", {"A": range(8), "B": range(8)}, "--data-dir data --train-classes 10"),
+    "miniimagenet": (
+        "RGB",
+        {"train": range(6), "val": range(6, 10), "test": range(10, 14)},
+        "--data-dir data",
+    ),
+}
+# Lines of the command, between which it is killed: starting, compiling, training, evaluating.
+MOMENTS = ("", "Training...", "batch", "Evaluating...")
+SETTINGS = [
+    (dataset, optimizer, algorithm)
+    for dataset in DATA
+    for optimizer in ("", "--sgd")
+    for algorithm in ("", "--foml")
+]
+
+
+class Killed:
+    """A folder in which one command is started, killed and started again."""
+
+    def __init__(self, folder, dataset, flags):
+        mode, groups, where = DATA[dataset]
+        self.folder, self.phases, self.printed = folder, [], {}
+        self.command = [sys.executable, "-c", RUN, dataset, *f"{FLAGS} {where} {flags}".split()]
+        for group, numbers in groups.items():
+            for number in numbers:
+                place = folder / "data" / group / f"{group}{number}"
+                place.mkdir(parents=True)
+                for image in range(4):
+                    chance = np.random.default_rng([number, image])
+                    pixels = chance.integers(0, 256, (84, 84, len(mode)), np.uint8).squeeze()
+                    Image.fromarray(pixels).save(place / f"{image}.png")
+
+    def start(self):
+        with open(self.folder / "out", "w") as out, open(self.folder / "err", "w") as err:
+            environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+            return subprocess.Popen(
+                self.command, cwd=self.folder, env=environment, stdout=out, stderr=err
+            )
+
+    def lines(self):
+        return (self.folder / "out").read_text().splitlines()
+
+    def wait_for(self, process, beginning):
+        """Wait until a line is printed that begins so; return whether there is one."""
+        while not any(line.startswith(beginning) for line in self.lines()):
+            if process.poll() is not None:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def finish(self):
+        """Run to the end. Returns what is left, and how long it took from each line to the next."""
+        process, times = self.start(), [time.monotonic()]
+        for beginning in MOMENTS[1:]:
+            if self.wait_for(process, beginning):
+                times.append(time.monotonic())
+        assert process.wait(timeout=80) == 0, (self.folder / "err").read_text()
+        times.append(time.monotonic())
+        self.note_lines()
+        return self.state(), dict(zip(MOMENTS, np.diff(times)))
+
+    def kill(self, moment, seconds):
+        """Kill a process so many seconds after it has printed a line that begins so."""
+        process = self.start()
+        if moment == "" or self.wait_for(process, moment):
+            time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        killed = process.wait(timeout=30) == -signal.SIGKILL
+        self.note_lines()
+        if killed:
+            self.phases.append(self.phase())
+
+    def phase(self):
+        """What the process was at when it was killed."""
+        run, lines = self.folder / "run", self.lines()
+        if any(run.glob("*.tmp*")):
+            return "saving"
+        if "Training..." not in lines:
+            return "starting"
+        if "Evaluating..." in lines:
+            return "evaluating"
+        return "training" if any(line.startswith("batch") for line in lines) else "compiling"
+
+    def note_lines(self):
+        """Every line of a meta-iteration, printed by whatever process, has to be the same."""
+        for line in self.lines():
+            if line.startswith("batch") and line.count("=") == 2 and len(line.split(".")[-1]) == 6:
+                name = line.split(":")[0]
+                assert self.printed.setdefault(name, line) == line
+
+    def state(self):
+        """All that a run leaves, but for times."""
+        run = self.folder / "run"
+        newest = record.checkpoints(run)[-1]
+        reader = tf.train.load_checkpoint(str(run / f"model.ckpt-{newest}"))
+        variables = sorted(reader.get_variable_to_shape_map())
+        (result,) = map(json.loads, (run / "results.jsonl").read_text().splitlines())
+        seconds = result.pop("seconds")
+        assert seconds["training"] > 0 and seconds["evaluation"] > 0
+        del result["time"]
+        return {
+            "newest": newest,
+            "variables": {name: reader.get_tensor(name).tobytes() for name in variables},
+            "result": result,
+            "final lines": [line for line in self.lines() if not line.startswith("batch")],
+            "printed": self.printed,
+            "points": {path.parent.name: points(path.parent) for path in run.glob("*/events*")},
+            "files": sorted(path.name for path in run.iterdir() if "ckpt" not in path.name),
+        }
+
+
+def points(folder):
+    loaded = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
+    return [(e.step, e.tensor_proto.SerializeToString()) for e in loaded.Tensors("accuracy")]
+
+
+def kill_and_compare(folder, dataset, flags, moments, seed):
+    whole, killed = (Killed(folder / name, dataset, flags) for name in ("whole", "killed"))
+    expected, seconds = whole.finish()
+    assert len(expected["points"]["test"]) == 16 and len(expected["printed"]) == 16
+    chance = random.Random(f"{dataset} {flags} {seed}")
+    for moment in moments:
+        before = len(killed.phases)
+        while len(killed.phases) == before:
+            killed.kill(moment, chance.uniform(0, seconds[moment]))
+            if (killed.folder / "run" / "results.jsonl").exists():  # finished before it was killed
+                found = killed.state()
+                for part in ("newest", "variables", "result", "printed", "points"):
+                    assert found[part] == expected[part], part
+                shutil.rmtree(killed.folder / "run")
+                killed.printed.clear()
+    found, _ = killed.finish()
+    for part, value in expected.items():
+        assert found[part] == value, part
+    print(f"{dataset} {flags}: all the same after kills while {', '.join(killed.phases)}")
+
+
+def test_a_killed_run_ends_with_the_same_bits(tmp_path):
+    kill_and_compare(tmp_path, "omniglot", "", ["batch", "Training...", "Evaluating..."], "few")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("dataset", "optimizer", "algorithm"), SETTINGS)
+def test_a_hundred_and_twenty_kills(tmp_path, dataset, optimizer, algorithm, seed):
+    moments = random.Random(f"{dataset} {seed}").choices(MOMENTS, [2, 2, 5, 4], k=3)
+    kill_and_compare(tmp_path, dataset, f"{optimizer} {algorithm}", moments, seed)

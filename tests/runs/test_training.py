@@ -1,0 +1,225 @@
+"""The training run: schedule, lines, curves, checkpoints; the arithmetic is a stand-in."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from supervised_reptile.args import Config
+from supervised_reptile.learning import models, state
+from supervised_reptile.runs import checkpoints, record, training
+from supervised_reptile.system import signals
+from supervised_reptile.system.errors import FailedError
+
+
+class StandIn:
+    """Counts meta-iterations in its one parameter; is right (iteration + split) mod 6 times."""
+
+    def __init__(self, config, on_train=lambda done: None):
+        self.config, self.model = config, models.MINIIMAGENET
+        self.calls = []
+        self._on_train = on_train
+
+    def train(self, learner, rows, tasks, step_sizes, count):
+        done, count = int(learner.parameters["x"]), int(count)
+        self.calls.append((done, count, step_sizes[:count], tasks.batches.indices.shape))
+        self._on_train(done)
+        return learner._replace(parameters={"x": learner.parameters["x"] + count})
+
+    def count_correct(self, learner, rows, tasks):
+        done = int(learner.parameters["x"])
+        # The rows of 6 classes of 4 images, then those of 5: train, val, test.
+        split = np.searchsorted([24, 44], tasks.queries[0, 0, 0], side="right")
+        return (tf.constant([(done - 1 + split) % 6]),) * 2
+
+
+@pytest.fixture
+def run(tmp_path, image_set):
+    """A function that trains the stand-in with some flags, and returns it."""
+    images = image_set({"train": 6, "val": 5, "test": 5}, shots=4, size=2)
+
+    def run(on_train=lambda done: None, done=0, **flags):
+        small = {"shots": 1, "inner_iters": 1, "eval_iters": 1, "checkpoint": str(tmp_path)}
+        config = Config.of("miniimagenet", {**small, **flags})
+        algorithm = StandIn(config, on_train)
+        rows = tf.constant(images.flat_pixels)
+        learner = state.State({"x": tf.constant(float(done))}, {}, tf.constant(0.999))
+        training.train(algorithm, learner, images, rows, done)
+        return algorithm
+
+    return run
+
+
+def scalars(directory):
+    """The points of a TensorBoard folder: (step, value) of the scalar `accuracy`."""
+    events = EventAccumulator(str(directory), size_guidance={"tensors": 0}).Reload()
+    assert events.Tags()["tensors"] == ["accuracy"]
+    return [
+        (event.step, float(tf.make_ndarray(event.tensor_proto)))
+        for event in events.Tensors("accuracy")
+    ]
+
+
+def test_the_outer_step_size_is_linear():
+    outer = Config.of("omniglot", {"meta_step": 1.0, "meta_step_final": 0.2, "meta_iters": 4}).outer
+    assert [training.step_size(outer, i) for i in range(4)] == pytest.approx([1, 0.8, 0.6, 0.4])
+
+
+def test_every_iteration_is_done_once_with_its_step_size(run):
+    algorithm = run(meta_iters=237, meta_step=1.0, meta_step_final=0.0, eval_interval=25)
+    done, sizes = 0, []
+    for first, count, chunk, _ in algorithm.calls:
+        assert first == done
+        done += count
+        sizes.extend(chunk)
+    assert done == 237
+    np.testing.assert_allclose(sizes, [1 - i / 237 for i in range(237)], rtol=1e-6)
+
+
+def test_compiled_calls_always_have_the_same_shape(run):
+    for interval in (1, 3, 10, 999):
+        shapes = {shape for *_, shape in run(meta_iters=45, eval_interval=interval).calls}
+        assert len(shapes) == 1
+
+
+def test_lines_and_curves_at_every_interval(run, tmp_path, capsys):
+    run(meta_iters=121, eval_interval=40)
+    expected = [(i, (i % 6) / 5, ((i + 1) % 6) / 5, ((i + 2) % 6) / 5) for i in (0, 40, 80, 120)]
+    assert capsys.readouterr().out.splitlines() == [
+        f"batch {i}: train={first:f} test={last:f}" for i, first, _, last in expected
+    ]
+    for column, split in enumerate(("train", "val", "test"), start=1):
+        points = scalars(tmp_path / split)
+        assert [step for step, _ in points] == [point[0] for point in expected]
+        assert [value for _, value in points] == pytest.approx(
+            [point[column] for point in expected]
+        )
+
+
+@pytest.mark.parametrize("interval", [7, 10, 300])
+def test_checkpoints_at_every_hundredth_iteration_and_the_last(run, tmp_path, interval):
+    run(meta_iters=250, eval_interval=interval)
+    assert record.checkpoints(tmp_path) == [0, 100, 200, 249]
+    for number in (0, 100, 200, 249):
+        value = tf.train.load_variable(str(tmp_path / f"model.ckpt-{number}"), "x")
+        assert value == number + 1
+
+
+def test_checkpoints_as_often_and_as_many_as_wanted(run, tmp_path):
+    run(meta_iters=40, checkpoint_interval=7, keep_checkpoints=3)
+    assert record.checkpoints(tmp_path) == [28, 35, 39]
+
+
+def test_a_run_goes_on_with_the_same_lines_and_points(run, tmp_path, capsys):
+    """The stand-in of a killed process that got beyond what it had saved."""
+    run(meta_iters=121, eval_interval=4)
+    lines = capsys.readouterr().out.splitlines()
+    points = {split: scalars(tmp_path / split) for split in ("train", "val", "test")}
+    for done in (98, 0, 97, 121):
+        run(meta_iters=121, eval_interval=4, done=done)
+        again = capsys.readouterr().out.splitlines()
+        assert again == [line for line in lines if int(line[6:].split(":")[0]) >= done]
+        assert {split: scalars(tmp_path / split) for split in points} == points
+
+
+def test_points_are_on_the_disk_before_their_checkpoint(run, tmp_path, monkeypatch):
+    saved, save = [], checkpoints.save
+
+    def save_and_look(directory, iteration, *arguments):
+        saved.append((iteration, scalars(tmp_path / "test")[-1][0]))
+        save(directory, iteration, *arguments)
+
+    monkeypatch.setattr(checkpoints, "save", save_and_look)
+    run(meta_iters=25, checkpoint_interval=10)
+    assert saved == [(0, 0), (10, 10), (20, 20), (24, 20)]
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0.001, 10), (0.3, 3), (0.9, 1), (20, 1)])
+def test_a_call_takes_no_longer_than_a_signal_can_wait(seconds, count):
+    """seconds: of one meta-iteration; the first call, which also compiles, is one alone."""
+    assert training.affordable(1, seconds) == count
+    assert training.affordable(7, 7 * seconds) == count
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_numbers_that_break_end_the_run_at_the_iteration(run, tmp_path, monkeypatch, value):
+    count_up = StandIn.train
+
+    def train_and_break(algorithm, learner, *arguments):
+        learner = count_up(algorithm, learner, *arguments)
+        done = int(learner.parameters["x"])
+        return learner._replace(second_moments={"x": tf.constant(value if done > 27 else 1.0)})
+
+    monkeypatch.setattr(StandIn, "train", train_and_break)
+    with pytest.raises(FailedError, match=r"meta-iteration 27 .*step size 0\.73, inner 0\.002\)"):
+        run(
+            **{"meta_iters": 100, "meta_step": 1.0, "meta_step_final": 0.0},
+            **{"checkpoint_interval": 20, "learning_rate": 0.002},
+        )
+    assert record.checkpoints(tmp_path) == [0, 20]
+
+
+def test_no_iterations_leave_no_checkpoint(run, tmp_path):
+    run(meta_iters=0)
+    assert record.checkpoints(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", signals.SIGNALS)
+def test_a_signal_ends_the_run_with_a_checkpoint(run, tmp_path, number, capsys):
+    def on_train(done):
+        if done == 31:
+            signal.raise_signal(number)
+
+    with pytest.raises(signals.Interrupted) as caught:
+        run(on_train, meta_iters=1000)
+    assert caught.value.number == number
+    assert record.checkpoints(tmp_path) == [0, 40]
+    assert tf.train.load_variable(str(tmp_path / "model.ckpt-40"), "x") == 41
+    assert f"{tmp_path}/model.ckpt-40" in str(caught.value)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("batch 40:")
+
+
+def test_a_signal_before_the_first_iteration_leaves_no_checkpoint(run, tmp_path, monkeypatch):
+    enter = training.Progress.__init__
+
+    def enter_and_signal(*arguments):
+        enter(*arguments)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(training.Progress, "__init__", enter_and_signal)
+    with pytest.raises(signals.Interrupted) as caught:
+        run(meta_iters=1000)
+    assert caught.value.outcome == ""
+    assert not list(tmp_path.glob("model*"))
+
+
+def test_a_signal_after_all_that_was_due_still_saves(run, tmp_path, monkeypatch):
+    """It may come when an iteration is printed, and nothing but its checkpoint is left to do."""
+    report = training.Progress.report
+
+    def report_and_signal(journal, iteration, accuracy):
+        report(journal, iteration, accuracy)
+        if iteration == 40:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(training.Progress, "report", report_and_signal)
+    with pytest.raises(signals.Interrupted, match=r"saved as .*model\.ckpt-40"):
+        run(meta_iters=1000)
+    assert record.checkpoints(tmp_path) == [0, 40]
+
+
+def test_a_closed_output_ends_the_run_with_a_checkpoint(run, tmp_path, monkeypatch):
+    read, write = os.pipe()
+    with open(write, "w") as closed:
+        monkeypatch.setattr("sys.stdout", closed)
+
+        def on_train(done):
+            if done == 31:
+                os.close(read)
+
+        with pytest.raises(FailedError, match=r"model\.ckpt-40"):
+            run(on_train, meta_iters=1000)
+    assert record.checkpoints(tmp_path) == [0, 40]

@@ -1,0 +1,196 @@
+"""What a command means, and what may differ from the run that it names."""
+
+import dataclasses
+import json
+import pathlib
+import types
+
+import pytest
+
+from supervised_reptile import args, plan
+from supervised_reptile.args import Config
+from supervised_reptile.runs import record
+from supervised_reptile.system import machine
+from supervised_reptile.system.errors import RefusedError
+
+DATA = {"origin": {"source": "https://example.org"}, "digest": "12ab"}
+
+
+def configure(line, recorded=None):
+    given = args.parse("run_omniglot.py", "omniglot", line.split())
+    return plan.resolve("omniglot", given, recorded)
+
+
+def decide(line):
+    return plan.decide("omniglot", args.parse("run_omniglot.py", "omniglot", line.split()))
+
+
+@pytest.fixture
+def written(tmp_path):
+    """The Record of a run that is to be written into the folder of a test."""
+    flags = {"shots": 1, "foml": True, "foml_tail": 3, "seed": 9, "checkpoint": str(tmp_path)}
+    config = Config.of("omniglot", flags)
+    return record.Record(config, {"train": ["b/2", "a/1"], "test": ["c/3"]}, DATA)
+
+
+def put_checkpoint(directory, number):
+    (directory / f"model.ckpt-{number}.index").touch()
+
+
+def test_a_command_means_one_of_four_things(tmp_path, written):
+    where = f"--checkpoint {tmp_path}"
+    assert isinstance(decide(f"{where} --shots 1"), plan.NewRun)
+    assert isinstance(decide(f"{where} --resume --shots 1"), plan.NewRun)
+    record.begin(written)
+    resumed = decide(f"{where} --resume")
+    assert isinstance(resumed, plan.ResumedRun) and resumed.recorded == written
+    put_checkpoint(tmp_path, 5)
+    saved = decide(f"{where} --pretrained")
+    assert isinstance(saved, plan.SavedModel) and saved.recorded == written
+    assert saved.prefix == tmp_path / "model.ckpt-5" and not saved.own_images
+    assert decide(f"{where} --pretrained --data-dir mine").own_images
+    last = written.config.outer.last
+    line = {"iteration": last, "accuracy": {"test": 0.5}, "confidence_95": {"test": 0.1}}
+    line["config"] = written.config.flags()
+    pathlib.Path(tmp_path, "results.jsonl").write_text(json.dumps(line) + "\n")
+    finished = decide(f"{where} --resume")
+    assert isinstance(finished, plan.FinishedRun) and finished.found["test"].asked.mean == 0.5
+
+
+@pytest.fixture
+def recorded():
+    return configure("--shots 1 --transductive --classes 20 --seed 3 --checkpoint ckpt --synthetic")
+
+
+def test_an_evaluation_takes_the_recorded_flags(recorded):
+    config = configure("--pretrained --checkpoint elsewhere", recorded)
+    expected = {**recorded.flags(), "pretrained": True, "checkpoint": "elsewhere"}
+    assert config.flags() == expected
+
+
+def test_given_flags_win_over_recorded_ones(recorded):
+    line = "--pretrained --checkpoint ckpt --shots 5 --no-transductive --seed 4 --data-dir mine"
+    flags = configure(line, recorded).flags()
+    assert flags["shots"] == 5
+    assert flags["transductive"] is False
+    assert flags["seed"] == 4
+    assert flags["data_dir"] == "mine" and flags["synthetic"] is False
+
+
+def test_what_contradicts_the_recorded_model_is_refused(recorded):
+    with pytest.raises(RefusedError, match="20 classes apart"):
+        configure("--pretrained --checkpoint ckpt --classes 5", recorded)
+    configure("--pretrained --checkpoint ckpt --classes 20", recorded)
+    with pytest.raises(RefusedError, match=r"--train-classes 9: .* trained on 1200"):
+        configure("--pretrained --checkpoint ckpt --train-classes 9", recorded)
+    configure("--pretrained --checkpoint ckpt --train-classes 1200", recorded)
+    with pytest.raises(RefusedError, match=r"run_omniglot\.py"):
+        plan.resolve("miniimagenet", {"checkpoint": "ckpt"}, recorded)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "",
+        "--sgd --seed 4 --no-transductive",
+        "--eval-samples 7 --eval-interval 3 --checkpoint-interval 9 --keep-checkpoints 2",
+        "--data-dir elsewhere",
+    ],
+)
+def test_a_run_is_resumed_with_flags_that_do_not_change_it(flags):
+    recorded = configure("--sgd --seed 4 --shots 1")
+    config = configure(f"--resume --checkpoint runs/a {flags}", recorded)
+    given = args.parse("run", "omniglot", flags.split())
+    assert config.flags() == {**recorded.flags(), **given, "checkpoint": "runs/a"}
+    assert "resume" not in config.flags()
+
+
+def test_flags_that_would_change_a_resumed_run_are_refused_with_both_values():
+    recorded = configure("--shots 1 --seed 4 --foml")
+    with pytest.raises(RefusedError) as caught:
+        configure("--resume --checkpoint a --shots 2 --seed 4 --no-foml --meta-iters 9", recorded)
+    assert "--shots is 2 here but 1 there" in str(caught.value)
+    assert "--foml is False here but True there" in str(caught.value)
+    assert "--meta-iters is 9 here but 400000 there" in str(caught.value)
+    assert "--seed" not in str(caught.value)
+
+
+def test_every_flag_either_changes_a_run_or_is_known_not_to():
+    """Whoever adds a flag has to think of it."""
+    changes = {"seed", "classes", "shots", "train_shots", "inner_batch", "inner_iters"}
+    changes |= {"replacement", "learning_rate", "weight_decay", "sgd", "meta_step"}
+    changes |= {"meta_step_final", "meta_batch", "meta_iters", "foml", "foml_tail", "eval_batch"}
+    changes |= {"eval_iters", "transductive", "train_classes", "parallel_tasks"}
+    known = set(Config.of("omniglot", {}).flags())
+    assert known == changes | plan.HARMLESS - {"resume"}
+
+
+def test_an_evaluation_is_not_refused_for_flags_of_training():
+    for line in ("--foml --foml-tail 3", "--replacement --inner-batch 25"):
+        recorded = configure(line)
+        configure("--pretrained --checkpoint ckpt --shots 1", recorded)
+        configure("--pretrained --checkpoint ckpt --no-foml", recorded)
+    with pytest.raises(RefusedError, match="--eval-batch 6 with --replacement"):
+        configure("--pretrained --checkpoint ckpt --shots 1 --eval-batch 6", recorded)
+
+
+def test_training_refuses_a_directory_that_holds_a_run(tmp_path, written):
+    plan.check_free(tmp_path)
+    plan.check_free(tmp_path / "new")
+    record.begin(written)
+    with pytest.raises(RefusedError, match=r"already holds a run.*--resume"):
+        plan.check_free(tmp_path)
+    (tmp_path / "run.json").unlink()
+    put_checkpoint(tmp_path, 0)
+    with pytest.raises(RefusedError, match="already holds a run"):
+        plan.check_free(tmp_path)
+
+
+def test_training_refuses_a_directory_with_results(tmp_path):
+    (tmp_path / "results.jsonl").touch()
+    with pytest.raises(RefusedError, match="already holds a run"):
+        plan.check_free(tmp_path)
+
+
+def test_a_directory_that_is_a_file_or_below_one_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RefusedError, match="is a file"):
+        plan.check_free(tmp_path / "file")
+    with (
+        pytest.raises(RefusedError, match="cannot be written"),
+        record.claim(tmp_path / "file" / "below", None),
+    ):
+        pass
+
+
+def test_other_versions_of_what_computes_are_refused_with_both(written):
+    plan.check_versions(written)
+    older = dataclasses.replace(written, versions={**written.versions, "tensorflow": "2.20.0"})
+    with pytest.raises(RefusedError, match=r"tensorflow 2\.20\.0, and this is .*==2\.20\.0"):
+        plan.check_versions(older)
+    plan.check_versions(dataclasses.replace(written, versions={**written.versions, "pillow": "9"}))
+
+
+def test_other_images_are_refused_with_both_digests(written):
+    def images(digest):
+        return types.SimpleNamespace(provenance={"origin": {"source": "there"}, "digest": digest})
+
+    resumed = plan.ResumedRun(written.config, written)
+    saved = plan.SavedModel(written.config, None, written, own_images=False)
+    for command in (resumed, saved):
+        plan.check_images(command, images("12ab"))
+        with pytest.raises(RefusedError, match=r"--data-dir data/omniglot: .*34cd.*12ab"):
+            plan.check_images(command, images("34cd"))
+    named = dataclasses.replace(saved, own_images=True)
+    for command in (named, plan.NewRun(written.config)):
+        plan.check_images(command, images("34cd"))
+
+
+def test_another_machine_is_a_warning(written, capsys):
+    here = machine.describe("/job:localhost/replica:0/task:0/device:CPU:0")
+    assert here["device"] == "CPU" and here["cpu"] and here["cores"] >= 1
+    plan.warn_of_machine(dataclasses.replace(written, machine=here), here)
+    assert capsys.readouterr().err == ""
+    plan.warn_of_machine(dataclasses.replace(written, machine={**here, "cores": 77}), here)
+    err = capsys.readouterr().err
+    assert f"cores {here['cores']} instead of 77" in err and err.count("\n") == 1
