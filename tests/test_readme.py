@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import shlex
 
 import pytest
 
@@ -11,9 +12,12 @@ README = pathlib.Path(__file__).parents[1] / "README.md"
 
 
 def commands():
-    """(dataset, arguments) of every command in the README."""
-    lines = re.findall(r"^python (?:-u )?run_(\w+)\.py ([^|\n]+)", README.read_text(), re.M)
-    return [(dataset, line.split()) for dataset, line in lines]
+    """(dataset, arguments) of every command in the README, as a shell would split them."""
+    text = README.read_text()
+    for name, value in re.findall(r'^(\w+)="(.+)"$', text, re.M):
+        text = text.replace(f"${name}", value)
+    lines = re.findall(r"^(?:\$ )?python (?:-u )?run_(\w+)\.py ([^|\n]+)", text, re.M)
+    return [(dataset, shlex.split(line, comments=True)) for dataset, line in lines]
 
 
 def config(dataset, words):
@@ -21,7 +25,7 @@ def config(dataset, words):
 
 
 def test_every_command_is_accepted():
-    assert len(commands()) >= 22
+    assert len(commands()) >= 29
     for dataset, words in commands():
         config(dataset, words)
 
