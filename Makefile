@@ -32,6 +32,7 @@ soak: venv
 lint: venv
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 
 clean:
 	rm -rf .venv build *.egg-info $(DEMO)
