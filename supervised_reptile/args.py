@@ -8,7 +8,10 @@ import argparse
 import dataclasses
 import math
 import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
+from supervised_reptile import __version__
 from supervised_reptile.flags import flag, path, plain_path, real, whole
 from supervised_reptile.system.errors import RefusedError
 
@@ -24,7 +27,7 @@ class Task:
     train_shots: int = flag(0, "images per class in a training task; 0: as --shots", whole(0))
 
     @property
-    def training_shots(self):
+    def training_shots(self) -> int:
         """Images per class in a training task."""
         return self.train_shots or self.shots
 
@@ -35,7 +38,7 @@ class InnerLoop:
 
     inner_batch: int = flag(5, "inner batch size", whole(1))
     inner_iters: int = flag(20, "inner steps", whole(1))
-    replacement: bool = flag(False, "draw every mini-batch afresh", bool)
+    replacement: bool = flag(False, "draw each mini-batch independently", bool)
     learning_rate: float = flag(1e-3, "inner step size", real(above=0))
     weight_decay: float = flag(
         1.0, "factor on all variables before every inner step; 1: off", real(above=0, at_most=1)
@@ -63,7 +66,7 @@ class OuterLoop:
     )
 
     @property
-    def last(self):
+    def last(self) -> int | None:
         """The last meta-iteration, None if there is none."""
         return self.meta_iters - 1 if self.meta_iters else None
 
@@ -81,10 +84,10 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run: where its data and its results lie."""
+    """One run: where its data and results are."""
 
     pretrained: bool = flag(False, "evaluate a saved model instead of training", bool)
-    resume: bool = flag(False, "go on with the run in --checkpoint, or start it", bool)
+    resume: bool = flag(False, "resume the run in --checkpoint, or start it", bool)
     seed: int = flag(0, "random seed", whole(0, 2**63))
     checkpoint: str = flag(
         "model_checkpoint",
@@ -92,7 +95,7 @@ class Run:
         plain_path,
     )
     checkpoint_interval: int = flag(100, "outer steps between checkpoints", whole(1))
-    keep_checkpoints: int = flag(5, "newest checkpoints that are kept", whole(1))
+    keep_checkpoints: int = flag(5, "number of newest checkpoints to keep", whole(1))
     data_dir: str = flag("", "folder with the images", path)
     train_classes: int = flag(
         1200, "characters for training, before rotations; the rest test", whole(1), "omniglot"
@@ -107,7 +110,7 @@ GROUPS = {
     "evaluation": Evaluation,
     "run": Run,
 }
-# What says where a run lies and what is done with it is never taken over from a recorded run.
+# What says where a run is and what is done with it is never taken over from a recorded run.
 OWN = {"pretrained", "resume", "checkpoint"}
 
 
@@ -123,16 +126,16 @@ class Config:
     run: Run
 
     @classmethod
-    def of(cls, dataset, flags):
+    def of(cls, dataset: str, flags: Mapping[str, Any]) -> "Config":
         """Build from a dictionary of flags by name; those missing take their defaults."""
         flags = {"data_dir": f"data/{dataset}", **flags}
-        groups = {}
+        groups: dict[str, Any] = {}
         for name, group in GROUPS.items():
             known = {field.name for field in dataclasses.fields(group)}
             groups[name] = group(**{key: flags[key] for key in known & flags.keys()})
         return cls(dataset, **groups)
 
-    def flags(self):
+    def flags(self) -> dict[str, Any]:
         """All flags of the dataset's script by name, but --resume: it makes no other run."""
         return {
             field.name: getattr(getattr(self, name), field.name)
@@ -143,15 +146,15 @@ class Config:
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         """One line instead of argparse's page of usage."""
         raise RefusedError(f"{message} (see {self.prog} --help)")
 
 
-def parse(script, dataset, argv):
+def parse(script: str, dataset: str, argv: Sequence[str]) -> dict[str, Any]:
     """The flags that `argv` gives, as a dictionary by name.
 
-    Raises RefusedError; prints the help and exits with 0 for --help.
+    Raises RefusedError; prints and exits with 0 for --help and --version.
     """
     parser = _Parser(
         prog=script,
@@ -160,10 +163,11 @@ def parse(script, dataset, argv):
         allow_abbrev=False,
     )
     for group in GROUPS.values():
-        section = parser.add_argument_group(group.__doc__.rstrip("."))
+        section = parser.add_argument_group((group.__doc__ or "").rstrip("."))
         for field in dataclasses.fields(group):
             if field.metadata["only"] in (None, dataset):
                 _add_flag(section, field, f"data/{dataset}" if field.name == "data_dir" else None)
+    parser.add_argument("--version", action="version", version=f"{script} {__version__}")
     for word in argv:
         name, _, value = word.partition("=")
         if value == "--":  # which argparse, before Python 3.13, takes for an empty list
@@ -174,16 +178,18 @@ def parse(script, dataset, argv):
     return vars(given)
 
 
-def _add_flag(section, field, default):
+def _add_flag(
+    section: argparse._ArgumentGroup, field: dataclasses.Field, default: str | None
+) -> None:
     name = flag_name(field.name)
     meaning, convert = field.metadata["meaning"], field.metadata["convert"]
     if convert is bool:
         # A recorded run may have set the flag: --no-... takes it back for an evaluation.
-        action = "store_true" if field.name in OWN else argparse.BooleanOptionalAction
+        action: Any = "store_true" if field.name in OWN else argparse.BooleanOptionalAction
         section.add_argument(name, action=action, help=f"{meaning} (default: off)")
     else:
-        default = default or ("none" if field.default is None else field.default)
-        section.add_argument(name, type=convert, help=f"{meaning} (default: {default})")
+        shown = default or ("none" if field.default is None else field.default)
+        section.add_argument(name, type=convert, help=f"{meaning} (default: {shown})")
 
 
 def flag_name(key: str) -> str:
@@ -191,7 +197,7 @@ def flag_name(key: str) -> str:
     return "--" + key.replace("_", "-")
 
 
-def check(config):
+def check(config: Config) -> None:
     """Raise RefusedError for flags that contradict one another."""
     task, evaluation = config.task, config.evaluation
     if config.inner.replacement:
@@ -201,7 +207,7 @@ def check(config):
         _check_training(task, config.inner, config.outer)
 
 
-def _check_training(task, inner, outer):
+def _check_training(task: Task, inner: InnerLoop, outer: OuterLoop) -> None:
     tail = outer.foml_tail or 0
     if tail and not outer.foml:
         raise RefusedError(f"--foml-tail {tail} is part of first-order MAML: add --foml")
@@ -218,14 +224,14 @@ def _check_training(task, inner, outer):
     )
 
 
-def _check_batch(name, batch, images):
+def _check_batch(name: str, batch: int, images: int) -> None:
     if batch > images:
         raise RefusedError(
             f"{name} {batch} with --replacement draws distinct images, and a task has only {images}"
         )
 
 
-def _check_at_once(**factors):
+def _check_at_once(**factors: int) -> None:
     images = math.prod(factors.values())
     if images >= AT_ONCE:
         given = " x ".join(f"{flag_name(name)} {n}" for name, n in factors.items())

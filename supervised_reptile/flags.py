@@ -4,11 +4,13 @@ import argparse
 import dataclasses
 import math
 import re
+from collections.abc import Callable
+from typing import Any
 
 LARGEST = 3.4028234e38  # that a float32 holds
 
 
-def flag(default, meaning, convert, only=None):
+def flag(default: Any, meaning: str, convert: Callable[[str], Any], only: str | None = None) -> Any:
     """A dataclass field that is also a command-line flag of the same name.
 
     only: the dataset whose script alone has the flag.
@@ -17,10 +19,10 @@ def flag(default, meaning, convert, only=None):
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def whole(at_least, below=2**31):
+def whole(at_least: int, below: int = 2**31) -> Callable[[str], int]:
     """A converter for whole numbers in a range."""
 
-    def convert(text):
+    def convert(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
@@ -34,10 +36,12 @@ def whole(at_least, below=2**31):
     return convert
 
 
-def real(above=-math.inf, at_least=-math.inf, at_most=math.inf):
+def real(
+    above: float = -math.inf, at_least: float = -math.inf, at_most: float = math.inf
+) -> Callable[[str], float]:
     """A converter for numbers in a range that are finite as a float32."""
 
-    def convert(text):
+    def convert(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
@@ -55,14 +59,14 @@ def real(above=-math.inf, at_least=-math.inf, at_most=math.inf):
     return convert
 
 
-def path(text):
+def path(text: str) -> str:
     """A converter for paths: any text but the empty one."""
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
     return text
 
 
-def plain_path(text):
+def plain_path(text: str) -> str:
     """A converter for paths that TensorFlow reads as they stand, not as patterns or addresses."""
     if re.search(r"[*?\[\]\\]|://", text):
         raise argparse.ArgumentTypeError(

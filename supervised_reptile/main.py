@@ -30,16 +30,18 @@ def main(dataset: Dataset, argv: Sequence[str] | None = None) -> None:
         run(dataset, script, sys.argv[1:] if argv is None else argv)
     except RefusedError as refusal:
         _leave(script, f"error: {refusal}", 2)
-    except (FailedError, *_machine_errors()) as failure:
+    except FailedError as failure:
+        _leave(script, f"failed: {failure}", 1)
+    except _machine_errors() as failure:
         _leave(script, f"failed: {_first_line(failure)}", 1)
     except signals.Interrupted as interruption:
         _leave(script, interruption, 128 + interruption.number)
 
 
-def _machine_errors() -> tuple[type[Exception], ...]:
+def _machine_errors() -> tuple[type[BaseException], ...]:
     """What is raised when not the program but disk or memory fails, by TensorFlow too."""
     tensorflow = sys.modules.get("tensorflow")
-    return OSError, MemoryError, *([tensorflow.errors.OpError] if tensorflow else [])
+    return (OSError, MemoryError, *([tensorflow.errors.OpError] if tensorflow else []))
 
 
 def _first_line(failure: BaseException) -> str:
@@ -95,15 +97,15 @@ def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> tuple[
 
 @contextlib.contextmanager
 def _resumable(directory: str) -> Iterator[None]:
-    """Say how to go on with a run that ends early."""
-    advice = "the same command with --resume goes on from there"
+    """Say how to resume a run that ends early."""
+    advice = "run the same command with --resume to continue"
     try:
         yield
     except signals.Interrupted as interruption:
-        outcome = f"{interruption.outcome or f'{directory} is whole'}: {advice}"
+        outcome = f"{interruption.outcome or f'{directory} is intact'}: {advice}"
         raise signals.Interrupted(interruption.number, outcome) from None
     except _machine_errors() as failure:
-        raise FailedError(f"{_first_line(failure)}; {directory} is whole: {advice}") from None
+        raise FailedError(f"{_first_line(failure)}; {directory} is intact: {advice}") from None
 
 
 def report_again(finished: FinishedRun) -> None:
@@ -115,7 +117,7 @@ def report_again(finished: FinishedRun) -> None:
 
 
 def train_and_evaluate(decided: NewRun | ResumedRun, images: ImageSet, split: Split) -> None:
-    """Train a new model, or go on with a recorded run, and report its accuracies."""
+    """Train a new model, or resume a recorded one, and report its accuracies."""
     with quiet():
         from supervised_reptile.learning import models, reptile
         from supervised_reptile.runs import checkpoints, final_evaluation, training
@@ -131,7 +133,7 @@ def train_and_evaluate(decided: NewRun | ResumedRun, images: ImageSet, split: Sp
         record.begin(record.Record(config, split, images.provenance, machine=here))
     if saved:
         state, last = saved
-        print(f"Going on after meta-iteration {last}, from {directory}", file=sys.stderr)
+        print(f"Resuming after meta-iteration {last}, from {directory}", file=sys.stderr)
     else:
         state, last = learner.new_state(), -1
     print("Training...", flush=True)

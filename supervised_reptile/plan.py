@@ -1,4 +1,4 @@
-"""What a command means, decided once, and every refusal for the sake of a recorded run.
+"""What a command means, decided once, and every refusal that concerns a recorded run.
 
 Nothing here needs TensorFlow.
 """
@@ -35,7 +35,7 @@ class NewRun:
 
 @dataclasses.dataclass(frozen=True)
 class ResumedRun:
-    """Go on with a run that was begun."""
+    """Continue a run that was started."""
 
     config: Config
     recorded: Record
@@ -43,7 +43,7 @@ class ResumedRun:
 
 @dataclasses.dataclass(frozen=True)
 class FinishedRun:
-    """Say again what a finished run has found: SetResult by split."""
+    """Print a finished run's results again: SetResult by split."""
 
     config: Config
     found: dict[str, SetResult]
@@ -77,10 +77,10 @@ def decide(dataset: str, given: dict) -> Plan:
         prefix = record.find_checkpoint(given["checkpoint"])
         recorded = record.read(prefix.parent)
         own_images = bool(given.keys() & {"data_dir", "synthetic"})
-        config = resolve(dataset, given, recorded and recorded.config)
+        config = resolve(dataset, given, recorded.config if recorded else None)
         return SavedModel(config, prefix, recorded, own_images)
     recorded = record.read(given["checkpoint"]) if given.get("resume") else None
-    config = resolve(dataset, given, recorded and recorded.config)
+    config = resolve(dataset, given, recorded.config if recorded else None)
     if not recorded:
         check_free(config.run.checkpoint)
         return NewRun(config)
@@ -121,7 +121,7 @@ def check_free(directory: str) -> None:
         raise RefusedError(f"--checkpoint {folder} is a file: name a directory")
     run_there = (folder / record.RECORD).exists()
     if record.checkpoints(folder) or run_there or (folder / record.RESULTS).exists():
-        go_on = "go on with it with --resume, " if run_there else ""
+        go_on = "resume it with --resume, " if run_there else ""
         raise RefusedError(
             f"--checkpoint {folder} already holds a run: name another directory, {go_on}remove "
             "this one, or evaluate it with --pretrained"
@@ -148,31 +148,32 @@ def _check_same_run(given: dict, recorded: Config) -> None:
     if differences:
         raise RefusedError(
             f"--resume: the run in {given['checkpoint']} had other flags: "
-            f"{', '.join(differences)}; leave them out, or start another run elsewhere"
+            f"{', '.join(differences)}; omit them, or start a new run in another directory"
         )
 
 
 def _check_same_model(given: dict, recorded: Config) -> None:
     if given.get("classes", recorded.task.classes) != recorded.task.classes:
         raise RefusedError(
-            f"--classes {given['classes']}: the model in {given['checkpoint']} tells "
-            f"{recorded.task.classes} classes apart; leave --classes out"
+            f"--classes {given['classes']}: the model in {given['checkpoint']} distinguishes "
+            f"{recorded.task.classes} classes; omit --classes"
         )
     if given.get("train_classes", recorded.run.train_classes) != recorded.run.train_classes:
         raise RefusedError(
             f"--train-classes {given['train_classes']}: the model in {given['checkpoint']} was "
-            f"trained on {recorded.run.train_classes}, and is tested on the rest; leave it out"
+            f"trained on {recorded.run.train_classes}, and is tested on the rest; omit "
+            "--train-classes"
         )
 
 
 def check_versions(recorded: Record) -> None:
-    """Raise RefusedError if a run would go on with other versions of what computes."""
+    """Raise RefusedError if a run would continue with other versions of what computes."""
     for package in ("tensorflow", "numpy"):
         theirs, ours = (of.get(package) for of in (recorded.versions, machine.versions()))
         if theirs != ours:
             raise RefusedError(
-                f"--resume: the run was begun with {package} {theirs}, and this is {ours}, which "
-                f"may compute other bits: install {package}=={theirs}, or start another run"
+                f"--resume: the run was started with {package} {theirs}, but this is {ours}, which "
+                f"may give different bits: install {package}=={theirs}, or start another run"
             )
 
 
@@ -185,8 +186,8 @@ def check_images(plan: NewRun | ResumedRun | SavedModel, images: ImageSet) -> No
     if theirs != ours and (theirs or run.resume):
         where = "--synthetic" if run.synthetic else f"--data-dir {run.data_dir}"
         raise RefusedError(
-            f"{where}: the images (digest {ours[:12]}...) are not those that the run was trained "
-            f"on ({f'{theirs[:12]}...' if theirs else 'not recorded'}): give those"
+            f"{where}: the images (digest {ours[:12]}...) are not the ones the run was trained "
+            f"on ({f'{theirs[:12]}...' if theirs else 'not recorded'}): use those"
         )
 
 
@@ -202,7 +203,7 @@ def warn_of_machine(recorded: Record, here: dict) -> None:
     ]
     if differences:
         print(
-            f"Warning: the run was begun on another machine ({', '.join(differences)}): it goes "
-            "on, but its bits may differ from those that it would have had there",
+            f"Warning: the run was started on another machine ({', '.join(differences)}): it "
+            "continues, but its bits may differ from what they would have been there",
             file=sys.stderr,
         )

@@ -128,7 +128,7 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     assert process.returncode == 128 + signal.SIGINT
     last = record.checkpoints(tmp_path / "ckpt")[-1]
     assert err.startswith(f"run_omniglot.py: stopped by SIGINT; saved as ckpt/model.ckpt-{last}: ")
-    assert "same command with --resume" in err
+    assert "same command with --resume to continue" in err
     assert err.count("\n") == 1
 
 
@@ -279,8 +279,8 @@ def test_resuming_another_run_is_refused(refusal, tmp_path):
     content = json.loads((tmp_path / "ckpt" / "run.json").read_text())
     content["data"] = {"digest": "12ab"}
     (tmp_path / "ckpt" / "run.json").write_text(json.dumps(content))
-    assert "(12ab...): give those" in refusal(line)
-    assert "(12ab...): give those" in refusal("--pretrained --checkpoint ckpt")
+    assert "(12ab...): use those" in refusal(line)
+    assert "(12ab...): use those" in refusal("--pretrained --checkpoint ckpt")
     content["versions"]["numpy"] = "1.0"
     (tmp_path / "ckpt" / "run.json").write_text(json.dumps(content))
     assert "install numpy==1.0" in refusal(line)

@@ -78,7 +78,7 @@ def test_given_flags_win_over_recorded_ones(recorded):
 
 
 def test_what_contradicts_the_recorded_model_is_refused(recorded):
-    with pytest.raises(RefusedError, match="20 classes apart"):
+    with pytest.raises(RefusedError, match="distinguishes 20 classes"):
         configure("--pretrained --checkpoint ckpt --classes 5", recorded)
     configure("--pretrained --checkpoint ckpt --classes 20", recorded)
     with pytest.raises(RefusedError, match=r"--train-classes 9: .* trained on 1200"):

@@ -5,14 +5,16 @@ which is what a small network spends its time on. Every tensor has a leading axi
 """
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
 BATCH_NORM_EPSILON = 1e-3
 KERNEL = 3
+Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, ...]]
 
 
-def convolve(x, kernel, stride):
+def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
     """3x3 convolution with "same" padding.
 
     x: [tasks, images, height, width, channels] of equal height and width, kernel:
@@ -30,7 +32,7 @@ def convolve(x, kernel, stride):
 
 
 @tf.custom_gradient
-def convolve_directly(x, kernel):
+def convolve_directly(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
     """`convolve` for one task and stride 1, where patches would be nine times as large as x.
 
     Both gradients are convolutions of the kind that is fast on a CPU: few inputs and outputs per
@@ -38,7 +40,7 @@ def convolve_directly(x, kernel):
     """
     channels = x.shape[-1]
 
-    def gradient(upstream):
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
         turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
         # Channels are the images of this convolution, images its channels. The product with one
         # keeps XLA from computing x anew, pixel by pixel, as a part of the transposition.
@@ -54,17 +56,17 @@ def convolve_directly(x, kernel):
     return tf.nn.conv2d(x, kernel, 1, "SAME"), gradient
 
 
-def convolve_im2col(x, kernel, stride):
+def convolve_im2col(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
     """`convolve` as a product of patches and a matrix; with stride 2 patches are small."""
     tasks, images, size, _, channels = x.shape
     outputs, filters = math.ceil(size / stride), kernel.shape[-1]
 
     @tf.custom_gradient
-    def product(x, kernel):
+    def product(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
         patches = extract_patches(x, stride)
         matrix = tf.reshape(kernel, [tasks, -1, filters])
 
-        def gradient(upstream):
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
             upstream = tf.reshape(upstream, [tasks, -1, filters])
             patch_gradients = tf.reshape(
                 tf.matmul(upstream, matrix, transpose_b=True),
@@ -81,7 +83,7 @@ def convolve_im2col(x, kernel, stride):
     return product(x, kernel)
 
 
-def extract_patches(x, stride):
+def extract_patches(x: tf.Tensor, stride: int) -> tf.Tensor:
     """What the 3x3 kernel sees at each of its places.
 
     Returns [tasks, images * outputs * outputs, 9 * channels].
@@ -99,7 +101,7 @@ def extract_patches(x, stride):
     return tf.reshape(tf.stack(views, -2), [tasks, images * outputs**2, KERNEL**2 * channels])
 
 
-def add_patches(patches, size, stride):
+def add_patches(patches: tf.Tensor, size: int, stride: int) -> tf.Tensor:
     """The transpose of `extract_patches`: add up what every patch says of a pixel.
 
     patches: [tasks, images, outputs, outputs, 3, 3, channels]. A pixel's row and column modulo the
@@ -125,13 +127,13 @@ def add_patches(patches, size, stride):
     return pixels[:, :, :size, :size]
 
 
-def _geometry(size, stride):
+def _geometry(size: int, stride: int) -> tuple[int, int]:
     """How many places the kernel has along an axis, and the zeros before the first pixel."""
     outputs = math.ceil(size / stride)
     return outputs, max((outputs - 1) * stride + KERNEL - size, 0) // 2
 
 
-def _meetings(remainder, size, stride):
+def _meetings(remainder: int, size: int, stride: int) -> list[tuple[int, int]]:
     """The kernel's places k that meet pixels m * stride + remainder, each with its patch's m."""
     _, before = _geometry(size, stride)
     places = range(KERNEL)
@@ -142,7 +144,7 @@ def _meetings(remainder, size, stride):
     ]
 
 
-def _shift(x, up, left, length):
+def _shift(x: tf.Tensor, up: int, left: int, length: int) -> tf.Tensor:
     """x[..., m + up, n + left, :] for m and n below length, zeros outside."""
     padding = [[max(-by, 0), max(length + by - x.shape[2], 0)] for by in (up, left)]
     x = tf.pad(x, [[0, 0], [0, 0], *padding, [0, 0]])
@@ -150,7 +152,9 @@ def _shift(x, up, left, length):
     return x[:, :, top : top + length, start : start + length]
 
 
-def normalize(x, gamma, beta, batches, pooled):
+def normalize(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, batches: int, pooled: bool
+) -> tf.Tensor:
     """Batch norm, then a max pool if asked for, then ReLU.
 
     Each batch is normalized by its own statistics: biased variance, no running averages. The pool
@@ -164,7 +168,7 @@ def normalize(x, gamma, beta, batches, pooled):
     pooled_size = math.ceil(size / 2) if pooled else size
 
     @tf.custom_gradient
-    def run(x, gamma, beta):
+    def run(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
         centered = tf.reshape(x, flat)
         centered -= tf.reduce_mean(centered, axis=2, keepdims=True)
         variance = tf.reduce_mean(tf.square(centered), axis=2, keepdims=True)
@@ -178,7 +182,7 @@ def normalize(x, gamma, beta, batches, pooled):
             chosen = tf.reshape(max_pool(ordered), flat) * sign
         output = tf.nn.relu(chosen * scale + beta[:, None, None])
 
-        def gradient(upstream):
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
             upstream = tf.where(output > 0, tf.reshape(upstream, flat), 0.0)
             spread = upstream
             if pooled:
@@ -201,21 +205,21 @@ def normalize(x, gamma, beta, batches, pooled):
     return run(x, gamma, beta)
 
 
-def max_pool(x):
+def max_pool(x: tf.Tensor) -> tf.Tensor:
     """2x2 max pool of stride 2 with "same" padding, over [tasks, images, size, size, filters]."""
     top_left, top_right, bottom_left, bottom_right = _quarters(x, x.dtype.min)
     top, bottom = tf.maximum(top_left, top_right), tf.maximum(bottom_left, bottom_right)
     return tf.maximum(top, bottom)
 
 
-def _quarters(x, fill):
+def _quarters(x: tf.Tensor, fill: float) -> list[tf.Tensor]:
     """The four pixels of each 2x2 window, row by row."""
     odd = x.shape[2] % 2
     x = tf.pad(x, [[0, 0], [0, 0], [0, odd], [0, odd], [0, 0]], constant_values=fill)
     return [x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)]
 
 
-def _first_maximum(x):
+def _first_maximum(x: tf.Tensor) -> tf.Tensor:
     """Which pixel of each window, 0 to 3, is the first of the largest."""
     top_left, top_right, bottom_left, bottom_right = _quarters(x, x.dtype.min)
     top, bottom = tf.maximum(top_left, top_right), tf.maximum(bottom_left, bottom_right)
@@ -226,11 +230,11 @@ def _first_maximum(x):
     return tf.where(bottom > top, in_bottom, in_top)
 
 
-def _place(x, place, size):
+def _place(x: tf.Tensor, place: tf.Tensor, size: int) -> tf.Tensor:
     """The transpose of choosing it: each value at its place in the window, zeros elsewhere."""
     length = x.shape[2]
 
-    def spread(values):
+    def spread(values: tf.Tensor) -> tf.Tensor:
         values = tf.broadcast_to(
             values[:, :, :, None, :, None], [*x.shape[:2], length, 2, length, 2, x.shape[-1]]
         )

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from supervised_reptile.data.formats import CHARACTERS, PHOTOGRAPHS
 from supervised_reptile.learning.layers import KERNEL, convolve, normalize
+from supervised_reptile.learning.state import Shapes, Tensors
 
 BLOCKS = 4
 
@@ -32,25 +33,25 @@ class Model:
     stride: int
 
     @property
-    def pooled(self):
+    def pooled(self) -> bool:
         """Whether the blocks halve the image by pooling rather than by striding."""
         return self.stride == 1
 
     @property
-    def features(self):
+    def features(self) -> int:
         """Length of the vector that the dense layer sees."""
         return math.ceil(self.size / 2**BLOCKS) ** 2 * self.filters
 
     @property
-    def image_bytes(self):
+    def image_bytes(self) -> int:
         """Memory that an image takes at its widest: after a convolution of stride 1, or as the
         patches of the second one of stride 2."""
         values = self.size**2 if self.pooled else math.ceil(self.size / 4) ** 2 * KERNEL**2
         return values * self.filters * 4
 
-    def shapes(self, classes):
+    def shapes(self, classes: int) -> Shapes:
         """Names and shapes of all trainable variables, without the axis of tasks."""
-        shapes = {}
+        shapes: dict[str, tuple[int, ...]] = {}
         for block in range(BLOCKS):
             convolution, norm = layer_names(block)
             inputs = self.filters if block else self.channels
@@ -62,14 +63,16 @@ class Model:
         shapes["dense/bias"] = (classes,)
         return shapes
 
-    def initial_parameters(self, classes, generator):
+    def initial_parameters(
+        self, classes: int, generator: np.random.Generator
+    ) -> dict[str, np.ndarray]:
         """Kernels Glorot-uniform, gamma 1, everything else 0, as float32 arrays by name."""
         return {
             name: _initial_value(name, shape, generator)
             for name, shape in self.shapes(classes).items()
         }
 
-    def logits(self, parameters, pixels):
+    def logits(self, parameters: Tensors, pixels: tf.Tensor) -> tf.Tensor:
         """Scores of the classes for each image.
 
         pixels: uint8 [tasks, batches, images, height, width, channels]. The images of one batch
@@ -96,13 +99,13 @@ MINIIMAGENET = Model("miniimagenet", PHOTOGRAPHS.size, PHOTOGRAPHS.channels, fil
 MODELS = {model.name: model for model in (OMNIGLOT, MINIIMAGENET)}
 
 
-def layer_names(block):
+def layer_names(block: int) -> tuple[str, str]:
     """Names of a block's convolution and batch norm in the authors' checkpoints."""
     suffix = f"_{block}" if block else ""
     return f"conv2d{suffix}", f"batch_normalization{suffix}"
 
 
-def _initial_value(name, shape, generator):
+def _initial_value(name: str, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     if name.endswith("kernel"):
         receptive_field = math.prod(shape[:-2])
         limit = math.sqrt(6 / (receptive_field * (shape[-2] + shape[-1])))

@@ -29,8 +29,8 @@ def side_by_side(
 ) -> Generator[Result, None, None]:
     """Yield call(item) for each item, in order. memory: bytes that the operations of one take.
 
-    Only a few calls are begun beforehand, so that leaving, by a signal too, takes no longer than
-    those under way.
+    Only a few calls are started ahead, so that stopping, by a signal too, takes no longer than the
+    running calls.
     """
     count = at_once(memory)
     begun: collections.deque[concurrent.futures.Future[Result]] = collections.deque()

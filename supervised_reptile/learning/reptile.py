@@ -103,7 +103,7 @@ class Reptile:
         """Train on tasks. Returns the state after it and where its outer step counts from."""
         start = state.parameters
         state = self.inner_loop(state, pixels, tasks.batches)
-        if not tasks.last:
+        if not isinstance(tasks.last, Batches):
             return state, start
         before_last = state.parameters
         return self.inner_loop(state, pixels, tasks.last), before_last

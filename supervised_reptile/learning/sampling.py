@@ -7,6 +7,7 @@ Images are named by their index in ``ImageSet.flat_pixels``.
 
 import enum
 import typing
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class Population(typing.NamedTuple):
     stride: int
 
     @classmethod
-    def of(cls, images, split):
+    def of(cls, images: ImageSet, split: str) -> "Population":
         """The population of a split of an ImageSet."""
         classes, stride = images.splits[split], images.pixels.shape[1]
         return cls(images.counts[classes.start : classes.stop], classes.start * stride, stride)
@@ -57,7 +58,7 @@ class TrainingTasks(typing.NamedTuple):
     """What meta-steps train on. last: for FOML the one mini-batch whose step counts, else ()."""
 
     batches: Batches
-    last: Batches | tuple
+    last: Batches | tuple[()]
 
 
 class EvaluationTasks(typing.NamedTuple):
@@ -74,22 +75,22 @@ class EvaluationTasks(typing.NamedTuple):
 class Draws:
     """Uniform random numbers for several iterations of one purpose."""
 
-    def __init__(self, seed, purpose, iterations):
+    def __init__(self, seed: int, purpose: Purpose, iterations: Iterable[int]) -> None:
         self._generators = [generator(seed, purpose, iteration) for iteration in iterations]
 
-    def uniform(self, *shape):
+    def uniform(self, *shape: int) -> np.ndarray:
         """The next numbers in [0, 1), as float64 [iterations, *shape]."""
         return np.stack([source.random(shape) for source in self._generators])
 
 
-def generator(seed, purpose, iteration=0):
+def generator(seed: int, purpose: Purpose, iteration: int = 0) -> np.random.Generator:
     """The random numbers of (seed, purpose, iteration), by a counter-based generator."""
     return np.random.Generator(
         np.random.Philox(key=[seed, int(purpose)], counter=[0, 0, 0, iteration])
     )
 
 
-def distinct(uniform, count):
+def distinct(uniform: np.ndarray, count: int | np.ndarray) -> np.ndarray:
     """Ordered draws without repeats: uniform numbers [..., k] to integers below count [...].
 
     The j-th draw has count - j values left; skipping the earlier draws in ascending order turns
@@ -104,12 +105,14 @@ def distinct(uniform, count):
     return drawn
 
 
-def permutations(uniform):
+def permutations(uniform: np.ndarray) -> np.ndarray:
     """Uniform numbers [..., n] to uniformly random orders of 0 ... n - 1."""
     return np.argsort(uniform, axis=-1)
 
 
-def draw_images(population, tasks, classes, shots, draws):
+def draw_images(
+    population: Population, tasks: int, classes: int, shots: int, draws: Draws
+) -> np.ndarray:
     """Indices of the images of tasks: distinct classes, distinct images of each.
 
     Returns int64 [iterations, tasks, classes, shots].
@@ -119,7 +122,9 @@ def draw_images(population, tasks, classes, shots, draws):
     return population.first + chosen[..., None] * population.stride + images
 
 
-def draw_batches(images, steps, batch, replacement, draws):
+def draw_batches(
+    images: np.ndarray, steps: int, batch: int, replacement: bool, draws: Draws
+) -> Batches:
     """Mini-batches of sets of images.
 
     images: indices [iterations, tasks, classes, shots]. Without replacement the batches walk
@@ -140,7 +145,9 @@ def draw_batches(images, steps, batch, replacement, draws):
     return Batches(*(part.reshape(shape).astype(np.int32) for part in (indices, order // shots)))
 
 
-def training_tasks(config, population, iterations):
+def training_tasks(
+    config: Config, population: Population, iterations: Sequence[int]
+) -> TrainingTasks:
     """The meta-batches of the given iterations, as TrainingTasks [iterations, tasks, ...]."""
     task, inner, outer = config.task, config.inner, config.outer
     draws = Draws(config.run.seed, Purpose.TRAINING, iterations)
@@ -158,7 +165,7 @@ def training_tasks(config, population, iterations):
     return TrainingTasks(batches, ())
 
 
-def _whole_set(images):
+def _whole_set(images: np.ndarray) -> Batches:
     """All images of sets [..., classes, shots] as one mini-batch each."""
     *lead, classes, shots = images.shape
     labels = np.broadcast_to(np.arange(classes)[:, None], images.shape)
@@ -166,7 +173,9 @@ def _whole_set(images):
     return Batches(*(part.reshape(shape).astype(np.int32) for part in (images, labels)))
 
 
-def evaluation_tasks(config, population, purpose, iterations):
+def evaluation_tasks(
+    config: Config, population: Population, purpose: Purpose, iterations: Sequence[int]
+) -> EvaluationTasks:
     """One evaluation task for each given iteration, as EvaluationTasks [iterations, ...]."""
     task, evaluation = config.task, config.evaluation
     draws = Draws(config.run.seed, purpose, iterations)
@@ -182,7 +191,7 @@ def evaluation_tasks(config, population, purpose, iterations):
     )
 
 
-def _beside_support(support, queries):
+def _beside_support(support: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """A pass for each query image [..., classes]: all support images, then that one."""
     *lead, classes, shots = support.shape
     everything = np.broadcast_to(

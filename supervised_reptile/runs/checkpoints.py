@@ -5,14 +5,17 @@ serves both, and TensorFlow's own tools can look into our files. Second moments 
 `<variable>/Adam_1`, the step count is `beta2_power`.
 """
 
-import pathlib
 import re
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import tensorflow as tf
 
+from supervised_reptile.args import Config
 from supervised_reptile.learning import models
-from supervised_reptile.learning.state import State, is_finite
+from supervised_reptile.learning.models import Model
+from supervised_reptile.learning.state import State, Tensors, is_finite
 from supervised_reptile.runs import record
 from supervised_reptile.system import files
 from supervised_reptile.system.errors import DamagedError, RefusedError
@@ -22,12 +25,12 @@ MOMENT = "/Adam_1"
 POWER = "beta2_power"
 
 
-def save(directory, iteration, state, keep):
-    """Write `model.ckpt-<iteration>`, whole or not at all, and remove all but the newest `keep`.
+def save(directory: str | Path, iteration: int, state: State, keep: int) -> None:
+    """Write `model.ckpt-<iteration>`, completely or not at all; remove all but the newest `keep`.
 
-    Raises OSError if that is not possible; what was saved before stays whole.
+    Raises OSError if that is not possible; earlier checkpoints stay intact.
     """
-    directory = pathlib.Path(directory)
+    directory = Path(directory)
     prefix, temporary = directory / f"model.ckpt-{iteration}", directory / "model.ckpt.tmp"
     tensors = {**state.parameters}
     if state.second_moments:
@@ -37,9 +40,7 @@ def save(directory, iteration, state, keep):
         write(temporary, tensors)
         # The index goes last: a checkpoint without one does not exist.
         suffixes = (".data-00000-of-00001", ".index")
-        files.put_in_place(
-            {pathlib.Path(f"{temporary}{end}"): pathlib.Path(f"{prefix}{end}") for end in suffixes}
-        )
+        files.put_in_place({Path(f"{temporary}{end}"): Path(f"{prefix}{end}") for end in suffixes})
     finally:
         for path in directory.glob("model.ckpt.tmp*"):
             path.unlink()
@@ -51,7 +52,7 @@ def save(directory, iteration, state, keep):
             path.unlink()
 
 
-def write(prefix, tensors):
+def write(prefix: Path, tensors: Tensors) -> None:
     """Write tensors by name as one TensorFlow checkpoint. Raises OSError if that fails."""
     try:
         tf.raw_ops.SaveV2(
@@ -65,24 +66,25 @@ def write(prefix, tensors):
         raise OSError(f"cannot write the checkpoint {prefix}: {reason}") from None
 
 
-def _files(directory):
+def _files(directory: str | Path) -> list[Path]:
     """The files of checkpoints, those whose other half is missing too; indices first."""
-    paths = (path for path in pathlib.Path(directory).iterdir() if FILE.fullmatch(path.name))
+    paths = (path for path in Path(directory).iterdir() if FILE.fullmatch(path.name))
     return sorted(paths, key=lambda path: path.suffix != ".index")
 
 
-def _number(path):
-    return int(FILE.fullmatch(path.name)[1])
+def _number(path: Path) -> int:
+    """The number of a file of _files."""
+    return int(path.name.removeprefix("model.ckpt-").partition(".")[0])
 
 
-def _state_file(numbers):
+def _state_file(numbers: Sequence[int]) -> str:
     """What tf.train.latest_checkpoint reads."""
     lines = [f'model_checkpoint_path: "model.ckpt-{numbers[-1]}"']
     lines += [f'all_model_checkpoint_paths: "model.ckpt-{number}"' for number in numbers]
     return "\n".join(lines) + "\n"
 
 
-def restore_newest(directory, model, config):
+def restore_newest(directory: str | Path, model: Model, config: Config) -> tuple[State, int] | None:
     """The State in the newest sound checkpoint of a run and its number; None if none was saved.
 
     Damaged ones are reported on standard error. Raises RefusedError if all are.
@@ -90,7 +92,7 @@ def restore_newest(directory, model, config):
     numbers = sorted({_number(path) for path in _files(directory)}, reverse=True)
     for number in numbers:
         try:
-            return restore(pathlib.Path(directory) / f"model.ckpt-{number}", model, config), number
+            return restore(Path(directory) / f"model.ckpt-{number}", model, config), number
         except DamagedError as error:
             print(f"Warning: {error}", file=sys.stderr)
     # Data without an index was never a checkpoint: its process was killed as it made it.
@@ -102,11 +104,11 @@ def restore_newest(directory, model, config):
     return None
 
 
-def restore(prefix, model, config):
+def restore(prefix: Path, model: Model, config: Config) -> State:
     """The State in a checkpoint of this program or of the authors'.
 
     Raises RefusedError if it holds another network or number of classes, or lacks the second
-    moments that Adam goes on from; DamagedError if it is not as it was written, or not finite.
+    moments that Adam continues from; DamagedError if it is not as it was written, or not finite.
     """
     try:
         reader = tf.train.load_checkpoint(str(prefix))
@@ -128,7 +130,7 @@ def restore(prefix, model, config):
     return state
 
 
-def _check_model(prefix, shapes, model, classes):
+def _check_model(prefix: Path, shapes: Mapping[str, list[int]], model: Model, classes: int) -> None:
     expected = model.shapes(classes)
     kernel, dense = "conv2d/kernel", "dense/kernel"
     if kernel not in shapes or dense not in shapes:
@@ -141,19 +143,21 @@ def _check_model(prefix, shapes, model, classes):
             )
     if shapes[dense][1] != classes:
         raise RefusedError(
-            f"--classes {classes}: the checkpoint {prefix} tells {shapes[dense][1]} classes apart; "
-            f"give --classes {shapes[dense][1]}"
+            f"--classes {classes}: the checkpoint {prefix} distinguishes {shapes[dense][1]} "
+            f"classes; give --classes {shapes[dense][1]}"
         )
     for name, shape in expected.items():
         if tuple(shapes.get(name, ())) != shape:
             raise RefusedError(f"the checkpoint {prefix} lacks {name} of shape {shape}")
 
 
-def _check_moments(prefix, shapes, names, sgd):
+def _check_moments(
+    prefix: Path, shapes: Mapping[str, list[int]], names: Sequence[str], sgd: bool
+) -> None:
     if sgd:
         return
     if POWER not in shapes or any(name + MOMENT not in shapes for name in names):
         raise RefusedError(
-            f"the checkpoint {prefix} has no second moments for Adam to go on from: it was "
+            f"the checkpoint {prefix} has no second moments for Adam to continue from: it was "
             "trained with --sgd, give that flag here too"
         )

@@ -32,7 +32,7 @@ def evaluate(
 ) -> SetResult:
     """The result of a State on the tasks of a population. pixels: uint8 [images, ...].
 
-    tally: that of an evaluation under way, to go on with and to keep.
+    tally: of an unfinished evaluation, to continue and to save.
     """
     config, tally = reptile.config, tally or Tally()
     samples, correct = config.evaluation.eval_samples, tally.correct[purpose.name]

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from collections.abc import Iterable, Mapping
 
 from tqdm import tqdm
 
@@ -17,7 +18,7 @@ class Progress(contextlib.ExitStack):
 
     closed = False
 
-    def __init__(self, directory, splits, done, total):
+    def __init__(self, directory: str, splits: Iterable[str], done: int, total: int) -> None:
         """done: meta-iterations that were done before, of the total."""
         super().__init__()
         self._curves = {
@@ -34,11 +35,11 @@ class Progress(contextlib.ExitStack):
             )
         )
 
-    def advance(self, done):
+    def advance(self, done: int) -> None:
         """Show how many meta-iterations are done."""
         self._progress.update(done - self._progress.n)
 
-    def report(self, iteration, accuracy):
+    def report(self, iteration: int, accuracy: Mapping[str, float]) -> None:
         """Print and log the accuracy by split after a meta-iteration."""
         line = f"batch {iteration}: train={accuracy['train']:f} test={accuracy['test']:f}"
         with tqdm.external_write_mode(sys.stdout):
@@ -51,7 +52,7 @@ class Progress(contextlib.ExitStack):
         for split, curve in self._curves.items():
             curve.add(iteration, accuracy[split])
 
-    def sync(self):
+    def sync(self) -> None:
         """Wait until all points are on the disk."""
         for curve in self._curves.values():
             curve.sync()

@@ -1,4 +1,4 @@
-"""What a checkpoint directory says about its run, apart from the state's state.
+"""What a checkpoint directory says about its run, apart from the learner's state.
 
 `run.json` holds what the run is: configuration, split, data, versions, machine. `results.jsonl` has
 one line per evaluation, `evaluation.json` is a final evaluation under way, `seconds.json` says how
@@ -26,7 +26,7 @@ LOCK = "lock"
 CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.index")
 
 
-def training_seconds(directory, started):
+def training_seconds(directory: str | Path, started: bool) -> float | None:
     """Seconds that a run has been trained for: 0 for one that is not started, None if unknown."""
     try:
         return float(json.loads((Path(directory) / SECONDS).read_text())["training"])
@@ -34,7 +34,7 @@ def training_seconds(directory, started):
         return None if started else 0.0
 
 
-def keep_training_seconds(directory, seconds):
+def keep_training_seconds(directory: str | Path, seconds: float | None) -> None:
     """Keep them for `training_seconds`; None is not kept."""
     if seconds is not None:
         files.write_atomically(
@@ -46,7 +46,7 @@ def keep_training_seconds(directory, seconds):
 class Record:
     """What a run is.
 
-    split: its classes as they were before augmentation. data: ImageSet.provenance.
+    split: names of its classes by set, before augmentation. data: ImageSet.provenance.
     """
 
     config: Config
@@ -57,17 +57,17 @@ class Record:
 
 
 @contextlib.contextmanager
-def claim(directory, recorded):
+def claim(directory: str | Path, recorded: Record | None) -> Iterator[None]:
     """Hold the directory of a run, which no two processes can do at once.
 
-    recorded: the Record that was found in it, None for a new run. A new run that leaves before its
+    recorded: the Record that was found in it, None for a new run. A new run that exits before its
     first checkpoint or result gives the directory up again.
     Raises RefusedError if the directory cannot be written, is held, or has changed.
     """
     directory = Path(directory)
     with _locked(directory):
         if read(directory) != recorded:
-            raise RefusedError(f"--checkpoint {directory}: another run has just begun there")
+            raise RefusedError(f"--checkpoint {directory}: another run has just started there")
         left = [
             files.temporary(directory / name) for name in (RECORD, PROGRESS, SECONDS, "checkpoint")
         ]
@@ -104,7 +104,7 @@ def _locked(directory: Path) -> Iterator[None]:
         yield
 
 
-def begin(record):
+def begin(record: Record) -> None:
     """Write the run.json of a new run, into a directory that is held."""
     directory = Path(record.config.run.checkpoint)
     for name in (PROGRESS, SECONDS):
@@ -117,7 +117,7 @@ def begin(record):
     files.write_atomically(directory / RECORD, json.dumps(content, indent=1))
 
 
-def checkpoints(directory):
+def checkpoints(directory: str | Path) -> list[int]:
     """The numbers of a directory's checkpoints, ascending."""
     if not os.path.isdir(directory):
         return []
@@ -125,7 +125,7 @@ def checkpoints(directory):
     return sorted(int(match[1]) for match in found if match)
 
 
-def find_checkpoint(path):
+def find_checkpoint(path: str | Path) -> Path:
     """The checkpoint that a directory's newest is, or that `path` itself names, as its prefix.
 
     Raises RefusedError if there is none.
@@ -142,7 +142,7 @@ def find_checkpoint(path):
     return path / f"model.ckpt-{numbers[-1]}"
 
 
-def read(directory):
+def read(directory: str | Path) -> Record | None:
     """The Record of a run, or None if the directory has none (those of the authors' program).
 
     Raises RefusedError if it is damaged.
@@ -157,4 +157,4 @@ def read(directory):
         optional = {name: content.get(name, {}) for name in ("data", "versions", "machine")}
         return Record(config, content["split"], **optional)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RefusedError(f"{path} is not a whole record of a run ({error!r})") from None
+        raise RefusedError(f"{path} is not a complete record of a run ({error!r})") from None

@@ -10,13 +10,16 @@ import errno
 import json
 import math
 import os
-import pathlib
 import sys
 import time
 import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from supervised_reptile.args import Config
 from supervised_reptile.runs import record
 from supervised_reptile.system import files, machine
 
@@ -43,24 +46,23 @@ class SetResult:
     transductive: Accuracy | None = None
 
 
-def summarize(correct, classes, transductive):
+def summarize(correct: Sequence[Sequence[int]], classes: int, transductive: bool) -> SetResult:
     """The SetResult of tasks. correct: correct predictions of each [tasks, 2], of so many: as
     asked for, and transductively. transductive: whether that is what was asked for."""
     asked, together = (accuracy(counts, classes) for counts in np.transpose(correct))
     return SetResult(asked, None if transductive else together)
 
 
-def accuracy(correct, classes):
-    """The Accuracy of tasks: correct predictions of each [tasks], of so many."""
-    correct = np.asarray(correct)
+def accuracy(correct: np.ndarray, classes: int) -> Accuracy:
+    """The Accuracy of tasks: correct predictions of each, int [tasks], of so many."""
     confidence = None
     if len(correct) > 1:
         confidence = float(1.96 * np.std(correct / classes, ddof=1) / math.sqrt(len(correct)))
     return Accuracy(int(correct.sum()) / (len(correct) * classes), confidence, len(correct))
 
 
-def show(split, result):
-    """Print the final lines of a split. result: SetResult."""
+def show(split: str, result: SetResult) -> None:
+    """Print the final lines of a split."""
     print(f"{TITLES[split]} accuracy: {result.asked.mean}", flush=True)
     if result.asked.confidence is not None:
         interval = f"{result.asked.confidence:.5f} (95% confidence over {result.asked.tasks} tasks)"
@@ -70,11 +72,17 @@ def show(split, result):
         print(f"  transductive: {together.mean}{interval}", flush=True)
 
 
-def append(directory, config, iteration, found, circumstances):
+def append(
+    directory: Path,
+    config: Config,
+    iteration: int | None,
+    found: Mapping[str, SetResult],
+    circumstances: Mapping[str, Any],
+) -> None:
     """Append one evaluation to results.jsonl.
 
-    iteration: the number of the checkpoint, None for an untrained network. found: SetResult by
-    split. circumstances: what else to record: "data" (ImageSet.provenance), "seconds", "machine".
+    iteration: the number of the checkpoint, None for an untrained network. found: by split.
+    circumstances: what else to record: "data" (ImageSet.provenance), "seconds", "machine".
     Raises OSError if that is not possible; with --pretrained, it is only a warning.
     """
     line = {
@@ -87,9 +95,10 @@ def append(directory, config, iteration, found, circumstances):
         "versions": machine.versions(),
         "commit": machine.commit(),
     }
+    together = {split: result.transductive for split, result in found.items()}
     if not config.evaluation.transductive:
-        line["transductive"] = _numbers({s: result.transductive for s, result in found.items()})
-    path = pathlib.Path(directory) / record.RESULTS
+        line["transductive"] = _numbers(together)
+    path = Path(directory) / record.RESULTS
     try:
         _append_line(path, json.dumps(line) + "\n")
     except OSError as error:
@@ -99,14 +108,15 @@ def append(directory, config, iteration, found, circumstances):
         print(f"Warning: {problem}", file=sys.stderr)
 
 
-def _numbers(accuracies):
+def _numbers(accuracies: Mapping[str, Accuracy | None]) -> dict[str, dict[str, float | None]]:
+    known = {split: accuracy for split, accuracy in accuracies.items() if accuracy}
     return {
-        "accuracy": {split: accuracy.mean for split, accuracy in accuracies.items()},
-        "confidence_95": {split: accuracy.confidence for split, accuracy in accuracies.items()},
+        "accuracy": {split: accuracy.mean for split, accuracy in known.items()},
+        "confidence_95": {split: accuracy.confidence for split, accuracy in known.items()},
     }
 
 
-def _append_line(path, text):
+def _append_line(path: Path, text: str) -> None:
     """Append a whole line or nothing; what another one left half-written is ended first."""
     with open(path, "a+b", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
@@ -121,9 +131,9 @@ def _append_line(path, text):
             raise
 
 
-def of_finished(directory, config):
+def of_finished(directory: str | Path, config: Config) -> dict[str, SetResult] | None:
     """The SetResult by split that a training run recorded at its end, or None."""
-    path, last = pathlib.Path(directory) / record.RESULTS, config.outer.last
+    path, last = Path(directory) / record.RESULTS, config.outer.last
     samples = config.evaluation.eval_samples
     for text in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
@@ -138,10 +148,10 @@ def of_finished(directory, config):
     return None
 
 
-def _read(line, samples):
+def _read(line: dict[str, Any], samples: int) -> dict[str, SetResult]:
     """The SetResult by split of a line of results.jsonl. Earlier ones lack the second numbers."""
 
-    def accuracy(numbers, split):
+    def accuracy(numbers: dict[str, Any], split: str) -> Accuracy:
         return Accuracy(numbers["accuracy"][split], numbers["confidence_95"][split], samples)
 
     together = line.get("transductive")
@@ -154,33 +164,33 @@ def _read(line, samples):
 class Tally:
     """Correct predictions of the tasks that a final evaluation is done with, by purpose.
 
-    It is kept in a file, so that the evaluation can go on when the process has ended.
+    It is kept in a file, so that the evaluation can continue after the process has ended.
     correct: lists by the name of a sampling.Purpose, task after task, of [as asked for,
     transductively].
     """
 
-    def __init__(self, path=None, of=None):
-        """path: the file, None for no file. of: what has to be the same to go on with it."""
+    def __init__(self, path: Path | None = None, of: object = None) -> None:
+        """path: the file, None for no file. of: what has to be the same to continue with it."""
         self._path, self._of = path, of
         correct, self._earlier = self._read()
-        self.correct = collections.defaultdict(list, correct)
+        self.correct: dict[str, list[list[int]]] = collections.defaultdict(list, correct)
         self._written = self._begun = time.monotonic()
 
-    def _read(self):
+    def _read(self) -> tuple[dict[str, list[list[int]]], float]:
         try:
-            content = json.loads(self._path.read_text())
+            content = json.loads(self._path.read_text()) if self._path else {}
             counted = content["results"]
             if content["of"] == self._of and content["checksum"] == _checksum(counted):
                 return counted, float(content["seconds"])
-        except (AttributeError, OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass
         return {}, 0.0
 
-    def seconds(self):
+    def seconds(self) -> float:
         """How long the evaluation has taken, with what was kept of it."""
         return self._earlier + time.monotonic() - self._begun
 
-    def keep(self, at_once=False):
+    def keep(self, at_once: bool = False) -> None:
         """Write the file if it was not written for some seconds."""
         if self._path and (at_once or time.monotonic() - self._written > PROGRESS_SECONDS):
             content = {"of": self._of, "results": self.correct, "seconds": self.seconds()}
@@ -188,11 +198,11 @@ class Tally:
             files.write_atomically(self._path, json.dumps(content))
             self._written = time.monotonic()
 
-    def remove(self):
+    def remove(self) -> None:
         """Remove the file."""
         if self._path:
             self._path.unlink(missing_ok=True)
 
 
-def _checksum(counted):
+def _checksum(counted: object) -> int:
     return zlib.crc32(json.dumps(counted).encode())

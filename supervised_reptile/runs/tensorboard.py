@@ -1,4 +1,4 @@
-"""TensorBoard's points of a run: one file for each split, which a resumed run goes on with.
+"""TensorBoard's points of a run: one file for each split, which a resumed run appends to.
 
 A point always takes as many bytes, so that a TensorBoard that had read beyond the cut, too, finds
 every point once.
@@ -8,6 +8,7 @@ import os
 import pathlib
 import sys
 import time
+from typing import Any
 
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
@@ -27,8 +28,8 @@ METADATA = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="s
 class Curve:
     """The scalar `accuracy` of one split over meta-iterations."""
 
-    def __init__(self, folder, last):
-        """Go on after meta-iteration `last` with the points in a folder; -1: with none."""
+    def __init__(self, folder: str | pathlib.Path, last: int) -> None:
+        """Continue after meta-iteration `last` with the points in a folder; -1: with none."""
         path = pathlib.Path(folder) / NAME
         path.parent.mkdir(exist_ok=True)
         self._file = open(path, "ab")  # noqa: SIM115
@@ -37,7 +38,7 @@ class Curve:
         if not os.path.getsize(path):
             self._write(file_version="brain.Event:2")
 
-    def add(self, iteration, accuracy):
+    def add(self, iteration: int, accuracy: float) -> None:
         """Add the point of a meta-iteration."""
         value = TensorProto(
             dtype=DT_FLOAT,
@@ -47,20 +48,20 @@ class Curve:
         point = Summary.Value(tag="accuracy", metadata=METADATA, tensor=value)
         self._write(step=iteration, summary=Summary(value=[point]))
 
-    def _write(self, **content):
+    def _write(self, **content: Any) -> None:
         self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
         self._records.flush()
 
-    def sync(self):
+    def sync(self) -> None:
         """Wait until all points are on the disk."""
         os.fsync(self._file.fileno())
 
-    def close(self):
+    def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
-def end_of(path, last):
+def end_of(path: pathlib.Path, last: int) -> int:
     """Where the points up to meta-iteration `last` end, before any half-written or damaged one."""
     reader, end, step = PyRecordReader_New(str(path)), 0, -1
     try:

@@ -51,9 +51,9 @@ def train(
 ) -> Trained:
     """Train from a State until the last meta-iteration.
 
-    pixels: those of the images, as a tensor. done: meta-iterations that the State has behind it.
-    Raises Interrupted when told to stop, after saving a checkpoint, and FailedError when nobody
-    reads the printed lines any more, or when numbers stop being finite.
+    pixels: those of the images, as a tensor. done: meta-iterations already done.
+    Raises Interrupted when told to stop, after saving a checkpoint, and FailedError when
+    standard output is closed, or when numbers stop being finite.
     """
     config, last, at_once = reptile.config, done - 1, 1
     total, directory = config.outer.meta_iters, config.run.checkpoint
@@ -72,10 +72,10 @@ def train(
         if done and (pending or progress.closed):
             save(progress, config, last, state, clock)
     saved = f"saved as {directory}/model.ckpt-{last}" if done else ""
-    if pending:
+    if pending.number is not None:
         raise signals.Interrupted(pending.number, saved)
     if progress.closed:
-        raise FailedError(f"standard output was closed; {saved}, where --resume goes on")
+        raise FailedError(f"standard output was closed; {saved}; continue with --resume")
     return Trained(state, config.outer.last, clock.seconds())
 
 

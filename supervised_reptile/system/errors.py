@@ -2,13 +2,13 @@
 
 
 class RefusedError(Exception):
-    """A flag or the data is wrong and no work was begun: exit status 2.
+    """A flag or the data is wrong before any work started: exit status 2.
 
     The message is one line: which flag or file, what is wrong with it, what to do. Line breaks and
     whatever else cannot be printed, as names of files may hold it, are escaped.
     """
 
-    def __init__(self, message):
+    def __init__(self, message: str) -> None:
         escaped = (c if c.isprintable() else repr(c)[1:-1] for c in message)
         super().__init__("".join(escaped))
 
@@ -18,7 +18,7 @@ class DamagedError(RefusedError):
 
 
 class FailedError(Exception):
-    """Something went wrong after work had begun: exit status 1. The message is one line."""
+    """Something went wrong after work had started: exit status 1. The message is one line."""
 
 
 class UnsoundError(FailedError):

@@ -8,15 +8,17 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_heard = []  # the first signal
+_heard: list[int] = []  # the first signal
 
 
 class Interrupted(BaseException):
     """The process was told to stop: exit status 128 + the signal's number."""
 
-    def __init__(self, number, outcome=""):
+    def __init__(self, number: int, outcome: str = "") -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}" + (outcome and f"; {outcome}"))
         self.number, self.outcome = number, outcome
 
@@ -24,16 +26,16 @@ class Interrupted(BaseException):
 class Pending:
     """Whether a signal has arrived, and its number."""
 
-    number = None
+    number: int | None = None
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.number is not None
 
 
-def raise_interrupted():
+def raise_interrupted() -> None:
     """From now on, the first SIGINT or SIGTERM raises Interrupted, and the second ends all."""
 
-    def handler(number, frame):
+    def handler(number: int, frame: FrameType | None) -> None:
         _note(number)
         raise Interrupted(number)
 
@@ -48,20 +50,20 @@ def raise_interrupted():
             signal.signal(number, handler)
 
 
-def close(writing):
+def close(writing: int) -> None:
     """Close the writing end of the pipe of an earlier call, -1 if there was none."""
     if writing != -1:
         os.close(writing)
 
 
-def _note(number):
+def _note(number: int) -> None:
     # The thread may come later than this handler.
     if _heard:
         os._exit(128 + number)
     _heard.append(number)
 
 
-def _leave_at_the_second(reading):
+def _leave_at_the_second(reading: int) -> None:
     with open(reading, "rb", buffering=0) as pipe:
         pipe.read(1)
         second = pipe.read(1)
@@ -70,11 +72,11 @@ def _leave_at_the_second(reading):
 
 
 @contextlib.contextmanager
-def deferred():
+def deferred() -> Iterator[Pending]:
     """Note the first signal in the Pending that is yielded."""
     pending = Pending()
 
-    def handler(number, frame):
+    def handler(number: int, frame: FrameType | None) -> None:
         _note(number)
         pending.number = number
 

@@ -78,7 +78,7 @@ def test_two_runs_cannot_hold_one_directory(tmp_path, recorded):
     with record.claim(tmp_path, None):
         record.begin(recorded)
     # It was there when the images had been read, but not before.
-    with pytest.raises(RefusedError, match="has just begun"), record.claim(tmp_path, None):
+    with pytest.raises(RefusedError, match="has just started"), record.claim(tmp_path, None):
         pass
     with record.claim(tmp_path, recorded):
         pass
