@@ -28,7 +28,7 @@ def decide(line):
 @pytest.fixture
 def written(tmp_path):
     """The Record of a run that is to be written into the folder of a test."""
-    flags = {"shots": 1, "foml": True, "foml_tail": 3, "seed": 9, "checkpoint": str(tmp_path)}
+    flags = {"shots": 1, "train_shots": 9, "foml": True, "seed": 9, "checkpoint": str(tmp_path)}
     config = Config.of("omniglot", flags)
     return record.Record(config, {"train": ["b/2", "a/1"], "test": ["c/3"]}, DATA)
 
@@ -166,7 +166,7 @@ def test_a_directory_that_is_a_file_or_below_one_is_refused(tmp_path):
 def test_other_versions_of_what_computes_are_refused_with_both(written):
     plan.check_versions(written)
     older = dataclasses.replace(written, versions={**written.versions, "tensorflow": "2.20.0"})
-    with pytest.raises(RefusedError, match=r"tensorflow 2\.20\.0, and this is .*==2\.20\.0"):
+    with pytest.raises(RefusedError, match=r"tensorflow 2\.20\.0, but this is .*==2\.20\.0"):
         plan.check_versions(older)
     plan.check_versions(dataclasses.replace(written, versions={**written.versions, "pillow": "9"}))
 

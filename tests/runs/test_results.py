@@ -5,6 +5,7 @@ import math
 import resource
 import signal
 
+import numpy as np
 import pytest
 
 from supervised_reptile.args import Config
@@ -28,14 +29,14 @@ def config():
 
 def test_accuracy_and_interval_by_hand():
     # Four tasks of five queries: accuracies 1, .8, .6, .8; mean .8, sample variance .08 / 3.
-    found = results.accuracy([5, 4, 3, 4], classes=5)
+    found = results.accuracy(np.array([5, 4, 3, 4]), classes=5)
     assert found.mean == 16 / 20
     assert found.confidence == pytest.approx(1.96 * math.sqrt(0.08 / 3 / 4))
     assert found.tasks == 4
 
 
 def test_a_single_task_has_no_interval():
-    assert results.accuracy([3], classes=5).confidence is None
+    assert results.accuracy(np.array([3]), classes=5).confidence is None
 
 
 def test_each_evaluation_is_one_line_with_the_whole_configuration(tmp_path, config):
