@@ -8,7 +8,7 @@ setup(
     description="Reptile and first-order MAML for few-shot classification, on TensorFlow 2",
     license="MIT",
     python_requires=">=3.10,<3.14",
-    packages=["supervised_reptile", "supervised_reptile.fetch"],
+    packages=["supervised_reptile", "supervised_reptile.fetch", "supervised_reptile.report"],
     scripts=["run_omniglot.py", "run_miniimagenet.py"],
     install_requires=[
         "numpy>=2.2,<3",
@@ -19,5 +19,8 @@ setup(
         "tqdm>=4.67,<5",
         "urllib3>=2.2,<3",
     ],
-    extras_require={"test": ["hypothesis>=6.168,<7", "pytest>=9,<10", "ruff>=0.17,<1"]},
+    extras_require={
+        "report": ["matplotlib>=3.10,<4"],
+        "test": ["hypothesis>=6.168,<7", "pytest>=9,<10", "ruff>=0.17,<1"],
+    },
 )

@@ -5,15 +5,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from supervised_reptile.report.curves import smooth
 from supervised_reptile.report.matching import Entry, by_seed, entries
 from supervised_reptile.report.reading import Run
 from supervised_reptile.report.settings import COMBINATIONS, METHODS, OVERLAPS, Combination
 
+Numbers = npt.NDArray[Any]
 GRADIENTS, OVERLAP, DENSITY = "gradients", "overlap", "gradients_density"
 WIDTH = 1 / 20  # of a run: the window of the moving averages
-FAINT = 200  # points that are drawn of a curve, at most: each the mean of neighbouring ones
+DRAWN = 400  # points of a moving average that are drawn, at most
+FAINT = 200  # faint points that are drawn, at most: each is the mean of neighbouring evaluations
 SETTINGS = {"svg.hashsalt": "report", "axes.grid": True, "grid.alpha": 0.3, "font.size": 10}
 SETTINGS |= {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
 
@@ -37,7 +40,7 @@ def draw(runs: list[Run], folder: pathlib.Path) -> list[str]:
     matplotlib.use("agg")
     names = []
     with matplotlib.rc_context(SETTINGS):
-        for name, figure in _figures(runs):
+        for name, figure in figures(runs):
             for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
                 path = folder / f"{name}.{ending}"
                 figure.savefig(path, dpi=150, bbox_inches="tight", metadata=metadata)
@@ -45,7 +48,8 @@ def draw(runs: list[Run], folder: pathlib.Path) -> list[str]:
     return names
 
 
-def _figures(runs: list[Run]) -> Iterator[tuple[str, Any]]:
+def figures(runs: list[Run]) -> Iterator[tuple[str, Any]]:
+    """The names of the figures that there are runs for, and the figures themselves."""
     chosen = combinations(runs)
     if chosen:
         yield GRADIENTS, _gradients(chosen)
@@ -74,15 +78,20 @@ def _line(axes: Any, run: Run, split: str, label: str, **style: Any) -> None:
     assert run.curve
     iterations, values = run.curve.iterations, run.curve.accuracy[split]
     found = smooth(run.curve, split, WIDTH * run.total)
-    (line,) = axes.plot(iterations, 100 * found.mean, label=label, linewidth=1.6, **style)
-    low, high = (100 * (found.mean + sign * found.interval) for sign in (-1, 1))
-    axes.fill_between(iterations, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
-    size = -(-len(values) // FAINT)
-    count = len(values) // size * size
-    grouped = [np.reshape(v[:count], (-1, size)).mean(axis=1) for v in (iterations, values)]
-    axes.plot(
-        *(grouped[0], 100 * grouped[1]), ".", color=line.get_color(), alpha=0.25, markersize=2
-    )
+    drawn = slice(None, None, -(-len(values) // DRAWN))
+    x, mean, interval = iterations[drawn], 100 * found.mean[drawn], 100 * found.interval[drawn]
+    (line,) = axes.plot(x, mean, label=label, linewidth=1.6, **style)
+    faint = {"color": line.get_color(), "linewidth": 0}
+    axes.fill_between(x, mean - interval, mean + interval, alpha=0.12, **faint)
+    x, raw = (_grouped(of, FAINT) for of in (iterations, values))
+    axes.plot(x, 100 * raw, alpha=0.25, marker=".", markersize=2, **faint)
+
+
+def _grouped(values: Numbers, most: int) -> Numbers:
+    """Means of neighbouring values, so many at most."""
+    size = -(-len(values) // most)
+    whole = len(values) // size * size
+    return np.reshape(values[:whole], (-1, size)).mean(axis=1)
 
 
 def _name_axes(axes: Any, title: str) -> None:
@@ -122,16 +131,22 @@ def densities(runs: list[Run]) -> list[tuple[str, Run, Run]]:
 
 
 def _gradients(chosen: list[tuple[Combination, Run]]) -> Any:
-    """Colours are lengths of the inner loop; lines are solid for sums, dashed for means and dotted
-    for the last gradient alone."""
-    figure, axes = _axes(width=9, height=6)
-    for combination, run in chosen:
-        flags = combination.setting.flags
-        steps = flags["inner_iters"]
-        style = ":" if flags["foml"] else "-" if flags["meta_step"] == 0.25 else "--"
-        _line(axes, run, "test", combination.label, color=f"C{steps - 1}", linestyle=style)
-    axes.legend(loc="lower right", ncols=2)
-    _name_axes(axes, "Gradients of the inner loop (section 6.2): 5-shot 5-way Omniglot, test set")
+    """All curves, and once more those near the top.
+
+    Colours are lengths of the inner loop. Lines are solid for sums, dashed for means, and dotted
+    for the last gradient alone.
+    """
+    figure, panels = _axes(columns=2, width=14, height=6)
+    for axes, title in zip(panels, ("all curves", "from 85 %")):
+        for combination, run in chosen:
+            flags = combination.setting.flags
+            style = ":" if flags["foml"] else "-" if flags["meta_step"] == 0.25 else "--"
+            color = f"C{flags['inner_iters'] - 1}"
+            _line(axes, run, "test", combination.label, color=color, linestyle=style)
+        _name_axes(axes, title)
+    panels[0].legend(loc="center right", ncols=2)
+    panels[1].set_ylim(85, 100)
+    figure.suptitle("Gradients of the inner loop (section 6.2): 5-shot 5-way Omniglot, test set")
     return figure
 
 

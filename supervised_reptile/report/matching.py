@@ -111,7 +111,18 @@ def by_seed(found: list[Entry]) -> list[Entry]:
     return [best[seed] for seed in sorted(best)]
 
 
-def of_no_setting(runs: list[Run]) -> list[Run]:
-    """The runs that none of the paper's settings describes."""
-    settings = [one.setting for one in (*CELLS, *COMBINATIONS, *OVERLAPS)]
-    return [run for run in runs if not any(trained_as(run, setting) for setting in settings)]
+def of_no_setting(runs: list[Run]) -> list[tuple[Run, Evaluation]]:
+    """The evaluations that none of the paper's settings describes, with their runs."""
+    columns = [(cell.setting, cell.transductive) for cell in CELLS]
+    columns += [(one.setting, False) for one in (*COMBINATIONS, *OVERLAPS)]
+
+    def placed(run: Run, evaluation: Evaluation) -> bool:
+        return any(
+            evaluation.column(transductive) is not None
+            and trained_as(run, setting)
+            and _evaluated_as(run, evaluation, setting)
+            for setting, transductive in columns
+        )
+
+    pairs = [(run, evaluation) for run in runs for evaluation in run.evaluations]
+    return [pair for pair in pairs if not placed(*pair)]

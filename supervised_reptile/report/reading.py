@@ -84,7 +84,8 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether the last checkpoint of the whole run was evaluated."""
-        return any(evaluation.iteration == self.total - 1 for evaluation in self.evaluations)
+        last = self.total - 1 if self.total else None
+        return any(evaluation.iteration == last for evaluation in self.evaluations)
 
     @property
     def done(self) -> int:

@@ -1,12 +1,14 @@
 """The tables of the report, in Markdown."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from supervised_reptile.report import verdict
 from supervised_reptile.report.matching import Entry, by_seed, entries, of_no_setting, other_data
 from supervised_reptile.report.reading import Evaluation, Run, Score
 from supervised_reptile.report.settings import CELLS, COMBINATIONS, OVERLAPS, TASKS, Cell
 
+Machine = dict[str, Any]
 UNKNOWN = "not recorded"
 
 
@@ -54,14 +56,13 @@ def wall_clock(run: Run, evaluation: Evaluation) -> str:
     return f"training {duration(run.seconds)}, evaluation {duration(evaluation.seconds)}"
 
 
-def hardware(run: Run, evaluation: Evaluation) -> str:
-    """Where the run was trained, and where it was evaluated if that was elsewhere."""
-    places = [_machine(run.machine), _machine(evaluation.machine)]
-    places = [place for place in dict.fromkeys(places) if place]
-    return ", evaluated on ".join(places) or UNKNOWN
+def hardware_text(trained: Machine, evaluated: Machine) -> str:
+    """Where a run was trained, and where it was evaluated if that was elsewhere."""
+    places = dict.fromkeys(map(_machine, (trained, evaluated)))
+    return ", evaluated on ".join(filter(None, places)) or UNKNOWN
 
 
-def _machine(machine: dict[str, object]) -> str:
+def _machine(machine: Machine) -> str:
     if not machine:
         return ""
     cores, device = machine.get("cores"), machine.get("device", "CPU")
@@ -90,7 +91,7 @@ def _tail(entry: Entry) -> list[str]:
         f"{evaluation.tasks:,}",
         str(run.seed),
         wall_clock(run, evaluation),
-        hardware(run, evaluation),
+        hardware_text(run.machine, evaluation.machine),
         _commit(evaluation),
         run.name,
     ]
@@ -159,7 +160,7 @@ def _short_row(cell: Cell, runs: list[Run]) -> list[str]:
 
 def _cost(entry: Entry) -> str:
     run, evaluation = entry.run, entry.evaluation
-    return f"{wall_clock(run, evaluation)}; {hardware(run, evaluation)}"
+    return f"{wall_clock(run, evaluation)}; {hardware_text(run.machine, evaluation.machine)}"
 
 
 def combinations_table(runs: list[Run]) -> str:
@@ -188,13 +189,9 @@ def overlap_table(runs: list[Run]) -> str:
 
 
 def others_table(runs: list[Run]) -> str:
-    """Evaluations of runs that are none of the paper's."""
+    """Evaluations that are none of the paper's."""
     header = ["run", "images", "shots, ways", "test accuracy", "transductive", "meta-iterations"]
-    rows = []
-    for run in of_no_setting(runs):
-        for evaluation in run.evaluations:
-            rows.append(_other(run, evaluation))
-    return table([*header, "tasks", "seed"], rows)
+    return table([*header, "tasks", "seed"], [_other(*pair) for pair in of_no_setting(runs)])
 
 
 def _other(run: Run, evaluation: Evaluation) -> list[str]:
