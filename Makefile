@@ -10,7 +10,7 @@ venv: .venv/ready
 # The mark is made last, so that an environment that was cut short is made anew.
 .venv/ready: setup.py constraints.txt
 	$(PYTHON) -m venv --clear .venv
-	PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install --quiet --editable '.[test]'
+	PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install --quiet --editable '.[report,test]'
 	touch $@
 
 demo: venv

@@ -133,21 +133,28 @@ def densities(runs: list[Run]) -> list[tuple[str, Run, Run]]:
 def _gradients(chosen: list[tuple[Combination, Run]]) -> Any:
     """All curves, and once more those near the top.
 
-    Colours are lengths of the inner loop. Lines are solid for sums, dashed for means, and dotted
-    for the last gradient alone.
+    Colours are lengths of the inner loop. Lines are solid for sums, lighter and dashed for means,
+    and dotted for the last gradient alone.
     """
     figure, panels = _axes(columns=2, width=14, height=6)
     for axes, title in zip(panels, ("all curves", "from 85 %")):
         for combination, run in chosen:
-            flags = combination.setting.flags
-            style = ":" if flags["foml"] else "-" if flags["meta_step"] == 0.25 else "--"
-            color = f"C{flags['inner_iters'] - 1}"
-            _line(axes, run, "test", combination.label, color=color, linestyle=style)
+            _line(axes, run, "test", combination.label, **_style(combination))
         _name_axes(axes, title)
-    panels[0].legend(loc="center right", ncols=2)
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=5)
     panels[1].set_ylim(85, 100)
     figure.suptitle("Gradients of the inner loop (section 6.2): 5-shot 5-way Omniglot, test set")
     return figure
+
+
+def _style(combination: Combination) -> dict[str, Any]:
+    from matplotlib import colormaps
+
+    flags = combination.setting.flags
+    kind = 2 if flags["foml"] else 0 if flags["meta_step"] == 0.25 else 1
+    shade = 4 * (flags["inner_iters"] - 1) + kind  # of four for each colour
+    return {"color": colormaps["tab20c"](shade), "linestyle": ("-", "--", ":")[kind]}
 
 
 def _density(pairs: list[tuple[str, Run, Run]]) -> Any:
@@ -162,7 +169,7 @@ def _density(pairs: list[tuple[str, Run, Run]]) -> Any:
 
 
 def _overlap(points: list[tuple[Any, list[Entry]]]) -> Any:
-    figure, (steps, batches) = _axes(columns=2, width=11, height=5)
+    figure, (steps, batches) = _axes(columns=2, width=11, height=5.5)
     lines = dict.fromkeys(point.line for point, _ in points)
     for line in lines:
         style = {"color": f"C{METHODS.index(line.rsplit(', ', 1)[0])}", "label": line}
@@ -172,7 +179,8 @@ def _overlap(points: list[tuple[Any, list[Entry]]]) -> Any:
         _errorbar(batches, [(p.inner_batch, f) for p, f in of_line if p.inner_iters == 4], style)
     steps.set(xlabel="inner steps (batches of 25)", ylabel="final test accuracy (%)")
     batches.set(xlabel="images of an inner batch (4 steps)", ylabel="final test accuracy (%)")
-    steps.legend(loc="lower left", fontsize=8)
+    batches.sharey(steps)
+    figure.legend(*steps.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.suptitle("Overlap of mini-batches (section 6.3, shortened to 10,000 meta-iterations)")
     return figure
 

@@ -53,7 +53,7 @@ def test_tables_and_figures_are_written(runs, tmp_path):
 def legend(runs):
     """The labels of the figure of section 6.2."""
     figure = dict(figures.figures(read_runs(runs)))[figures.GRADIENTS]
-    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_the_same_runs_give_the_same_files(runs, tmp_path):
