@@ -13,11 +13,14 @@ import hashlib
 import json
 import math
 import os
-import pathlib
 import shutil
 import struct
 import sys
 import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -28,6 +31,24 @@ from supervised_reptile.system.errors import RefusedError
 FOLDER = ".cache"  # within the data folder; hidden, so that it is no class
 END = struct.Struct("<QI4s")  # the footer's length in bytes, its CRC-32, MARK
 MARK = b"RPT1"
+Shape = tuple[int, ...]  # classes, images, height, width, channels
+Decode = Callable[[], AbstractContextManager[Iterable[np.ndarray]]]
+
+
+class Listing(Protocol):
+    """What a cache was made of; image_set.ClassFiles is one."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes."""
+
+    @property
+    def counts(self) -> np.ndarray:
+        """int [classes]."""
+
+    @property
+    def key(self) -> str:
+        """Changes with the files."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,22 +59,26 @@ class Cached:
     digest: str
 
 
-def digest_of(names, counts, pixels):
+def digest_of(names: Iterable[str], counts: Iterable[int], pixels: Iterable[np.ndarray]) -> str:
     """SHA-256, in hexadecimal, of names, counts and pixels of classes, one array each."""
     digest = hashlib.sha256(json.dumps([list(names), [int(n) for n in counts]]).encode())
     for images in pixels:
-        digest.update(np.ascontiguousarray(images))
+        digest.update(_bytes(images))
     return digest.hexdigest()
 
 
-def load(data_dir, name, listing, shape, decode):
+def _bytes(array: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(array).data.cast("B")
+
+
+def load(data_dir: str | Path, name: str, listing: Listing, shape: Shape, decode: Decode) -> Cached:
     """The Cached of a data folder; decodes and writes it where there is none that is sound.
 
-    name: the file's name. listing: a ClassFiles. shape: of the pixels.
+    name: the file's name. shape: of the pixels.
     decode: a function that returns a context that yields the images of each class.
     Raises RefusedError if it can be written nowhere.
     """
-    places = [pathlib.Path(data_dir) / FOLDER / name, _users_folder(data_dir) / name]
+    places = [Path(data_dir) / FOLDER / name, _users_folder(data_dir) / name]
     for place in places:
         found = read(place, listing, shape)
         if found:
@@ -77,39 +102,39 @@ def load(data_dir, name, listing, shape, decode):
     )
 
 
-def _users_folder(data_dir):
+def _users_folder(data_dir: str | Path) -> Path:
     """Where the cache lies if the data folder cannot be written."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     key = hashlib.sha256(os.fsencode(os.path.realpath(data_dir))).hexdigest()[:16]
-    return pathlib.Path(base) / "supervised-reptile" / key
+    return Path(base) / "supervised-reptile" / key
 
 
 @contextlib.contextmanager
-def _locked(place):
+def _locked(place: Path) -> Iterator[None]:
     """Hold the lock of a cache file's folder, which the system drops however a run ends."""
     place.parent.mkdir(parents=True, exist_ok=True)
 
-    def waiting():
+    def waiting() -> None:
         print(f"Waiting for another run that writes {place}", file=sys.stderr, flush=True)
 
     with files.locked(place.with_suffix(".lock"), waiting):
         yield
 
 
-def _write(place, listing, shape, decode):
+def _write(place: Path, listing: Listing, shape: Shape, decode: Decode) -> None:
     """Decode all images and write the file. Raises OSError where that is not possible."""
     if shutil.disk_usage(place.parent).free < math.prod(shape):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     temporary = place.with_suffix(".tmp")  # one of a killed run is overwritten
-    checksums = []
+    checksums: list[int] = []
 
-    def padded(arrays, file):
+    def padded(arrays: Iterable[np.ndarray], file: BinaryIO) -> Iterator[np.ndarray]:
         for array in arrays:
             images = np.zeros(shape[1:], np.uint8)
             images[: len(array)] = array
             # Not through a mapping: on a full disk that would end the process.
-            file.write(images)
-            checksums.append(zlib.crc32(images))
+            file.write(_bytes(images))
+            checksums.append(zlib.crc32(_bytes(images)))
             yield images
 
     try:
@@ -128,7 +153,7 @@ def _write(place, listing, shape, decode):
         temporary.unlink(missing_ok=True)
 
 
-def read(place, listing, shape):
+def read(place: Path, listing: Listing, shape: Shape) -> Cached | None:
     """The Cached that a file holds, or None if it is missing, of other images, or damaged."""
     try:
         with open(place, "rb") as file:
@@ -151,7 +176,7 @@ def read(place, listing, shape):
     return Cached(pixels, footer["digest"])
 
 
-def _read_footer(file):
+def _read_footer(file: BinaryIO) -> dict[str, Any]:
     """The footer of an open file, which is left where the pixels end."""
     start = file.seek(0, os.SEEK_END) - END.size
     if start < 0:

@@ -4,9 +4,7 @@ import dataclasses
 import typing
 
 from supervised_reptile.args import Run
-from supervised_reptile.data.image_set import ImageSet
-
-Split = dict[str, list[str]]  # names of classes, before augmentation, by "train", "val", "test"
+from supervised_reptile.data.image_set import ImageSet, Split
 
 
 class Load(typing.Protocol):

@@ -4,16 +4,20 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import pathlib
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Sized
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
 from tqdm import tqdm
 
 from supervised_reptile.data import cache, decoding, provenance
+from supervised_reptile.data.formats import Format
 from supervised_reptile.system.errors import RefusedError
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+Split = dict[str, list[str]]  # names of classes, before augmentation, by "train", "val", "test"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,24 +33,24 @@ class ImageSet:
     """
 
     pixels: np.ndarray
-    names: tuple
+    names: tuple[str, ...]
     counts: np.ndarray
-    splits: dict
-    origin: dict = dataclasses.field(default_factory=dict)
+    splits: dict[str, range]
+    origin: dict[str, str] = dataclasses.field(default_factory=dict)
     digest: str = ""
 
     @property
-    def flat_pixels(self):
+    def flat_pixels(self) -> np.ndarray:
         """The pixels as uint8 [classes * images, height, width, channels]."""
         return self.pixels.reshape(-1, *self.pixels.shape[2:])
 
     @property
-    def provenance(self):
+    def provenance(self) -> dict[str, Any]:
         """What a run's records say of its data."""
         return {"origin": self.origin, "digest": self.digest}
 
 
-def ranges(split):
+def ranges(split: Mapping[str, Sized]) -> dict[str, range]:
     """Where the classes of each split lie if they follow one another: a range by split."""
     result, start = {}, 0
     for name, members in split.items():
@@ -63,17 +67,17 @@ class ClassFiles:
     of the files, and with the Pillow that decodes them.
     """
 
-    names: tuple
-    files: list
+    names: tuple[str, ...]
+    files: list[list[str]]
     key: str
 
     @property
-    def counts(self):
+    def counts(self) -> np.ndarray:
         """int [classes], the number of images of each."""
         return np.array([len(paths) for paths in self.files])
 
 
-def list_files(folders):
+def list_files(folders: Mapping[str, Path]) -> ClassFiles:
     """The ClassFiles of class folders by name. Raises RefusedError for one without images."""
     key, files = hashlib.sha256(f"Pillow {PIL.__version__}\n".encode()), []
     for name, folder in folders.items():
@@ -86,11 +90,12 @@ def list_files(folders):
     return ClassFiles(tuple(folders), files, key.hexdigest())
 
 
-def read_folders(data_dir, folders, split, format):
+def read_folders(
+    data_dir: str | Path, folders: Mapping[str, Path], split: Split, format: Format
+) -> ImageSet:
     """An ImageSet of the given split.
 
     folders: from the name of a class to its folder, all that the data folder holds.
-    split: class names by split. format: Format.
     Raises RefusedError naming the file or folder for an empty class or an unreadable image.
     """
     check_present(split, folders, data_dir)
@@ -100,7 +105,7 @@ def read_folders(data_dir, folders, split, format):
     shape = (len(folders), int(listing.counts.max()), size, size, format.channels)
 
     @contextlib.contextmanager
-    def decode():
+    def decode() -> Iterator[Iterable[np.ndarray]]:
         with decoding.read_classes(listing.files, format) as arrays:
             yield tqdm(arrays, "Reading images", len(folders), unit=" classes", disable=None)
 
@@ -109,7 +114,7 @@ def read_folders(data_dir, folders, split, format):
     return select(whole, split)
 
 
-def select(whole, split):
+def select(whole: ImageSet, split: Split) -> ImageSet:
     """The ImageSet of a split, given class names by split, of all classes that there are."""
     chosen = tuple(name for members in split.values() for name in members)
     if chosen == whole.names:  # then the pixels stay mapped
@@ -125,7 +130,7 @@ def select(whole, split):
     )
 
 
-def select_generated(pixels, names, split):
+def select_generated(pixels: np.ndarray, names: Sequence[str], split: Split) -> ImageSet:
     """An ImageSet of the named classes of generated images, [classes, images, ...]."""
     check_present(split, names, "--synthetic")
     counts = np.full(len(names), pixels.shape[1])
@@ -134,7 +139,7 @@ def select_generated(pixels, names, split):
     return select(ImageSet(pixels, tuple(names), counts, {}, source, digest), split)
 
 
-def check_present(split, names, where):
+def check_present(split: Split, names: Container[str], where: str | Path) -> None:
     """Raise RefusedError if classes of the split of an earlier run are missing."""
     missing = [name for members in split.values() for name in members if name not in names]
     if missing:
@@ -144,7 +149,7 @@ def check_present(split, names, where):
         )
 
 
-def check_folder(folder, advice):
+def check_folder(folder: str | Path, advice: str) -> str | Path:
     """Return the folder. Raises RefusedError if it is missing or holds no folders."""
     if not os.path.isdir(folder):
         problem = "does not exist"
@@ -158,13 +163,13 @@ def check_folder(folder, advice):
     )
 
 
-def subfolders(folder):
+def subfolders(folder: str | Path) -> list[Path]:
     """The folders in a folder, sorted by name, hidden ones left out."""
-    entries = (entry for entry in pathlib.Path(folder).iterdir() if entry.name[0] != ".")
+    entries = (entry for entry in Path(folder).iterdir() if entry.name[0] != ".")
     return sorted((entry for entry in entries if entry.is_dir()), key=lambda entry: entry.name)
 
 
-def image_files(folder):
+def image_files(folder: str | Path) -> "list[os.DirEntry[str]]":
     """The images of a class as os.DirEntry, sorted by name. Raises RefusedError without any."""
     entries = (
         entry

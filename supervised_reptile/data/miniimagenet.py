@@ -1,20 +1,23 @@
-"""miniImageNet (Vinyals et al., in the split of Ravi and Larochelle): where it lies."""
+"""miniImageNet (Vinyals et al., in the split of Ravi and Larochelle): where it is."""
 
 import pathlib
 
+from supervised_reptile.args import Run
 from supervised_reptile.data import image_set, synthetic
 from supervised_reptile.data.dataset import Dataset
 from supervised_reptile.data.formats import PHOTOGRAPHS
+from supervised_reptile.data.image_set import ImageSet, Split
+from supervised_reptile.system.commands import fetch_command
 from supervised_reptile.system.errors import RefusedError
 
 CLASSES = {"train": 64, "val": 16, "test": 20}
 SYNTHETIC_IMAGES = 60
 
 
-def load(run, seed, split=None):
+def load(run: Run, seed: int, split: Split | None = None) -> tuple[ImageSet, Split]:
     """The images of a run, and its classes by split.
 
-    run: args.Run. seed: decides what is drawn with --synthetic. split: that of an earlier run;
+    seed: decides what is drawn with --synthetic. split: that of an earlier run;
     without it, the folders decide.
     Raises RefusedError if classes are missing or an image is broken.
     """
@@ -29,11 +32,12 @@ def load(run, seed, split=None):
     return image_set.read_folders(run.data_dir, folders, split, PHOTOGRAPHS), split
 
 
-def find_classes(data_dir):
+def find_classes(data_dir: str | pathlib.Path) -> tuple[dict[str, pathlib.Path], Split]:
     """From the name of a class to its folder, and the names by split."""
-    advice = "get the data with ./fetch_data.sh miniimagenet"
+    advice = f"get the data with {fetch_command()} miniimagenet"
     image_set.check_folder(data_dir, advice)
-    folders, split = {}, {}
+    folders: dict[str, pathlib.Path] = {}
+    split: Split = {}
     for part in CLASSES:
         classes = image_set.subfolders(
             image_set.check_folder(pathlib.Path(data_dir) / part, advice)

@@ -10,7 +10,7 @@ from supervised_reptile.system.errors import RefusedError
 NAME = "origin.json"
 
 
-def write(folder, source, packaging, digest):
+def write(folder: pathlib.Path, source: str, packaging: str, digest: str) -> None:
     """Record in a new dataset's folder where it came from, and the digest of all its files.
 
     source: an address; a user name and password in it are left out, as results carry it along.
@@ -22,7 +22,7 @@ def write(folder, source, packaging, digest):
     (folder / NAME).write_text(json.dumps(content, indent=1) + "\n")
 
 
-def read(folder):
+def read(folder: str | pathlib.Path) -> dict[str, str]:
     """What a data folder's origin.json says, or, without one, that the images are the user's own.
 
     Raises RefusedError if it is damaged.

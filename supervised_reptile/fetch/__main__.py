@@ -3,18 +3,23 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
+from typing import NamedTuple, NoReturn
 
 from supervised_reptile.system import signals
+from supervised_reptile.system.commands import fetch_command
 from supervised_reptile.system.errors import FailedError, RefusedError, UnsoundError
+
+PROGRAM = fetch_command().removeprefix("./")
 
 try:
     from supervised_reptile.data import provenance
     from supervised_reptile.fetch import download, imagenet, miniimagenet, omniglot, staging
 except ModuleNotFoundError as error:
-    missing = {"PIL": "pillow"}.get(error.name, error.name)
-    sys.exit(f"fetch_data.sh needs the Python package {missing}: run 'make venv' first.")
+    missing = {"PIL": "pillow"}.get(error.name or "", error.name)
+    sys.exit(f"{PROGRAM} needs the Python package {missing}: run 'make venv' first.")
 
 FOLDER = Path("data")
 REMEDIES = {
@@ -36,7 +41,7 @@ environment variables:
   MINIIMAGENET_ARCHIVE  miniImageNet ready-made: a folder, a zip or tar file, or the address
                         of one, that holds class folders (train/, val/, test/), images/ with
                         train.csv, val.csv and test.csv, or mini-imagenet-cache-*.pkl; an
-                        address that ends in / is where these pickles lie
+                        address that ends in / is where the pickles are
 Without the last three, the pickles are fetched from Zenodo (record 7978538).
 """
 
@@ -50,10 +55,10 @@ class Sources(NamedTuple):
     miniimagenet: str
 
 
-def read_sources(environment):
+def read_sources(environment: Mapping[str, str]) -> Sources:
     """The Sources. Raises RefusedError for settings that make no sense."""
 
-    def address(name, default=""):
+    def address(name: str, default: str = "") -> str:
         value = environment.get(name) or default
         return value and download.check_address(name, value)
 
@@ -68,18 +73,20 @@ def read_sources(environment):
     return sources
 
 
-def fetch_omniglot(client, sources, work):
+def fetch_omniglot(client: download.Client, sources: Sources, work: Path) -> Path:
     """Make Omniglot in `work`; return its folder."""
     return omniglot.fetch(client, sources.omniglot, work)
 
 
-DATASETS = {  # what makes each dataset, and the module that checks it
+DATASETS: dict[
+    str, tuple[Callable[..., Path], ModuleType]
+] = {  # what makes each dataset, and the module that checks it
     "omniglot": (fetch_omniglot, omniglot),
     "miniimagenet": (miniimagenet.fetch, miniimagenet),
 }
 
 
-def fetch(name, sources):
+def fetch(name: str, sources: Sources) -> None:
     """Fetch a dataset unless it is there. Raises FailedError, saying what to do."""
     make, module = DATASETS[name]
     place = FOLDER / name
@@ -101,17 +108,17 @@ def fetch(name, sources):
         ) from None
 
 
-def _check_there(place, module):
+def _check_there(place: Path, module: ModuleType) -> None:
     try:
         module.check_names(place)
     except UnsoundError as error:
         raise FailedError(
-            f"{place} is there, but not whole ({error}): remove it to fetch it again"
+            f"{place} exists but is incomplete ({error}): remove it to fetch it again"
         ) from None
-    print(f"{place} is complete. ('./fetch_data.sh verify' checks every image.)", flush=True)
+    print(f"{place} is complete. ('{fetch_command()} verify' checks every image.)", flush=True)
 
 
-def verify():
+def verify() -> None:
     """Check the datasets that are there. Raises FailedError, naming what is broken."""
     found = [name for name in DATASETS if (FOLDER / name).exists()]
     if not found:
@@ -124,18 +131,18 @@ def verify():
             recorded = provenance.read(folder).get("digest", digest)
             if digest != recorded:
                 raise UnsoundError(f"changed since it was fetched: digest {digest}, not {recorded}")
-            print(f"{folder} is whole. Digest of all images: {digest}", flush=True)
+            print(f"{folder} is intact. Digest of all images: {digest}", flush=True)
         except (UnsoundError, RefusedError) as error:
             problems.append(f"{folder}: {error}")
     if problems:
         raise FailedError("\n".join(problems))
 
 
-def read_command_line(arguments):
+def read_command_line(arguments: Sequence[str]) -> list[str]:
     """What to do: the names of datasets, or ["verify"]. Exits where that is unclear."""
     parser = argparse.ArgumentParser(
-        prog="fetch_data.sh",
-        description=f"Fetch Omniglot and miniImageNet into {FOLDER}/, whole or not at all.",
+        prog=PROGRAM,
+        description=f"Fetch Omniglot and miniImageNet into {FOLDER}/, completely or not at all.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -149,7 +156,7 @@ def read_command_line(arguments):
     return [what] if what else list(DATASETS)
 
 
-def run(arguments):
+def run(arguments: Sequence[str]) -> int:
     """Do what the command line asks for; return the exit status, after one line of explanation."""
     todo, status = read_command_line(arguments), 0
     try:
@@ -162,20 +169,25 @@ def run(arguments):
                 print(error, file=sys.stderr)
                 status = 1
     except RefusedError as refusal:
-        print(f"fetch_data.sh: error: {refusal}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {refusal}", file=sys.stderr)
         status = 2
     except OSError as error:
-        print(f"fetch_data.sh: failed: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: failed: {error}", file=sys.stderr)
         status = 1
     except signals.Interrupted as interruption:
-        print(f"fetch_data.sh: {interruption}", file=sys.stderr)
+        print(f"{PROGRAM}: {interruption}", file=sys.stderr)
         status = 128 + interruption.number
     return status
 
 
-if __name__ == "__main__":
+def main() -> NoReturn:
+    """Run the command line, and exit."""
     status = run(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
     # At once, without waiting for connections: whatever they were to bring is fetched next time.
     os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

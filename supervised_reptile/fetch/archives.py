@@ -9,8 +9,10 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
 from stat import S_ISLNK
+from typing import IO, Any
 
 from supervised_reptile.system.errors import UnsoundError
 
@@ -32,25 +34,33 @@ class Archive:
     members: what to open by path, in the order in which they are stored.
     """
 
-    def __init__(self, name, members, open_member):
+    def __init__(
+        self,
+        name: str,
+        members: Iterable[tuple[PurePosixPath, Any]],
+        open_member: Callable[[Any], IO[bytes] | None],
+    ) -> None:
         self.name = name
         self.members = {path: member for path, member in members if not _is_hidden(path)}
         self._open = open_member
 
     @contextlib.contextmanager
-    def open(self, path):
+    def open(self, path: PurePosixPath) -> Iterator[IO[bytes]]:
         """A binary file of the member at a path. Raises UnsoundError where it is damaged."""
-        with _reading(self.name), self._open(self.members[path]) as file:
-            yield file
+        with _reading(self.name):
+            file = self._open(self.members[path])
+            assert file, "members are files"
+            with file:
+                yield file
 
-    def read(self, path):
+    def read(self, path: PurePosixPath) -> bytes:
         """The bytes of the member at a path."""
         with self.open(path) as file:
             return file.read()
 
 
 @contextlib.contextmanager
-def open_archive(path):
+def open_archive(path: Path) -> Iterator[Archive]:
     """The Archive at a path. Raises UnsoundError if it is none, is damaged, or is unsafe."""
     with contextlib.ExitStack() as stack:
         with _reading(path.name):
@@ -64,27 +74,27 @@ def open_archive(path):
 
 
 @contextlib.contextmanager
-def _reading(name):
+def _reading(name: str) -> Iterator[None]:
     try:
         yield
     except _UNSOUND as error:
         raise UnsoundError(f"{name}: not a sound archive ({error})") from None
 
 
-def _folder(folder):
+def _folder(folder: Path) -> Archive:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     members = ((PurePosixPath(path.relative_to(folder).as_posix()), path) for path in files)
     return Archive(folder.name, members, lambda path: path.open("rb"))
 
 
-def _zip(name, opened):
+def _zip(name: str, opened: zipfile.ZipFile) -> Archive:
     for member in opened.infolist():
         _check_safe(name, member.filename, S_ISLNK(member.external_attr >> 16))
     files = (member for member in opened.infolist() if not member.is_dir())
     return Archive(name, ((PurePosixPath(file.filename), file) for file in files), opened.open)
 
 
-def _tar(name, opened):
+def _tar(name: str, opened: tarfile.TarFile) -> Archive:
     members = opened.getmembers()
     for member in members:
         _check_safe(name, member.name, not (member.isfile() or member.isdir()))
@@ -92,11 +102,11 @@ def _tar(name, opened):
     return Archive(name, ((PurePosixPath(file.name), file) for file in files), opened.extractfile)
 
 
-def _check_safe(name, member, is_special):
+def _check_safe(name: str, member: str, is_special: bool) -> None:
     path = PurePosixPath(member)
     if is_special or path.is_absolute() or ".." in path.parts or "\\" in member:
         raise UnsoundError(f"{name}: unsafe path or link {member!r}")
 
 
-def _is_hidden(path):
+def _is_hidden(path: PurePosixPath) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)

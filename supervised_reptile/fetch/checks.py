@@ -2,7 +2,8 @@
 
 import hashlib
 import io
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
 
 from PIL import Image
 from tqdm import tqdm
@@ -14,7 +15,7 @@ from supervised_reptile.system.errors import UnsoundError
 GROUP = 200  # files that a process checks at once
 
 
-def list_images(folder):
+def list_images(folder: Path) -> list[Path]:
     """The images of a dataset, <folder>/*/*/*, as paths relative to it, sorted by name."""
     paths = (path.relative_to(folder) for path in folder.glob("*/*/*"))
     return sorted(
@@ -23,7 +24,7 @@ def list_images(folder):
     )
 
 
-def check_images(folder):
+def check_images(folder: Path) -> str:
     """Decode all images of a dataset, and return their digest.
 
     Raises UnsoundError, naming the first ones that are broken.
@@ -33,7 +34,7 @@ def check_images(folder):
         [folder / name for name in names[start : start + GROUP]]
         for start in range(0, len(names), GROUP)
     ]
-    results = []
+    results: list[tuple[str, str]] = []
     with (
         on_all_cores(_inspect, groups) as found,
         tqdm(desc="Checking", total=len(names), unit=" images", disable=None) as progress,
@@ -47,20 +48,20 @@ def check_images(folder):
     return digest_of(names, [digest for digest, _ in results])
 
 
-def digest_of(names, digests):
+def digest_of(names: Iterable[object], digests: Iterable[str]) -> str:
     """The SHA-256 of what `sha256sum` prints of all files, sorted by name."""
     lines = (f"{digest}  {name}\n" for name, digest in zip(names, digests))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def digest_of_files(folder):
+def digest_of_files(folder: Path) -> str:
     """The digest of a dataset's images, without decoding them."""
     names = list_images(folder)
     progress = tqdm(names, "Computing the digest", unit=" images", disable=None)
     return digest_of(names, [file_digest(folder / name, "sha256") for name in progress])
 
 
-def file_digest(path, algorithm):
+def file_digest(path: Path, algorithm: str) -> str:
     """A digest of a file, in hexadecimal."""
     with path.open("rb") as file:
         digest = hashlib.new(algorithm)
@@ -69,7 +70,7 @@ def file_digest(path, algorithm):
         return digest.hexdigest()
 
 
-def problem_of(content):
+def problem_of(content: bytes) -> str:
     """What is wrong with the bytes of an image, "" if nothing is."""
     if not content:
         return "empty"
@@ -81,18 +82,18 @@ def problem_of(content):
     return ""
 
 
-def _inspect(paths: list[Path]):
+def _inspect(paths: list[Path]) -> list[tuple[str, str]]:
     """The SHA-256 and the problem of each file."""
     contents = (path.read_bytes() for path in paths)
     return [(hashlib.sha256(content).hexdigest(), problem_of(content)) for content in contents]
 
 
-def is_image(path):
+def is_image(path: PurePath) -> bool:
     """Whether a path within an archive has the name of an image."""
     return path.suffix.lower() in SUFFIXES
 
 
-def some(items, number=5):
+def some(items: Sequence[object], number: int = 5) -> str:
     """The first few of many, for a message."""
     more = f" and {len(items) - number} more" if len(items) > number else ""
     return ", ".join(str(item) for item in items[:number]) + more

@@ -6,7 +6,9 @@ import http.client
 import re
 import sys
 import time
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -21,17 +23,18 @@ LONGEST_WAIT = 60  # seconds, whatever the server asks for
 TIMEOUT = 60  # seconds without a byte
 BLOCK = 1 << 16  # bytes
 CONNECTIONS = 6  # at once, at most
+Result = TypeVar("Result")
 
 
 class _TransientError(Exception):
     """Worth another attempt, after so many seconds if the server said so."""
 
-    def __init__(self, message, wait=0):
+    def __init__(self, message: str, wait: int = 0) -> None:
         super().__init__(message)
         self.wait = wait
 
 
-def check_address(name, address):
+def check_address(name: str, address: str) -> str:
     """Return an address as it was, or the file address of a local path.
 
     name: the setting, for the message. Raises RefusedError for what is neither.
@@ -43,24 +46,24 @@ def check_address(name, address):
     return Path(address).resolve().as_uri()
 
 
-def local_path(address):
+def local_path(address: str) -> Path | None:
     """The path of a file address, or None for others."""
     return Path(unquote(urlsplit(address).path)) if address.startswith("file:") else None
 
 
-def file_name(address):
+def file_name(address: str) -> str:
     """The last part of an address."""
     return unquote(urlsplit(address).path).rpartition("/")[2]
 
 
-def _key(address):
+def _key(address: str) -> str:
     return hashlib.sha256(address.encode()).hexdigest()[:12]
 
 
 class Client:
     """Connections that are used again. A context manager."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._session = requests.Session()
         # An encoding would change lengths, and so what a byte range means.
         self._session.headers["Accept-Encoding"] = "identity"
@@ -68,13 +71,13 @@ class Client:
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
 
-    def __enter__(self):
+    def __enter__(self) -> "Client":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._session.close()
 
-    def fetch(self, address, folder):
+    def fetch(self, address: str, folder: Path) -> Path:
         """The path of the whole file at an address: a local one itself, or a copy in `folder`.
 
         A part that an earlier call left in `folder` is continued if the server still has the same
@@ -94,14 +97,14 @@ class Client:
             part.complete()
         return path
 
-    def get_range(self, address, first, last):
+    def get_range(self, address: str, first: int, last: int) -> bytes:
         """The bytes first ... last of a file, both included, as HTTP counts them."""
         if path := local_path(address):
             return _read_range(path, first, last)
         name = file_name(address)
         return self._persist(lambda: self._get_range(address, first, last), name)
 
-    def get(self, address):
+    def get(self, address: str) -> bytes:
         """All bytes of a small file."""
         if path := local_path(address):
             try:
@@ -109,13 +112,15 @@ class Client:
             except OSError as error:
                 raise FailedError(f"{path}: {error.strerror}") from None
 
-        def attempt():
+        def attempt() -> bytes:
             with self._request(address, {}) as response:
                 return response.content
 
         return self._persist(attempt, file_name(address))
 
-    def _persist(self, attempt, name, part=None):
+    def _persist(
+        self, attempt: Callable[[], Result], name: str, part: "_Part | None" = None
+    ) -> Result:
         """The result of the first attempt that succeeds. Bytes that came are a new beginning."""
         failures, most = 0, part.size if part else 0
         while True:
@@ -132,7 +137,9 @@ class Client:
                 time.sleep(wait)
 
     @contextlib.contextmanager
-    def _request(self, address, headers, accept=(200,)):
+    def _request(
+        self, address: str, headers: Mapping[str, str], accept: Container[int] = (200,)
+    ) -> Iterator[requests.Response]:
         """A response whose status is accepted. Raises _TransientError or FailedError."""
         try:
             with self._session.get(
@@ -152,9 +159,10 @@ class Client:
         except requests.RequestException as error:
             raise FailedError(f"{file_name(address)}: {error}") from None
 
-    def _continue(self, address, part, progress):
+    def _continue(self, address: str, part: "_Part", progress: tqdm) -> None:
         """Receive what is missing of a part, or all of it if the server has no ranges."""
-        have, headers = part.size, {}
+        have = part.size
+        headers: dict[str, str] = {}
         if have and part.validator:
             headers = {"Range": f"bytes={have}-", "If-Range": part.validator}
         with self._request(address, headers, accept=(200, 206, 416)) as response:
@@ -182,7 +190,7 @@ class Client:
         if total >= 0 and part.size != total:
             raise _TransientError(f"the connection ended after {part.size} of {total} bytes")
 
-    def _get_range(self, address, first, last):
+    def _get_range(self, address: str, first: int, last: int) -> bytes:
         headers = {"Range": f"bytes={first}-{last}"}
         with self._request(address, headers, accept=(200, 206)) as response:
             if response.status_code == 200:
@@ -196,33 +204,33 @@ class Client:
 class _Part:
     """The beginning of a file that is being received, and what tells the server which file."""
 
-    def __init__(self, whole):
+    def __init__(self, whole: Path) -> None:
         self._whole = whole
         self.path = whole.with_name(f"{whole.name}.part")
         self._validator = whole.with_name(f"{whole.name}.etag")
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Bytes that are there."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     @property
-    def validator(self):
+    def validator(self) -> str:
         """The ETag or date of the file that the part is of, "" if unknown."""
         return self._validator.read_text() if self._validator.exists() else ""
 
-    def clear(self, validator):
+    def clear(self, validator: str) -> None:
         """Begin anew. The part is emptied first, so that it never goes with a wrong validator."""
         self.path.write_bytes(b"")
         self._validator.write_text(validator)
 
-    def complete(self):
+    def complete(self) -> None:
         """Give the file its name."""
         self._validator.unlink(missing_ok=True)
         self.path.rename(self._whole)
 
 
-def _check_status(response, accept):
+def _check_status(response: requests.Response, accept: Container[int]) -> None:
     status = response.status_code
     if status in accept:
         return
@@ -233,22 +241,22 @@ def _check_status(response, accept):
     raise FailedError(f"{file_name(response.url)}: {message}")
 
 
-def _validator(response):
+def _validator(response: requests.Response) -> str:
     """What If-Range may hold: a strong ETag, else the date of the last change, else nothing."""
     etag = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
-def _content_range(response):
+def _content_range(response: requests.Response) -> tuple[int, int]:
     """First byte and length of the whole file, -1 where the server does not say."""
     text = response.headers.get("Content-Range", "")
     match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", text)
-    return tuple(int(n or -1) for n in match.groups()) if match else (-1, -1)
+    return (int(match[1] or -1), int(match[2] or -1)) if match else (-1, -1)
 
 
-def _reason(error):
+def _reason(error: BaseException) -> str:
     """What a person understands of the errors of requests and urllib3, nested in one another."""
-    inner = error
+    inner: BaseException | None = error
     while inner:
         error = inner
         causes = (getattr(error, "reason", None), *error.args)
@@ -262,7 +270,7 @@ def _reason(error):
     return re.sub(r"^<?HTTPS?Connection.*?\)>?: ", "", str(error)) or repr(error)
 
 
-def _read_range(path, first, last):
+def _read_range(path: Path, first: int, last: int) -> bytes:
     try:
         with path.open("rb") as file:
             file.seek(first)

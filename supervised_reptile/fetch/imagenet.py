@@ -5,10 +5,13 @@ import functools
 import hashlib
 import re
 import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
 from supervised_reptile.fetch import archives, checks, download
+from supervised_reptile.fetch.download import Client
 from supervised_reptile.system.errors import FailedError, UnsoundError
 
 # The authors' lists: the file names of each class's images, and where they lie in the archive.
@@ -19,14 +22,15 @@ LISTS = (
 LISTS_DIGEST = (
     "0bbe89eed766bc1e1cf9158f475ad2ab4db7e3436ee80d3ce0b818faafa23cf3"  # checks.digest_of
 )
-LINE = re.compile(r"(n\d{8}_\d+\.JPEG),(\d+)-(\d+)")
+LINE = re.compile(r"^(n\d{8}_\d+\.JPEG),(\d+)-(\d+)\r?$", re.M)
+Line = tuple[str, int, int]  # name, first byte, last byte
+Lists = dict[tuple[str, str], list[Line]]  # by split and class
 
 
-def fetch(client, archive, lists, work, folder):
-    """Fetch the images into <folder>/<split>/<class>/, going on where a killed fetch ended.
+def fetch(client: Client, archive: str, lists: Lists, work: Path, folder: Path) -> None:
+    """Fetch the images into <folder>/<split>/<class>/, resuming where a killed fetch stopped.
 
-    archive: the address of ILSVRC2012_img_train.tar. lists: {(split, class): [(name, first byte,
-    last byte)]}. work: where a file is until it is whole.
+    archive: the address of ILSVRC2012_img_train.tar. work: where a file is until it is whole.
     """
     ranges = [line for lines in lists.values() for line in lines]
     total = sum(last - first + 1 for _, first, last in ranges)
@@ -44,7 +48,7 @@ def fetch(client, archive, lists, work, folder):
         threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _fetch_image(client, archive, work, folder, line):
+def _fetch_image(client: Client, archive: str, work: Path, folder: Path, line: Line) -> int:
     """Fetch one image unless it is there, and return its size in bytes."""
     name, first, last = line
     path, size = folder / name, last - first + 1
@@ -61,26 +65,26 @@ def _fetch_image(client, archive, work, folder, line):
     return size
 
 
-def fetch_lists(client, where, classes):
+def fetch_lists(client: Client, where: str, classes: Mapping[str, Iterable[str]]) -> Lists:
     """The authors' lists, as `fetch` takes them.
 
-    where: an address below which they lie, or of a local folder or tar file that holds them.
+    where: an address below which they are, or of a local folder or tar file that holds them.
     classes: names by split. Raises FailedError if they are not the authors'.
     """
     names = [f"{split}/{name}.csv" for split, members in classes.items() for name in members]
     contents = _read_local(where, names) or _download(client, where, names)
-    digests = sorted((n, hashlib.sha256(c).hexdigest()) for n, c in zip(names, contents))
-    if checks.digest_of(*zip(*digests)) != LISTS_DIGEST:
+    digests = {n: hashlib.sha256(c).hexdigest() for n, c in zip(names, contents)}
+    if checks.digest_of(sorted(digests), [digests[n] for n in sorted(digests)]) != LISTS_DIGEST:
         raise FailedError(f"the lists in {where} are not those of the authors")
-    lists = {}
+    lists: Lists = {}
     for name, content in zip(names, contents):
         split, _, file = name.partition("/")
-        lines = (LINE.fullmatch(line) for line in content.decode().splitlines())
-        lists[split, file[:-4]] = [(line[1], int(line[2]), int(line[3])) for line in lines]
+        lines = LINE.findall(content.decode())
+        lists[split, file[:-4]] = [(image, int(first), int(last)) for image, first, last in lines]
     return lists
 
 
-def _read_local(where, names):
+def _read_local(where: str, names: Sequence[str]) -> list[bytes] | None:
     """The contents of the lists in a local folder or tar file, or None for another address."""
     if not (path := download.local_path(where)):
         return None
@@ -95,7 +99,7 @@ def _read_local(where, names):
         raise FailedError(str(error)) from None  # the images that have come are not at fault
 
 
-def _download(client, where, names):
+def _download(client: Client, where: str, names: Sequence[str]) -> list[bytes]:
     addresses = [f"{where}/{name}" for name in names]
     with (
         concurrent.futures.ThreadPoolExecutor(download.CONNECTIONS) as threads,

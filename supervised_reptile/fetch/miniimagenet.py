@@ -2,13 +2,19 @@
 
 import hashlib
 import shutil
+import typing
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from tqdm import tqdm
 
 from supervised_reptile.data import provenance
 from supervised_reptile.fetch import archives, checks, download, imagenet, packagings
+from supervised_reptile.fetch.download import Client
+
+if typing.TYPE_CHECKING:
+    from supervised_reptile.fetch.__main__ import Sources
 from supervised_reptile.system.errors import UnsoundError
 
 ZENODO = "https://zenodo.org/records/7978538/files/{}?download=1"
@@ -62,7 +68,7 @@ AUTHORS_IMAGES = {
 }
 
 
-def fetch(client, sources, work):
+def fetch(client: Client, sources: "Sources", work: Path) -> Path:
     """Make the dataset in `work` from the Sources; return its folder."""
     if sources.imagenet:
         images = work / "ranges"
@@ -83,7 +89,7 @@ def fetch(client, sources, work):
     return images
 
 
-def _locate(client, source, work):
+def _locate(client: Client, source: str, work: Path) -> Path:
     """The local file or folder that a source is; what is not local is fetched."""
     path = download.local_path(source)
     if path and path.is_dir():
@@ -100,7 +106,7 @@ def _locate(client, source, work):
     return folder
 
 
-def _extract(content, folder):
+def _extract(content: Iterable[packagings.Picture], folder: Path) -> None:
     """Write images, (split, class, file name, bytes) each, as folders of classes."""
     print("Extracting miniimagenet ...", flush=True)
     total = sum(IMAGES * len(names) for names in CLASSES.values())
@@ -114,7 +120,7 @@ def _extract(content, folder):
         path.write_bytes(image)
 
 
-def check_names(folder):
+def check_names(folder: Path) -> None:
     """Raise UnsoundError, naming what is missing, unless all files of miniImageNet are there."""
     found = Counter(path.parent.as_posix() for path in checks.list_images(folder))
     expected = {f"{split}/{name}": name for split, names in CLASSES.items() for name in names}
@@ -133,7 +139,7 @@ def check_names(folder):
         raise UnsoundError(f"not {IMAGES} images each: {checks.some(wrong)}")
 
 
-def check(folder):
+def check(folder: Path) -> str:
     """The digest of a folder that holds all of miniImageNet. Raises UnsoundError for others."""
     check_names(folder)
     return checks.check_images(folder)

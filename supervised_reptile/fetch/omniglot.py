@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from supervised_reptile.data import provenance
 from supervised_reptile.fetch import archives, checks
+from supervised_reptile.fetch.download import Client
 from supervised_reptile.system.errors import UnsoundError
 
 OFFICIAL = "https://github.com/brendenlake/omniglot/raw/master/python"
@@ -19,7 +20,7 @@ ALPHABETS, CHARACTERS, DRAWINGS = 50, 1623, 20  # in both archives together; dra
 DIGEST = "811c7e9fcc07e5e7f708a9d2dcaf34a1957fb263ed1841b403d5dbf8e9eaf054"  # checks.digest_of
 
 
-def fetch(client, base, work):
+def fetch(client: Client, base: str, work: Path) -> Path:
     """Make the dataset in `work`, from the archives at the address `base`; return its folder."""
     images = work / "images"
     shutil.rmtree(images, ignore_errors=True)
@@ -35,7 +36,7 @@ def fetch(client, base, work):
     return images
 
 
-def _extract(archive, name, folder):
+def _extract(archive: archives.Archive, name: str, folder: Path) -> None:
     """Write the drawings of an archive to <folder>/<Alphabet>/characterNN/."""
     for path in tqdm(archive.members, unit=" files", disable=None):
         if path.match(f"{name}/*/*/*.png") and len(path.parts) == 4:
@@ -45,7 +46,7 @@ def _extract(archive, name, folder):
             drawing.write_bytes(content)
 
 
-def check_names(folder):
+def check_names(folder: Path) -> None:
     """Raise UnsoundError, naming what is missing, unless all files of Omniglot are there."""
     drawings = Counter(path.parent for path in checks.list_images(folder))
     alphabets = {character.parent for character in drawings}
@@ -60,7 +61,7 @@ def check_names(folder):
         raise UnsoundError(f"not {DRAWINGS} drawings each: {checks.some(counts)}")
 
 
-def check(folder):
+def check(folder: Path) -> str:
     """The digest of a folder that holds Omniglot. Raises UnsoundError for any other."""
     check_names(folder)
     digest = checks.check_images(folder)

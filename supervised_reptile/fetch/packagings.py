@@ -3,20 +3,25 @@
 import csv
 import io
 import re
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from supervised_reptile.data.image_set import SUFFIXES
 from supervised_reptile.fetch import checks, pickles
+from supervised_reptile.fetch.archives import Archive
 from supervised_reptile.system.errors import UnsoundError
 
 SPLITS = ("train", "val", "test")
 PICKLE = re.compile(r"mini-imagenet-cache-(train|val|validation|test)\.pkl")
 SHAPE = (84, 84, 3)
+Picture = tuple[str, str, str, bytes]  # split, class, file name, content
 
 
-def read(archive):
+def read(archive: Archive) -> tuple[str, Iterator[Picture]]:
     """The name of an Archive's packaging, and its images as (split, class, file name, bytes).
 
     Raises UnsoundError if it is none that is known.
@@ -30,13 +35,13 @@ def read(archive):
     )
 
 
-def _find_pickles(archive):
+def _find_pickles(archive: Archive) -> dict[str, PurePosixPath] | None:
     matches = {path: PICKLE.fullmatch(path.name) for path in archive.members}
     found = {match[1].replace("validation", "val"): p for p, match in matches.items() if match}
     return found if set(found) == set(SPLITS) else None
 
 
-def _pickled_images(archive, found):
+def _pickled_images(archive: Archive, found: dict[str, PurePosixPath]) -> Iterator[Picture]:
     for split, path in found.items():
         with archive.open(path) as file:
             try:
@@ -48,7 +53,7 @@ def _pickled_images(archive, found):
                 yield split, name, f"{name}_{number:03}.png", _png(images[index])
 
 
-def _check_content(content):
+def _check_content(content: object) -> tuple[np.ndarray, dict[str, Any]]:
     """The images and the indices by class of one pickle."""
     if not isinstance(content, dict) or not {"image_data", "class_dict"} <= content.keys():
         raise UnsoundError("no dictionary with image_data and class_dict")
@@ -65,14 +70,14 @@ def _check_content(content):
     return images, classes
 
 
-def _png(pixels):
+def _png(pixels: np.ndarray) -> bytes:
     """An image without loss, for the reader takes files. Little compressed: it is much faster."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def _find_lists(archive):
+def _find_lists(archive: Archive) -> dict[str, PurePosixPath] | None:
     found = {path.stem: path for path in archive.members if path.name in LISTS}
     return found if set(found) == set(SPLITS) else None
 
@@ -80,9 +85,9 @@ def _find_lists(archive):
 LISTS = {f"{split}.csv" for split in SPLITS}
 
 
-def _listed_images(archive, found):
+def _listed_images(archive: Archive, found: dict[str, PurePosixPath]) -> Iterator[Picture]:
     paths = {path.name: path for path in archive.members if path.parent.name == "images"}
-    wanted = {}
+    wanted: dict[PurePosixPath, tuple[str, str]] = {}
     for split, path in found.items():
         rows = list(csv.DictReader(io.StringIO(archive.read(path).decode(errors="replace"))))
         if not rows or not {"filename", "label"} <= rows[0].keys():
@@ -93,10 +98,10 @@ def _listed_images(archive, found):
         wanted |= {paths[row["filename"]]: (split, row["label"]) for row in rows}
     for path in archive.members:  # in stored order: a compressed archive cannot go back
         if path in wanted:
-            yield *wanted[path], path.name, archive.read(path)
+            yield (*wanted[path], path.name, archive.read(path))
 
 
-def _find_folders(archive):
+def _find_folders(archive: Archive) -> list[PurePosixPath] | None:
     found = [
         path
         for path in archive.members
@@ -105,12 +110,13 @@ def _find_folders(archive):
     return found if {path.parts[-3] for path in found} == set(SPLITS) else None
 
 
-def _images_in_folders(archive, found):
+def _images_in_folders(archive: Archive, found: list[PurePosixPath]) -> Iterator[Picture]:
     for path in found:
-        yield *path.parts[-3:], archive.read(path)
+        split, name, file = path.parts[-3:]
+        yield split, name, file, archive.read(path)
 
 
-PACKAGINGS = (
+PACKAGINGS: tuple[tuple[str, Callable, Callable], ...] = (
     ("pickles", _find_pickles, _pickled_images),
     ("images/ with lists", _find_lists, _listed_images),
     ("class folders", _find_folders, _images_in_folders),

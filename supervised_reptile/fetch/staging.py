@@ -3,17 +3,19 @@
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 from supervised_reptile.system import files
 from supervised_reptile.system.errors import FailedError, UnsoundError
 
 
-def work_path(target):
+def work_path(target: Path) -> Path:
     """The hidden folder beside `target` in which it is made."""
     return target.with_name(f".{target.name}.partial")
 
 
-def clear(target):
+def clear(target: Path) -> None:
     """Remove what a fetch left that was killed after it had made `target` complete."""
     if work_path(target).exists():
         with work_folder(target) as work:
@@ -21,7 +23,7 @@ def clear(target):
 
 
 @contextlib.contextmanager
-def work_folder(target):
+def work_folder(target: Path) -> Iterator[Path]:
     """Yield the folder in which `target` is made.
 
     It outlives a fetch that fails or is killed, for the next one to go on, unless UnsoundError
@@ -40,7 +42,7 @@ def work_folder(target):
             raise
 
 
-def publish(folder, target):
+def publish(folder: Path, target: Path) -> None:
     """Make the complete `folder`, within a work folder, the dataset `target`."""
     os.sync()  # Or a power cut could leave the names of files without their bytes.
     folder.rename(target)

@@ -12,7 +12,6 @@ from PIL import Image
 from supervised_reptile.data import cache, decoding
 from supervised_reptile.data import image_set as image_sets
 from supervised_reptile.data.formats import Format
-from supervised_reptile.learning import parallel
 from supervised_reptile.system.errors import RefusedError
 
 SPLIT = {"train": ["c0", "c1"], "test": ["c2"]}
@@ -41,7 +40,7 @@ def decodings(monkeypatch):
     calls, real = [], decoding.read_classes
 
     def counting(*arguments):
-        parallel.append(arguments)
+        calls.append(arguments)
         return real(*arguments)
 
     monkeypatch.setattr(decoding, "read_classes", counting)
@@ -59,7 +58,7 @@ def test_the_second_start_maps_what_the_first_decoded(folder, decodings):
     check(first)
     check(second)
     assert len(decodings) == 1 and second.digest == first.digest
-    assert isinstance(second.pixels, np.memmap) and isinstance(second.rows, np.memmap)
+    assert isinstance(second.pixels, np.memmap) and isinstance(second.flat_pixels, np.memmap)
     second.pixels[:] = 77
     check(read(folder))  # The file cannot be changed through a mapping.
     assert sorted(os.listdir(folder / ".cache")) == ["4-L.lock", "4-L.pixels"]
@@ -214,7 +213,7 @@ def test_if_it_can_be_written_nowhere_the_message_says_so(folder, tmp_path):
 
 def test_a_disk_that_fills_up_leaves_nothing(folder, monkeypatch, tmp_path):
     """At the second class."""
-    monkeypatch.setattr(cache.zlib, "crc32", lambda images: fail() if images[0, 0, 0] else 0)
+    monkeypatch.setattr(cache.zlib, "crc32", lambda images: fail() if images[0] else 0)
 
     def fail():
         raise OSError(28, "No space left on device")

@@ -43,7 +43,7 @@ def nearest(length, size):
 @pytest.mark.parametrize("width, height", [(105, 105), (500, 375), (84, 84), (20, 31), (1, 1)])
 def test_pixels_are_those_of_pillows_nearest_neighbour(tmp_path, mode, size, target, width, height):
     path = save(tmp_path / f"a.{MODES[mode]}", mode, width, height)
-    found = decoding.read_image(path, size, target)
+    found = decoding.read_image(path, Format(size, target))
     with Image.open(path) as image:
         assert image.mode == mode
         resized = image.resize((size, size), Image.Resampling.NEAREST).convert(target)

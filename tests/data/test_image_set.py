@@ -83,7 +83,7 @@ def test_classes_are_read_in_the_order_of_the_split_and_padded(folders):
     assert found.splits == {"train": range(0, 2), "test": range(2, 3)}
     assert found.pixels.shape == (3, 3, 4, 4, 1)
     assert found.pixels[:, :, 0, 0, 0].tolist() == [[20, 21, 0], [0, 1, 2], [10, 0, 0]]
-    assert (found.rows[3:6] == found.pixels[1]).all()
+    assert (found.flat_pixels[3:6] == found.pixels[1]).all()
 
 
 def test_a_truncated_image_is_refused_by_name(folders):

@@ -253,7 +253,7 @@ def test_a_complete_dataset_is_left_alone(server, target, capsys):
 def test_something_else_in_its_place_is_left_alone(mirror, target):
     target.mkdir(parents=True)
     (target / "mine.txt").write_text("mine")
-    with pytest.raises(FailedError, match="data/omniglot is there, but not whole"):
+    with pytest.raises(FailedError, match="data/omniglot exists but is incomplete"):
         fetch(mirror)
     assert files_in(target.parent) == {"omniglot/mine.txt": b"mine"}
 
@@ -425,7 +425,7 @@ def test_verify(mirror, target):
     fetch(mirror)
     status, stdout, _ = run(mirror.parent, mirror, "verify")
     assert status == 0
-    assert stdout == f"data/omniglot is whole. Digest of all images: {SMALL_COUNTS['DIGEST']}\n"
+    assert stdout == f"data/omniglot is intact. Digest of all images: {SMALL_COUNTS['DIGEST']}\n"
     (target / "Latin/character01/0001_01.png").write_bytes(drawing(77))
     status, _, stderr = run(mirror.parent, mirror, "verify")
     assert status == 1 and stderr.startswith("data/omniglot: the drawings are not those")

@@ -328,7 +328,7 @@ def test_a_part_of_it_is_refused_and_says_what_to_do(fetch_mini):
 def test_verify_names_what_is_broken(small, fetch_mini, tmp_path, capsys):
     found = fetch_mini(MINIIMAGENET_ARCHIVE=str(write_zip(tmp_path / "mine.zip", small)))
     command.verify()
-    assert "data/miniimagenet is whole. Digest of all images: " in capsys.readouterr().out
+    assert "data/miniimagenet is intact. Digest of all images: " in capsys.readouterr().out
     path = found / "train/n00000001/n0000000100000001.jpg"
     path.write_bytes(jpeg(7))
     with pytest.raises(FailedError, match="changed since it was fetched"):

@@ -1,0 +1,97 @@
+"""The command line: python -m supervised_reptile.report FOLDER."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Callable
+
+from supervised_reptile.report import document, figures, keeping
+from supervised_reptile.report.reading import Run, read_runs
+from supervised_reptile.report.say import say
+from supervised_reptile.system.errors import FailedError, RefusedError
+
+REPORT = "report.md"
+EXPERIMENTS = pathlib.Path("experiments/results")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags; each names something to write, and without any the tables are printed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m supervised_reptile.report",
+        description="Shows what runs gave, beside what the paper reports.",
+    )
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        type=pathlib.Path,
+        default=EXPERIMENTS,
+        help=f"folder with the folders of runs (default: {EXPERIMENTS})",
+    )
+    for name, meaning in {
+        "--output": f"write {REPORT} and the figures to this folder",
+        "--readme": "make the results between the marks of this README anew",
+        "--collect": "write what the report needs of each finished run to this folder",
+        "--models": "copy the model of each finished run to this folder",
+    }.items():
+        parser.add_argument(name, type=pathlib.Path, help=meaning)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command line. Returns the exit status: 0, 2 for what was refused, 1 for a failure."""
+    given = parser().parse_args(argv)
+    try:
+        runs = read_runs(given.folder)
+        if not runs:
+            say(f"{given.folder} holds no runs: a run is a folder with a run.json")
+        _write(given, runs)
+    except RefusedError as refusal:
+        say(f"error: {refusal}")
+        return 2
+    except FailedError as failure:
+        say(f"failed: {failure}")
+        return 1
+    except OSError as failure:
+        say(f"failed: {failure.filename or given.folder}: {failure.strerror or failure}")
+        return 1
+    return 0
+
+
+def _write(given: argparse.Namespace, runs: list[Run]) -> None:
+    for keep, target in ((keeping.collect, given.collect), (keeping.keep_model, given.models)):
+        if target:
+            _keep(keep, runs, given.folder, target)
+    if given.readme:
+        given.readme.write_text(document.replaced(given.readme, runs))
+    if given.output:
+        given.output.mkdir(parents=True, exist_ok=True)
+        (given.output / REPORT).write_text(document.write(runs, _draw(runs, given.output)))
+        print(given.output / REPORT)
+    if not (given.collect or given.models or given.readme or given.output):
+        print(document.write(runs, []), end="")
+
+
+def _draw(runs: list[Run], folder: pathlib.Path) -> list[str]:
+    if figures.available():
+        return figures.draw(runs, folder)
+    say("no figures: matplotlib is missing; pip install 'supervised-reptile[report]' brings it")
+    return []
+
+
+def _keep(
+    keep: Callable[[Run, pathlib.Path, pathlib.Path], None],
+    runs: list[Run],
+    folder: pathlib.Path,
+    target: pathlib.Path,
+) -> None:
+    for run in runs:
+        if run.finished:
+            source = folder / run.name
+            keep(run, source if source.is_dir() else folder, target / run.name)
+            print(target / run.name)
+        else:
+            say(f"{run.name} is not finished ({run.done:,} of {run.total:,}): it is left out")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

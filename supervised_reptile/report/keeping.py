@@ -1,0 +1,86 @@
+"""What is kept of runs beside the program: their results in small, and their models.
+
+Places on the machine of a run are left out of both: absolute paths among the flags, so that the
+defaults hold, and all but the last name of where the data came from.
+"""
+
+import hashlib
+import json
+import pathlib
+import shutil
+from typing import Any
+
+from supervised_reptile.report import curves
+from supervised_reptile.report.reading import RECORD, RESULTS, SECONDS, Run, read_lines
+from supervised_reptile.system.errors import FailedError
+
+Json = dict[str, Any]
+
+
+def collect(run: Run, source: pathlib.Path, target: pathlib.Path) -> None:
+    """Write what the report needs of a run into a folder: a few kilobytes.
+
+    Raises OSError, and FailedError if the run's record lacks its classes.
+    """
+    record = _without_places(_record(source))
+    record["split"] = {name: _digest(classes) for name, classes in record["split"].items()}
+    lines = [json.dumps(_without_places(line)) + "\n" for line, _ in read_lines(source / RESULTS)]
+    target.mkdir(parents=True, exist_ok=True)
+    (target / RECORD).write_text(_text(record))
+    (target / RESULTS).write_text("".join(lines))
+    if (source / SECONDS).exists():
+        shutil.copyfile(source / SECONDS, target / SECONDS)
+    if run.curve:
+        curves.write_compact(run.curve, target / curves.COMPACT)
+
+
+def keep_model(run: Run, source: pathlib.Path, target: pathlib.Path) -> None:
+    """Copy the last checkpoint of a complete run and its record, as --pretrained reads them.
+
+    Raises OSError, and FailedError if the run's last checkpoint or its classes are not there.
+    """
+    name = f"model.ckpt-{run.total - 1}"
+    parts = sorted(source.glob(f"{name}.*"))
+    if not (source / f"{name}.index").exists():
+        raise FailedError(f"{source} lacks its last checkpoint, {name}: copy the whole folder")
+    record = _without_places(_record(source))
+    target.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        shutil.copyfile(part, target / part.name)
+    state = [f"{key}model_checkpoint_path{end}: " for key, end in (("", ""), ("all_", "s"))]
+    (target / "checkpoint").write_text("".join(f'{key}"{name}"\n' for key in state))
+    (target / RECORD).write_text(_text(record))
+
+
+def _record(folder: pathlib.Path) -> Json:
+    record: Json = json.loads((folder / RECORD).read_text())
+    split = record.get("split")
+    if not isinstance(split, dict):
+        raise FailedError(f"{folder / RECORD} does not say which classes the run was trained on")
+    return record
+
+
+def _digest(classes: Any) -> Json:
+    """The number of a set's classes, and the SHA-256 of their names, one a line."""
+    if not isinstance(classes, list):  # collected before
+        return dict(classes)
+    names = "\n".join(map(str, classes))
+    return {"classes": len(classes), "sha256": hashlib.sha256(names.encode()).hexdigest()}
+
+
+def _without_places(content: Json) -> Json:
+    """A run's record, or a line of its results, without places on its machine."""
+    content = json.loads(json.dumps(content))
+    for name in ("flags", "config"):
+        flags = content.get(name, {})
+        for key in [key for key, value in flags.items() if str(value).startswith("/")]:
+            del flags[key]
+    origin = (content.get("data") or {}).get("origin") or {}
+    source = str(origin.get("source", ""))
+    if source.startswith(("/", "file:")):
+        origin["source"] = source.rstrip("/").rpartition("/")[2]
+    return content
+
+
+def _text(content: Json) -> str:
+    return json.dumps(content, indent=1) + "\n"

@@ -1,0 +1,129 @@
+"""Which runs give which of the paper's numbers: by what they record, never by their names."""
+
+import dataclasses
+
+from supervised_reptile.report.reading import Evaluation, Run, Score
+from supervised_reptile.report.settings import (
+    ADAPTING,
+    CELLS,
+    COMBINATIONS,
+    DEFAULTS,
+    OMNIGLOT_DIGEST,
+    OVERLAPS,
+    TASKS,
+    Setting,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """An evaluation that stands for a setting, and its score on the test set.
+
+    full: the setting's meta-iterations, which `done` may be short of.
+    """
+
+    run: Run
+    evaluation: Evaluation
+    score: Score
+    full: int
+
+    @property
+    def done(self) -> int:
+        """Meta-iterations that the evaluated model was trained for."""
+        return (self.evaluation.iteration or 0) + 1
+
+    @property
+    def shortened(self) -> bool:
+        """Whether it had fewer meta-iterations than the setting."""
+        return self.done < self.full or self.run.total < self.full
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was also evaluated on as many tasks as in the paper."""
+        return not self.shortened and self.evaluation.tasks >= TASKS
+
+
+def other_data(run: Run, evaluation: Evaluation | None = None) -> str | None:
+    """What images a run, or an evaluation of it, used instead of the paper's; None: those."""
+    flags = evaluation.flags if evaluation else run.flags
+    data = (evaluation.data if evaluation else None) or run.data
+    if flags.get("synthetic", False):
+        return "generated images"
+    origin = data.get("origin")
+    digest = origin.get("digest") if isinstance(origin, dict) else None
+    if not data:
+        return "images not recorded"
+    known = digest == OMNIGLOT_DIGEST if run.dataset == "omniglot" else digest is not None
+    return None if known else "own images"
+
+
+def trained_as(run: Run, setting: Setting) -> bool:
+    """Whether a run was trained, or part of the way, as in a setting, on the paper's images."""
+    wanted = {**DEFAULTS, **setting.flags}
+    if setting.dataset != "omniglot":
+        wanted.pop("train_classes")
+    return (
+        run.dataset == setting.dataset
+        and run.total <= setting.meta_iters
+        and all(run.flag(name) == value for name, value in wanted.items())
+        and other_data(run) is None
+    )
+
+
+def _evaluated_as(run: Run, evaluation: Evaluation, setting: Setting) -> bool:
+    wanted = {name: {**DEFAULTS, **setting.flags}[name] for name in ADAPTING}
+    wanted |= {name: getattr(setting, name) for name in ("shots", "eval_batch", "eval_iters")}
+    flags = {**DEFAULTS, "shots": 5, "eval_batch": 5, "eval_iters": 50, **evaluation.flags}
+    return (
+        evaluation.iteration is not None
+        and all(flags[name] == value for name, value in wanted.items())
+        and other_data(run, evaluation) is None
+    )
+
+
+def entries(runs: list[Run], setting: Setting, transductive: bool = False) -> list[Entry]:
+    """The best evaluation of each run of a setting: that of its last checkpoint, with most tasks,
+    the newest."""
+    found = []
+    for run in runs:
+        candidates = [
+            (evaluation.iteration, evaluation.tasks, evaluation.time, evaluation, column["test"])
+            for evaluation in (run.evaluations if trained_as(run, setting) else ())
+            if _evaluated_as(run, evaluation, setting)
+            and (column := evaluation.column(transductive))
+        ]
+        if candidates:
+            *_, evaluation, score = max(candidates, key=lambda candidate: candidate[:3])
+            found.append(Entry(run, evaluation, score, setting.meta_iters))
+    return found
+
+
+def by_seed(found: list[Entry]) -> list[Entry]:
+    """Of the entries that are not shortened, one per seed: with most tasks, then the newest."""
+    best: dict[int, Entry] = {}
+    for entry in found:
+        rank = (entry.evaluation.tasks, entry.evaluation.time)
+        known = best.get(entry.run.seed)
+        if not entry.shortened and (
+            known is None or rank > (known.evaluation.tasks, known.evaluation.time)
+        ):
+            best[entry.run.seed] = entry
+    return [best[seed] for seed in sorted(best)]
+
+
+def of_no_setting(runs: list[Run]) -> list[tuple[Run, Evaluation]]:
+    """The evaluations that none of the paper's settings describes, with their runs."""
+    columns = [(cell.setting, cell.transductive) for cell in CELLS]
+    columns += [(one.setting, False) for one in COMBINATIONS]
+    columns += [(one.setting, False) for one in OVERLAPS]
+
+    def placed(run: Run, evaluation: Evaluation) -> bool:
+        return any(
+            evaluation.column(transductive) is not None
+            and trained_as(run, setting)
+            and _evaluated_as(run, evaluation, setting)
+            for setting, transductive in columns
+        )
+
+    pairs = [(run, evaluation) for run in runs for evaluation in run.evaluations]
+    return [pair for pair in pairs if not placed(*pair)]
