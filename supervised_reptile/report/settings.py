@@ -63,7 +63,7 @@ class Cell:
     @property
     def ways(self) -> int:
         """Classes of a task."""
-        return int(self.setting.flags.get("classes", DEFAULTS["classes"]))
+        return int(self.setting.flags.get("classes") or DEFAULTS["classes"])
 
 
 ADAM = {"meta_step": 1, "meta_step_final": 0, "meta_batch": 5}
