@@ -37,6 +37,8 @@ def collect(run: Run, source: pathlib.Path, target: pathlib.Path) -> None:
 def keep_model(run: Run, source: pathlib.Path, target: pathlib.Path) -> None:
     """Copy the last checkpoint of a complete run and its record, as --pretrained reads them.
 
+    The record then asks for as many tasks as the largest evaluation that was made.
+
     Raises OSError, and FailedError if the run's last checkpoint or its classes are not there.
     """
     name = f"model.ckpt-{run.total - 1}"
@@ -44,6 +46,9 @@ def keep_model(run: Run, source: pathlib.Path, target: pathlib.Path) -> None:
     if not (source / f"{name}.index").exists():
         raise FailedError(f"{source} lacks its last checkpoint, {name}: copy the whole folder")
     record = _without_places(_record(source))
+    # So that --pretrained repeats the evaluation that the tables show.
+    tasks = [evaluation.tasks for evaluation in run.evaluations]
+    record["flags"]["eval_samples"] = max([*tasks, record["flags"]["eval_samples"]])
     target.mkdir(parents=True, exist_ok=True)
     for part in parts:
         shutil.copyfile(part, target / part.name)

@@ -87,6 +87,14 @@ def test_a_model_is_its_last_checkpoint_and_the_whole_record(source):
     assert record["flags"]["data_dir"] == "data/omniglot"
 
 
+def test_a_model_is_evaluated_on_as_many_tasks_as_the_tables_show(source):
+    record = json.loads((source / "run.json").read_text())
+    record["flags"]["eval_samples"] = 50
+    (source / "run.json").write_text(json.dumps(record))
+    kept = keep(keeping.keep_model, source) / "mine"
+    assert json.loads((kept / "run.json").read_text())["flags"]["eval_samples"] == 10_000
+
+
 def test_a_run_without_its_last_checkpoint_has_no_model(source):
     (run,) = read_runs(source.parent)
     with pytest.raises(FailedError, match=r"lacks its last checkpoint, model\.ckpt-99998"):
