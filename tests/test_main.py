@@ -293,8 +293,13 @@ def test_resuming_another_run_is_refused(refusal, tmp_path):
 
 @pytest.mark.parametrize("name", ["run_omniglot.py", "run_miniimagenet.py"])
 def test_scripts_can_be_run_by_name(name):
-    found = subprocess.run([TOP / name, "--help"], capture_output=True, text=True)
-    assert found.returncode == 0 and found.stdout.startswith(f"usage: {name}")
+    """In an environment that is activated."""
+    path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for flag, beginning in (("--help", f"usage: {name}"), ("--version", f"{name} 0.")):
+        command = [TOP / name, flag]
+        environment = {**os.environ, "PATH": path}
+        found = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert found.returncode == 0 and found.stdout.startswith(beginning)
 
 
 def test_importing_the_scripts_main_does_not_start_tensorflow():
