@@ -29,7 +29,7 @@ SECONDS_AT_ONCE = 1  # so that a signal is heeded soon
 
 
 class Trained(typing.NamedTuple):
-    """A learner to evaluate.
+    """A State to evaluate.
 
     iteration: its last meta-iteration, None if it is untrained. seconds: how long its training
     took, None where that is not known.

@@ -71,7 +71,7 @@ def test_no_checkpoint_is_refused(tmp_path, name):
 def test_two_runs_cannot_hold_one_directory(tmp_path, recorded):
     with (
         record.claim(tmp_path, None),
-        pytest.raises(RefusedError, match="another run is at work there"),
+        pytest.raises(RefusedError, match="another process is training there"),
         record.claim(tmp_path, None),
     ):
         pass
