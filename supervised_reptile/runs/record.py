@@ -94,7 +94,9 @@ def _locked(directory: Path) -> Iterator[None]:
         try:
             lock.enter_context(files.locked(directory / LOCK))
         except BlockingIOError:
-            raise RefusedError(f"--checkpoint {directory}: another process is training there") from None
+            raise RefusedError(
+                f"--checkpoint {directory}: another process is training there"
+            ) from None
         except OSError as error:
             print(
                 f"Warning: {directory} cannot be locked ({error.strerror}): make sure that no "
