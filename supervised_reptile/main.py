@@ -123,22 +123,23 @@ def train_and_evaluate(decided: NewRun | ResumedRun, images: ImageSet, split: Sp
         from supervised_reptile.runs import checkpoints, final_evaluation, training
 
     config, directory = decided.config, decided.config.run.checkpoint
-    learner = reptile.Reptile(models.MODELS[config.dataset], config)
+    algorithm = reptile.Reptile(models.MODELS[config.dataset], config)
     pixels = mapping.resident(images.flat_pixels)
     here, saved = machine.describe(pixels.device), None
     if decided.recorded:
         plan.warn_of_machine(decided.recorded, here)
-        saved = checkpoints.restore_newest(directory, learner.model, config)
+        saved = checkpoints.restore_newest(directory, algorithm.model, config)
     else:
-        record.begin(record.Record(config, split, images.provenance, machine=here))
+        data, commit = images.provenance, machine.commit()
+        record.begin(record.Record(config, split, data, machine=here, commit=commit))
     if saved:
         state, last = saved
         print(f"Resuming after meta-iteration {last}, from {directory}", file=sys.stderr)
     else:
-        state, last = learner.new_state(), -1
+        state, last = algorithm.new_state(), -1
     print("Training...", flush=True)
-    trained = training.train(learner, state, images, pixels, last + 1)
-    final_evaluation.report(learner, trained, images, pixels, Path(directory))
+    trained = training.train(algorithm, state, images, pixels, last + 1)
+    final_evaluation.report(algorithm, trained, images, pixels, Path(directory))
 
 
 def evaluate_saved(saved: SavedModel, images: ImageSet, _: Split) -> None:
@@ -148,13 +149,13 @@ def evaluate_saved(saved: SavedModel, images: ImageSet, _: Split) -> None:
         from supervised_reptile.runs import checkpoints, final_evaluation, training
 
     config, prefix = saved.config, saved.prefix
-    learner = reptile.Reptile(models.MODELS[config.dataset], config)
+    algorithm = reptile.Reptile(models.MODELS[config.dataset], config)
     pixels = mapping.resident(images.flat_pixels)
     try:
-        state = checkpoints.restore(prefix, learner.model, config)
+        state = checkpoints.restore(prefix, algorithm.model, config)
     except DamagedError as error:
         earlier = f"name an earlier one, --checkpoint {prefix.parent}/model.ckpt-<number>"
         raise RefusedError(f"{error}; {earlier}") from None
     print("Restoring from checkpoint...", flush=True)
     trained = training.Trained(state, int(prefix.name.split("-")[-1]))
-    final_evaluation.report(learner, trained, images, pixels, prefix.parent)
+    final_evaluation.report(algorithm, trained, images, pixels, prefix.parent)

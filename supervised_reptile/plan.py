@@ -192,7 +192,7 @@ def check_images(plan: NewRun | ResumedRun | SavedModel, images: ImageSet) -> No
 
 
 def warn_of_machine(recorded: Record, here: dict) -> None:
-    """Say on standard error what is different from where the run was begun.
+    """Say on standard error how this machine differs from where the run was started.
 
     here: machine.describe of this machine.
     """

@@ -68,7 +68,7 @@ def digest_of(names: Iterable[str], counts: Iterable[int], pixels: Iterable[np.n
 
 
 def _bytes(array: np.ndarray) -> memoryview:
-    return np.ascontiguousarray(array).data.cast("B")
+    return np.ascontiguousarray(array).reshape(-1).data
 
 
 def load(data_dir: str | Path, name: str, listing: Listing, shape: Shape, decode: Decode) -> Cached:

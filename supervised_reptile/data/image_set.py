@@ -120,12 +120,12 @@ def select(whole: ImageSet, split: Split) -> ImageSet:
     if chosen == whole.names:  # then the pixels stay mapped
         return dataclasses.replace(whole, splits=ranges(split))
     places = {name: index for index, name in enumerate(whole.names)}
-    rows = [places[name] for name in chosen]
+    indices = [places[name] for name in chosen]
     return dataclasses.replace(
         whole,
-        pixels=whole.pixels[rows],
+        pixels=whole.pixels[indices],
         names=chosen,
-        counts=whole.counts[rows],
+        counts=whole.counts[indices],
         splits=ranges(split),
     )
 

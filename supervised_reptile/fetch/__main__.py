@@ -6,20 +6,23 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from supervised_reptile.system import signals
 from supervised_reptile.system.commands import fetch_command
 from supervised_reptile.system.errors import FailedError, RefusedError, UnsoundError
 
 PROGRAM = fetch_command().removeprefix("./")
+IN_CHECKOUT = PROGRAM == "fetch_data.sh"
+INSTALL = "run 'make venv' first." if IN_CHECKOUT else "install supervised-reptile again."
 
 try:
     from supervised_reptile.data import provenance
     from supervised_reptile.fetch import download, imagenet, miniimagenet, omniglot, staging
+    from supervised_reptile.fetch.sources import Sources
 except ModuleNotFoundError as error:
     missing = {"PIL": "pillow"}.get(error.name or "", error.name)
-    sys.exit(f"{PROGRAM} needs the Python package {missing}: run 'make venv' first.")
+    sys.exit(f"{PROGRAM} needs the Python package {missing}: {INSTALL}")
 
 FOLDER = Path("data")
 REMEDIES = {
@@ -44,15 +47,6 @@ environment variables:
                         address that ends in / is where the pickles are
 Without the last three, the pickles are fetched from Zenodo (record 7978538).
 """
-
-
-class Sources(NamedTuple):
-    """The addresses to fetch from, as the environment sets them; "" where it does not."""
-
-    omniglot: str
-    imagenet: str
-    lists: str
-    miniimagenet: str
 
 
 def read_sources(environment: Mapping[str, str]) -> Sources:

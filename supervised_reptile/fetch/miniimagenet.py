@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import typing
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,9 +11,7 @@ from tqdm import tqdm
 from supervised_reptile.data import provenance
 from supervised_reptile.fetch import archives, checks, download, imagenet, packagings
 from supervised_reptile.fetch.download import Client
-
-if typing.TYPE_CHECKING:
-    from supervised_reptile.fetch.__main__ import Sources
+from supervised_reptile.fetch.sources import Sources
 from supervised_reptile.system.errors import UnsoundError
 
 ZENODO = "https://zenodo.org/records/7978538/files/{}?download=1"
@@ -68,7 +65,7 @@ AUTHORS_IMAGES = {
 }
 
 
-def fetch(client: Client, sources: "Sources", work: Path) -> Path:
+def fetch(client: Client, sources: Sources, work: Path) -> Path:
     """Make the dataset in `work` from the Sources; return its folder."""
     if sources.imagenet:
         images = work / "ranges"

@@ -10,7 +10,7 @@ from supervised_reptile.learning.sampling import EvaluationTasks
 from supervised_reptile.learning.state import State
 
 
-def count_correct(
+def count_side_by_side(
     reptile: Reptile,
     state: State,
     pixels: tf.Tensor,

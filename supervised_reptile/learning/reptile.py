@@ -119,7 +119,7 @@ class Reptile:
         count = tasks.batches.indices.shape[0]
         start = copies(state, 1)
 
-        def train_on_task(
+        def one_more_task(
             index: tf.Tensor, carried: tuple[Tensors, Tensors, tf.Tensor]
         ) -> tuple[Tensors, Tensors, tf.Tensor]:
             moved, second_moments, beta2_power = carried
@@ -133,7 +133,7 @@ class Reptile:
 
         still = tree_map(tf.zeros_like, start.parameters)
         moved, second_moments, beta2_power = repeat(
-            count, train_on_task, (still, start.second_moments, start.beta2_power)
+            count, one_more_task, (still, start.second_moments, start.beta2_power)
         )
         return State(
             tree_map(
@@ -193,13 +193,13 @@ class Reptile:
         """
         images = max(part.shape[-1] for part in tf.nest.flatten(tasks))
 
-        def train_on_task(index: int) -> TaskResult:
+        def result_of(index: int) -> TaskResult:
             task = tree_map(lambda value: tf.constant(value[index][None]), tasks)
             return self.train_on_task(flat, pixels, task)
 
         count = len(tasks.batches.indices)
         memory = images * self.model.image_bytes
-        trained = parallel.side_by_side(train_on_task, range(count), memory)
+        trained = parallel.side_by_side(result_of, range(count), memory)
         return self.combine(flat, list(trained), tf.constant(step_size))
 
     @tf.function(jit_compile=True, autograph=False)

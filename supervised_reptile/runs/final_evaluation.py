@@ -7,7 +7,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from supervised_reptile.data.image_set import ImageSet
-from supervised_reptile.learning.evaluation import count_correct
+from supervised_reptile.learning.evaluation import count_side_by_side
 from supervised_reptile.learning.reptile import Reptile
 from supervised_reptile.learning.sampling import (
     EvaluationTasks,
@@ -43,7 +43,7 @@ def evaluate(
         return evaluation_tasks(config, population, purpose, [index])
 
     with (
-        contextlib.closing(count_correct(reptile, state, pixels, draw, todo)) as counts,
+        contextlib.closing(count_side_by_side(reptile, state, pixels, draw, todo)) as counts,
         tqdm(
             total=samples, initial=len(correct), unit=" tasks", disable=None, leave=False
         ) as progress,
@@ -60,10 +60,10 @@ def report(
 ) -> None:
     """Evaluate on every split, print the final lines and record them in the run's directory.
 
-    What a training run has evaluated is kept there until then; a resumed one goes on from it.
+    What a training run has evaluated is kept there until then; a resumed one continues from it.
     """
     config, found = reptile.config, {}
-    tally = Tally(None if config.run.pretrained else directory / record.PROGRESS, trained.iteration)
+    tally = Tally(None if config.run.pretrained else directory / record.TALLY, trained.iteration)
     print("Evaluating...", flush=True)
     try:
         for split in images.splits:

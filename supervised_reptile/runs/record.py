@@ -20,14 +20,19 @@ from supervised_reptile.system.errors import RefusedError
 
 RECORD = "run.json"
 RESULTS = "results.jsonl"
-PROGRESS = "evaluation.json"
+TALLY = "evaluation.json"
 SECONDS = "seconds.json"
 LOCK = "lock"
+KEPT = ("split", "data", "versions", "machine", "commit")  # of a Record, beside its Config
 CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.index")
 
 
 def training_seconds(directory: str | Path, started: bool) -> float | None:
-    """Seconds that a run has been trained for: 0 for one that is not started, None if unknown."""
+    """Wall-clock seconds that a run was trained for until it was last kept, pauses included.
+
+    What a killed process did after its last checkpoint is not counted. 0 for a run that has not
+    started, None where an earlier part did not record it.
+    """
     try:
         return float(json.loads((Path(directory) / SECONDS).read_text())["training"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -46,7 +51,8 @@ def keep_training_seconds(directory: str | Path, seconds: float | None) -> None:
 class Record:
     """What a run is.
 
-    split: names of its classes by set, before augmentation. data: ImageSet.provenance.
+    split: names of its classes by set, before augmentation. data: ImageSet.provenance. commit: of
+    the program that started it, None where that is unknown.
     """
 
     config: Config
@@ -54,6 +60,7 @@ class Record:
     data: dict
     versions: dict = dataclasses.field(default_factory=machine.versions)
     machine: dict = dataclasses.field(default_factory=dict)
+    commit: str | None = None
 
 
 @contextlib.contextmanager
@@ -69,14 +76,14 @@ def claim(directory: str | Path, recorded: Record | None) -> Iterator[None]:
         if read(directory) != recorded:
             raise RefusedError(f"--checkpoint {directory}: another run has just started there")
         left = [
-            files.temporary(directory / name) for name in (RECORD, PROGRESS, SECONDS, "checkpoint")
+            files.temporary(directory / name) for name in (RECORD, TALLY, SECONDS, "checkpoint")
         ]
         for path in (*left, *directory.glob("model.ckpt.tmp*")):
             path.unlink(missing_ok=True)  # of a process that was killed as it wrote
         try:
             yield
         except BaseException:
-            results = (directory / name for name in (RESULTS, PROGRESS))
+            results = (directory / name for name in (RESULTS, TALLY))
             if not (recorded or checkpoints(directory) or any(map(os.path.exists, results))):
                 (directory / RECORD).unlink(missing_ok=True)
             raise
@@ -94,9 +101,10 @@ def _locked(directory: Path) -> Iterator[None]:
         try:
             lock.enter_context(files.locked(directory / LOCK))
         except BlockingIOError:
-            raise RefusedError(
-                f"--checkpoint {directory}: another process is training there"
-            ) from None
+            busy = f"--checkpoint {directory}: another process is training there"
+            raise RefusedError(busy) from None
+        except PermissionError as error:
+            raise RefusedError(f"--checkpoint {directory} cannot be written: {error}") from None
         except OSError as error:
             print(
                 f"Warning: {directory} cannot be locked ({error.strerror}): make sure that no "
@@ -109,12 +117,15 @@ def _locked(directory: Path) -> Iterator[None]:
 def begin(record: Record) -> None:
     """Write the run.json of a new run, into a directory that is held."""
     directory = Path(record.config.run.checkpoint)
-    for name in (PROGRESS, SECONDS):
+    for name in (TALLY, SECONDS):
         (directory / name).unlink(missing_ok=True)  # of one that gave the directory up
     content = {
         "dataset": record.config.dataset,
         "flags": record.config.flags(),
-        **{name: getattr(record, name) for name in ("split", "data", "versions", "machine")},
+        **{
+            name: getattr(record, name)
+            for name in ("split", "data", "versions", "machine", "commit")
+        },
     }
     files.write_atomically(directory / RECORD, json.dumps(content, indent=1))
 
@@ -155,8 +166,8 @@ def read(directory: str | Path) -> Record | None:
     try:
         content = json.loads(path.read_text())
         config = Config.of(content["dataset"], content["flags"])
-        # Earlier runs lack the digest of their data, or their machine.
+        # Earlier runs lack the digest of their data, their machine, or the commit.
         optional = {name: content.get(name, {}) for name in ("data", "versions", "machine")}
-        return Record(config, content["split"], **optional)
+        return Record(config, content["split"], **optional, commit=content.get("commit"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RefusedError(f"{path} is not a complete record of a run ({error!r})") from None

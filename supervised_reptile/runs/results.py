@@ -151,12 +151,12 @@ def of_finished(directory: str | Path, config: Config) -> dict[str, SetResult] |
 def _read(line: dict[str, Any], samples: int) -> dict[str, SetResult]:
     """The SetResult by split of a line of results.jsonl. Earlier ones lack the second numbers."""
 
-    def accuracy(numbers: dict[str, Any], split: str) -> Accuracy:
+    def recorded(numbers: dict[str, Any], split: str) -> Accuracy:
         return Accuracy(numbers["accuracy"][split], numbers["confidence_95"][split], samples)
 
     together = line.get("transductive")
     return {
-        split: SetResult(accuracy(line, split), together and accuracy(together, split))
+        split: SetResult(recorded(line, split), together and recorded(together, split))
         for split in line["accuracy"]
     }
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from supervised_reptile.args import Config, OuterLoop
 from supervised_reptile.data.image_set import ImageSet
-from supervised_reptile.learning.evaluation import count_correct
+from supervised_reptile.learning.evaluation import count_side_by_side
 from supervised_reptile.learning.reptile import Reptile, tree_map
 from supervised_reptile.learning.sampling import (
     EvaluationTasks,
@@ -157,7 +157,7 @@ def evaluate_interval(
         purpose = Purpose[f"INTERVAL_{split.upper()}"]
         return evaluation_tasks(config, Population.of(images, split), purpose, [iteration])
 
-    counts = count_correct(reptile, state, pixels, draw, images.splits)
+    counts = count_side_by_side(reptile, state, pixels, draw, images.splits)
     return {
         split: correct / config.task.classes
         for split, (correct, _) in zip(images.splits, counts, strict=True)

@@ -1,4 +1,4 @@
-"""What the program says to the person at the shell when it cannot go on."""
+"""What the program tells the person at the shell when it has to stop."""
 
 
 class RefusedError(Exception):

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
+GIT_SECONDS = 10
 
 
 def cores() -> int:
@@ -41,13 +42,17 @@ def versions() -> dict:
 def commit() -> str | None:
     """The commit of the program, "-dirty" if its files were changed; None where that is unknown."""
 
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
     def git(*words: str) -> str:
-        command = ["git", "-C", str(PACKAGE), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "--no-optional-locks", "-C", str(PACKAGE), *words]
+        return subprocess.check_output(
+            command, stderr=subprocess.DEVNULL, text=True, timeout=GIT_SECONDS, env=own
+        ).strip()
 
     try:
         git("ls-files", "--error-unmatch", "main.py")  # The folder may lie in another's repository.
         changed = git("status", "--porcelain", "--untracked-files=no", ".")
         return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return None

@@ -46,6 +46,6 @@ def test_memory_is_that_of_the_widest_pass(monkeypatch, transductive, images):
     algorithm = reptile.Reptile(models.MINIIMAGENET, Config.of("miniimagenet", flags))
     seen = []
     monkeypatch.setattr(parallel, "side_by_side", lambda call, items, memory: seen.append(memory))
-    evaluation.count_correct(algorithm, None, None, None, range(3))
+    evaluation.count_side_by_side(algorithm, None, None, None, range(3))
     # The first convolution gives every image 84 x 84 times 32 float32 values.
     assert seen == [images * 84 * 84 * 32 * 4]
