@@ -8,6 +8,7 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -61,20 +62,37 @@ class Curve:
         self._file.close()
 
 
+class EventsDamagedError(Exception):
+    """A record of an event file is not what was written."""
+
+
+def records(path: pathlib.Path) -> Iterator[tuple[Event, int]]:
+    """The whole events of a file, and the bytes that each takes.
+
+    A half-written one at the end is left out. Raises EventsDamagedError at a damaged one.
+    The only place that knows TensorBoard's own reader, which is no public part of it.
+    """
+    reader = PyRecordReader_New(str(path))
+    while True:
+        try:
+            reader.GetNext()
+        except OutOfRangeError:
+            return
+        except DataLossError:
+            raise EventsDamagedError(f"{path} is damaged") from None
+        yield Event.FromString(reader.record()), FRAME + len(reader.record())
+
+
 def end_of(path: pathlib.Path, last: int) -> int:
     """Where the points up to meta-iteration `last` end, before any half-written or damaged one."""
-    reader, end, step = PyRecordReader_New(str(path)), 0, -1
+    end, step = 0, -1
     try:
-        while True:
-            reader.GetNext()
-            event = Event.FromString(reader.record())
+        for event, size in records(path):
             if event.step > last:
                 break
             step = event.step
-            end += FRAME + len(reader.record())
-    except OutOfRangeError:
-        pass
-    except DataLossError:
+            end += size
+    except EventsDamagedError:
         if step < last:
             print(
                 f"Warning: {path} is damaged after meta-iteration {step}: its points between that "
