@@ -279,6 +279,9 @@ def check_output(out, config):
         lines.append({"val": "Validation"}.get(split, split.title()) + f" accuracy: {accuracy}")
         if (tasks := evaluation.eval_samples) > 1:
             lines.append(rf"  \+/- \d\.\d{{5}} \(95% confidence over {tasks} tasks\)")
+        if not evaluation.transductive:
+            interval = r" \+/- \d\.\d{5}" if tasks > 1 else ""
+            lines.append(f"  transductive: {accuracy}{interval}")
     match = re.fullmatch("".join(line + "\n" for line in lines), out)
     assert match, out
     for place, text in enumerate(match.groups()):
@@ -286,6 +289,13 @@ def check_output(out, config):
         correct = float(text) * asked
         assert 0 <= correct <= asked and math.isclose(correct, round(correct), abs_tol=1e-4)
     return match.groups()[intervals:]
+
+
+def means_of(line):
+    """The accuracies of a line of results.jsonl, as the final lines say them."""
+    content = json.loads(line)
+    columns = [content, content["transductive"]] if "transductive" in content else [content]
+    return [str(column["accuracy"][s]) for s in content["accuracy"] for column in columns]
 
 
 def check_run(command, dataset, flags, counts, folder):
@@ -319,8 +329,7 @@ def check_run(command, dataset, flags, counts, folder):
     assert (status, err) == (0, "")
     assert again == "Restoring from checkpoint...\n" + out[out.index("Evaluating...") :]
     results = (checkpoint / "results.jsonl").read_text().splitlines()
-    means = [list(map(str, json.loads(line)["accuracy"].values())) for line in results]
-    assert means == [list(accuracies)] * 2
+    assert list(map(means_of, results)) == [list(accuracies)] * 2
     return True
 
 
