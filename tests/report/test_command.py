@@ -23,8 +23,8 @@ def runs(tmp_path):
     folder = tmp_path / "runs"
     for name, flags, step in (
         ("table", FLAGS, 100),
-        ("sparse", COMBINATION, 100),
-        ("dense", COMBINATION, 50),
+        ("sparse", {**COMBINATION, "eval_interval": 100}, 100),
+        ("dense", {**COMBINATION, "eval_interval": 50}, 50),
         ("point", {**COMBINATION, "meta_iters": 10_000}, 4000),
     ):
         made_up.events(

@@ -138,7 +138,8 @@ def test_the_combinations_are_labelled_as_in_the_paper(tmp_path):
 
 def test_curves_of_the_same_training_are_compared(tmp_path):
     for name, step in (("sparse", 100), ("dense", 10)):
-        folder = made_up.run(tmp_path / name, G1_4, [made_up.line(G1_4, 97.5)])
+        flags = {**G1_4, "eval_interval": step}
+        folder = made_up.run(tmp_path / name, flags, [made_up.line(flags, 97.5)])
         made_up.events(folder, range(0, 10_001, step))
     text = document.write(read_runs(tmp_path), [])
     assert "`sparse` (101 evaluations) and `dense` (1,001 evaluations) differ by at most" in text

@@ -29,7 +29,7 @@ def keep(keep_one, source):
     """Keep the only run beside others, and return the folder of all that are kept."""
     (run,) = read_runs(source.parent)
     target = source.parents[1] / "kept"
-    keep_one(run, source, target / run.name)
+    keep_one(run, target / run.name)
     return target
 
 
@@ -52,7 +52,7 @@ def test_collecting_what_was_collected_changes_nothing(source):
     kept = keep(keeping.collect, source)
     before = {path.name: path.read_bytes() for path in (kept / "mine").iterdir()}
     (run,) = read_runs(kept)
-    keeping.collect(run, kept / "mine", kept / "again")
+    keeping.collect(run, kept / "again")
     assert {path.name: path.read_bytes() for path in (kept / "again").iterdir()} == before
 
 
@@ -99,7 +99,7 @@ def test_a_run_without_its_last_checkpoint_has_no_model(source):
     (run,) = read_runs(source.parent)
     with pytest.raises(FailedError, match=r"lacks its last checkpoint, model\.ckpt-99998"):
         flags = {**run.flags, "meta_iters": 99_999}
-        keeping.keep_model(dataclasses.replace(run, flags=flags), source, source.parent / "kept")
+        keeping.keep_model(dataclasses.replace(run, flags=flags), source.parent / "kept")
 
 
 def test_a_record_without_classes_is_named(source):

@@ -27,16 +27,16 @@ WIDENED = "inside the paper's interval widened by ours"
     ],
 )
 def test_the_verdict_on_a_complete_run(cell, percent, interval, expected):
-    assert judge(cell, Score(percent, interval), complete=True) == expected
+    assert judge(cell, [Score(percent, interval)], complete=True) == expected
 
 
 def test_no_defect_is_suspected_of_an_evaluation_on_few_tasks():
-    assert judge(M55T, Score(66.60, 0.3), complete=False) == WIDENED
-    assert "0.80 points" in judge(O15, Score(94.40, 0.3), complete=False)
+    assert judge(M55T, [Score(66.60, 0.3)], complete=False) == WIDENED
+    assert "0.80 points" in judge(O15, [Score(94.40, 0.3)], complete=False)
 
 
 def test_a_score_without_interval_is_judged_too():
-    assert judge(O15, Score(95.3, None), complete=False) == INSIDE
+    assert judge(O15, [Score(95.3, None)], complete=False) == INSIDE
 
 
 def test_the_mean_of_two_seeds_by_hand():
