@@ -9,6 +9,7 @@ import pytest
 
 from supervised_reptile.report import document, keeping
 from supervised_reptile.report.reading import read_runs
+from supervised_reptile.system import files
 from supervised_reptile.system.errors import FailedError
 
 FLAGS = made_up.flags_of(made_up.CELL["o15"].setting)
@@ -100,6 +101,38 @@ def test_a_run_without_its_last_checkpoint_has_no_model(source):
     with pytest.raises(FailedError, match=r"lacks its last checkpoint, model\.ckpt-99998"):
         flags = {**run.flags, "meta_iters": 99_999}
         keeping.keep_model(dataclasses.replace(run, flags=flags), source.parent / "kept")
+
+
+@pytest.mark.parametrize("keep_one", [keeping.collect, keeping.keep_model])
+def test_a_write_that_fails_leaves_the_old_record(source, keep_one, monkeypatch):
+    kept = keep(keep_one, source) / "mine"
+    before = (kept / "run.json").read_bytes()
+    (run,) = read_runs(source.parent)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "sync", full)
+    with pytest.raises(OSError, match="No space left"):
+        keep_one(run, kept)
+    assert (kept / "run.json").read_bytes() == before
+    assert not list(kept.glob("*.tmp"))
+
+
+def test_an_origin_that_is_none_is_kept(source):
+    record = json.loads((source / "run.json").read_text())
+    record["data"]["origin"] = 3
+    (source / "run.json").write_text(json.dumps(record))
+    kept = keep(keeping.collect, source) / "mine" / "run.json"
+    assert json.loads(kept.read_text())["data"]["origin"] == 3
+
+
+@pytest.mark.parametrize("split", [None, 3, {"train": "a"}])
+def test_a_record_with_damaged_classes_is_named(source, split):
+    record = json.loads((source / "run.json").read_text())
+    (source / "run.json").write_text(json.dumps({**record, "split": split}))
+    with pytest.raises(FailedError, match="does not say which classes"):
+        keep(keeping.collect, source)
 
 
 def test_a_record_without_classes_is_named(source):

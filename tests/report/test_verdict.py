@@ -43,3 +43,10 @@ def test_the_mean_of_two_seeds_by_hand():
     found = mean_of([Score(95.0, 0.3), Score(96.0, 0.4)])
     assert (found.percent, found.interval) == (95.5, pytest.approx(0.25))
     assert mean_of([Score(95.0, 0.3), Score(96.0, None)]).interval is None
+
+
+def test_one_seed_far_outside_is_enough_to_suspect_a_defect():
+    scores = [Score(94.80, 0.1), Score(95.60, 0.1)]  # mean: 95.20
+    expected = "**OUTSIDE the replications' range by up to 0.40 points: look for a defect**"
+    assert judge(O15, scores, complete=True) == expected
+    assert judge(O15, scores, complete=False) == INSIDE
