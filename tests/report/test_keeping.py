@@ -103,19 +103,27 @@ def test_a_run_without_its_last_checkpoint_has_no_model(source):
         keeping.keep_model(dataclasses.replace(run, flags=flags), source.parent / "kept")
 
 
-@pytest.mark.parametrize("keep_one", [keeping.collect, keeping.keep_model])
-def test_a_write_that_fails_leaves_the_old_record(source, keep_one, monkeypatch):
+@pytest.mark.parametrize(
+    "keep_one, name",
+    [
+        (keeping.collect, "run.json"),
+        (keeping.collect, "results.jsonl"),
+        (keeping.keep_model, "run.json"),
+        (keeping.keep_model, "checkpoint"),
+    ],
+)
+def test_a_write_that_fails_leaves_the_old_file(source, keep_one, name, monkeypatch):
     kept = keep(keep_one, source) / "mine"
-    before = (kept / "run.json").read_bytes()
-    (run,) = read_runs(source.parent)
+    (kept / name).write_text("old")
 
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    def full(path):
+        if path.name.startswith(name):
+            raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "sync", full)
     with pytest.raises(OSError, match="No space left"):
-        keep_one(run, kept)
-    assert (kept / "run.json").read_bytes() == before
+        keep(keep_one, source)
+    assert (kept / name).read_text() == "old"
     assert not list(kept.glob("*.tmp"))
 
 
