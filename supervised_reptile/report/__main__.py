@@ -9,6 +9,7 @@ from supervised_reptile.report import document, figures, keeping
 from supervised_reptile.report.reading import Run, read_runs
 from supervised_reptile.report.say import say
 from supervised_reptile.system.errors import FailedError, RefusedError
+from supervised_reptile.system.files import write_atomically
 
 REPORT = "report.md"
 EXPERIMENTS = pathlib.Path("experiments/results")
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         runs = read_runs(given.folder)
         if not runs:
             say(f"{given.folder} holds no runs: a run is a folder with a run.json")
-        _write(given, runs)
+        whole = _write(given, runs)
     except RefusedError as refusal:
         say(f"error: {refusal}")
         return 2
@@ -54,21 +55,24 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as failure:
         say(f"failed: {failure.filename or given.folder}: {failure.strerror or failure}")
         return 1
-    return 0
+    return 0 if whole else 1
 
 
-def _write(given: argparse.Namespace, runs: list[Run]) -> None:
+def _write(given: argparse.Namespace, runs: list[Run]) -> bool:
+    """Write what was asked for. Returns whether it is all there."""
+    whole = True
     for keep, target in ((keeping.collect, given.collect), (keeping.keep_model, given.models)):
         if target:
-            _keep(keep, runs, given.folder, target)
+            whole &= _keep(keep, runs, target)
     if given.readme:
-        given.readme.write_text(document.replaced(given.readme, runs))
+        write_atomically(given.readme, document.replaced(given.readme, runs))
     if given.output:
         given.output.mkdir(parents=True, exist_ok=True)
-        (given.output / REPORT).write_text(document.write(runs, _draw(runs, given.output)))
+        write_atomically(given.output / REPORT, document.write(runs, _draw(runs, given.output)))
         print(given.output / REPORT)
     if not (given.collect or given.models or given.readme or given.output):
         print(document.write(runs, []), end="")
+    return whole
 
 
 def _draw(runs: list[Run], folder: pathlib.Path) -> list[str]:
@@ -78,19 +82,31 @@ def _draw(runs: list[Run], folder: pathlib.Path) -> list[str]:
     return []
 
 
-def _keep(
-    keep: Callable[[Run, pathlib.Path, pathlib.Path], None],
-    runs: list[Run],
-    folder: pathlib.Path,
-    target: pathlib.Path,
-) -> None:
+def _keep(keep: Callable[[Run, pathlib.Path], None], runs: list[Run], target: pathlib.Path) -> bool:
+    """Keep the finished runs. Returns whether that worked for all of them."""
+    whole = True
     for run in runs:
-        if run.finished:
-            source = folder / run.name
-            keep(run, source if source.is_dir() else folder, target / run.name)
-            print(target / run.name)
-        else:
+        if not run.total:
+            say(f"{run.name} was not trained (0 meta-iterations): it is left out")
+        elif not run.finished:
             say(f"{run.name} is not finished ({run.done:,} of {run.total:,}): it is left out")
+        else:
+            whole &= _keep_one(keep, run, target / run.name)
+    return whole
+
+
+def _keep_one(keep: Callable[[Run, pathlib.Path], None], run: Run, target: pathlib.Path) -> bool:
+    try:
+        keep(run, target)
+    except FailedError as failure:
+        say(f"failed: {failure}: {run.name} is left out")
+    except OSError as failure:
+        reason = failure.strerror or failure
+        say(f"failed: {failure.filename or target}: {reason}: {run.name} is left out")
+    else:
+        print(target)
+        return True
+    return False
 
 
 if __name__ == "__main__":

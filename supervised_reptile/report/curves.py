@@ -18,6 +18,11 @@ from supervised_reptile.report.say import say
 Floats = npt.NDArray[np.float64]
 SPLITS = ("train", "val", "test")
 COMPACT = "curve.npz"
+# What reading a file that is no archive of numbers may raise.
+DAMAGED = (
+    *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +36,8 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Smooth:
-    """Moving averages: mean [points] and half the width of its 95 % interval [points]."""
+    """Moving averages: mean [points] and half the width of its 95 % interval [points], NaN where
+    the window has a single point."""
 
     mean: Floats
     interval: Floats
@@ -61,7 +67,7 @@ def _read_compact(path: pathlib.Path) -> Curve | None:
         if "test" not in accuracy:
             raise ValueError("it has no test set")
         return Curve(iterations, accuracy) if len(iterations) else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         say(f"{path} is damaged ({error}): collect it again; it is left out")
         return None
 
@@ -106,7 +112,8 @@ def smooth(curve: Curve, split: str, width: float) -> Smooth:
     count = end - begin
     sums, squares = (np.concatenate([[0], np.cumsum(v)]) for v in (values, values**2))
     mean = (sums[end] - sums[begin]) / count
-    variance = np.maximum((squares[end] - squares[begin]) / count - mean**2, 0)
+    freedom = np.where(count > 1, count - 1, np.nan)
+    variance = np.maximum(squares[end] - squares[begin] - count * mean**2, 0) / freedom
     return Smooth(mean, 1.96 * np.sqrt(variance / count))
 
 

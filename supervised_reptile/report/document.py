@@ -14,7 +14,7 @@ Accuracies are those on the test set, in percent, with 95 % intervals over tasks
 "inside the replications' range" if the accuracy is in the range of four complete runs of the
 authors' program; else "inside the paper's interval widened by ours" if it differs from the paper's
 by no more than the sum of both intervals; else it says how far from the replications' range it is.
-A shortened run has no verdict.
+A shortened run has no verdict. Of several seeds, those with all tasks count, if there are any.
 """
 
 

@@ -15,6 +15,7 @@ from supervised_reptile.report.settings import COMBINATIONS, METHODS, OVERLAPS, 
 Numbers = npt.NDArray[Any]
 GRADIENTS, OVERLAP, DENSITY = "gradients", "overlap", "gradients_density"
 WIDTH = 1 / 20  # of a run: the window of the moving averages
+EVAL_INTERVAL = 10  # meta-iterations, where a run does not record it: the program's default
 DRAWN = 400  # points of a moving average that are drawn, at most
 FAINT = 200  # faint points that are drawn, at most: each is the mean of neighbouring evaluations
 SETTINGS: Any = {"svg.hashsalt": "report", "axes.grid": True, "grid.alpha": 0.3, "font.size": 10}
@@ -99,19 +100,37 @@ def _name_axes(axes: Any, title: str) -> None:
 
 
 def combinations(runs: list[Run]) -> list[tuple[Combination, Run]]:
-    """The run for each curve of section 6.2 that has one that is not shortened. Of several, the one
-    that was evaluated least often, as all curves are when the commands here were used."""
+    """The run for each curve of section 6.2 that has one that is not shortened.
+
+    Of several, one whose curve reaches the end; then the one that was evaluated least often, as all
+    are when the commands here were used; then the lowest seed; then the one with most points.
+    """
     chosen = []
     for combination in COMBINATIONS:
-        found = [run for run in _whole(runs, combination) if run.curve]
+        found = _whole(runs, combination)
         if found:
-            chosen.append((combination, min(found, key=_points)))
+            chosen.append((combination, min(found, key=_rank)))
     return chosen
 
 
+def _rank(run: Run) -> tuple[bool, int, int, int]:
+    return (not _reaches_the_end(run), -_interval(run), run.seed, -_points(run))
+
+
+def _reaches_the_end(run: Run) -> bool:
+    return bool(run.curve and run.curve.iterations[-1] + _interval(run) >= run.total)
+
+
+def _interval(run: Run) -> int:
+    """Meta-iterations from one evaluation along the way to the next."""
+    interval = run.flags.get("eval_interval")
+    return interval if isinstance(interval, int) else EVAL_INTERVAL
+
+
 def _whole(runs: list[Run], combination: Combination) -> list[Run]:
+    """Its runs with a curve that are not shortened."""
     found: list[Entry] = entries(runs, combination.setting)
-    return [entry.run for entry in found if not entry.shortened]
+    return [entry.run for entry in found if entry.run.curve and not entry.shortened]
 
 
 def _points(run: Run) -> int:
@@ -119,15 +138,22 @@ def _points(run: Run) -> int:
 
 
 def densities(runs: list[Run]) -> list[tuple[str, Run, Run]]:
-    """Pairs of complete runs of a curve of section 6.2, of one seed, that were evaluated most and
-    least often."""
+    """The run for each curve of section 6.2 and one of the same seed that was evaluated more often,
+    if there is one."""
     pairs = []
     for combination, sparse in combinations(runs):
-        alike = [run for run in _whole(runs, combination) if run.seed == sparse.seed]
-        dense = max(alike, key=_points)
-        if _points(dense) > _points(sparse):
-            pairs.append((combination.label, sparse, dense))
+        denser = [
+            run
+            for run in _whole(runs, combination)
+            if run.seed == sparse.seed and _interval(run) < _interval(sparse)
+        ]
+        if denser:
+            pairs.append((combination.label, sparse, min(denser, key=_density_rank)))
     return pairs
+
+
+def _density_rank(run: Run) -> tuple[bool, int, int]:
+    return (not _reaches_the_end(run), _interval(run), -_points(run))
 
 
 def _gradients(chosen: list[tuple[Combination, Run]]) -> Any:

@@ -13,62 +13,64 @@ from typing import Any
 from supervised_reptile.report import curves
 from supervised_reptile.report.reading import RECORD, RESULTS, SECONDS, Run, read_lines
 from supervised_reptile.system.errors import FailedError
+from supervised_reptile.system.files import write_atomically
 
 Json = dict[str, Any]
 
 
-def collect(run: Run, source: pathlib.Path, target: pathlib.Path) -> None:
+def collect(run: Run, target: pathlib.Path) -> None:
     """Write what the report needs of a run into a folder: a few kilobytes.
 
     Raises OSError, and FailedError if the run's record lacks its classes.
     """
+    source = run.path
     record = _without_places(_record(source))
     record["split"] = {name: _digest(classes) for name, classes in record["split"].items()}
     lines = [json.dumps(_without_places(line)) + "\n" for line, _ in read_lines(source / RESULTS)]
     target.mkdir(parents=True, exist_ok=True)
-    (target / RECORD).write_text(_text(record))
-    (target / RESULTS).write_text("".join(lines))
+    write_atomically(target / RECORD, _text(record))
+    write_atomically(target / RESULTS, "".join(lines))
     if (source / SECONDS).exists():
         shutil.copyfile(source / SECONDS, target / SECONDS)
     if run.curve:
         curves.write_compact(run.curve, target / curves.COMPACT)
 
 
-def keep_model(run: Run, source: pathlib.Path, target: pathlib.Path) -> None:
+def keep_model(run: Run, target: pathlib.Path) -> None:
     """Copy the last checkpoint of a complete run and its record, as --pretrained reads them.
 
     The record then asks for as many tasks as the largest evaluation that was made.
 
     Raises OSError, and FailedError if the run's last checkpoint or its classes are not there.
     """
-    name = f"model.ckpt-{run.total - 1}"
+    source, name = run.path, f"model.ckpt-{run.total - 1}"
     parts = sorted(source.glob(f"{name}.*"))
     if not (source / f"{name}.index").exists():
         raise FailedError(f"{source} lacks its last checkpoint, {name}: copy the whole folder")
     record = _without_places(_record(source))
     # So that --pretrained repeats the evaluation that the tables show.
     tasks = [evaluation.tasks for evaluation in run.evaluations]
-    record["flags"]["eval_samples"] = max([*tasks, record["flags"]["eval_samples"]])
+    record["flags"]["eval_samples"] = max(tasks)
     target.mkdir(parents=True, exist_ok=True)
     for part in parts:
         shutil.copyfile(part, target / part.name)
     state = [f"{key}model_checkpoint_path{end}: " for key, end in (("", ""), ("all_", "s"))]
-    (target / "checkpoint").write_text("".join(f'{key}"{name}"\n' for key in state))
-    (target / RECORD).write_text(_text(record))
+    write_atomically(target / "checkpoint", "".join(f'{key}"{name}"\n' for key in state))
+    write_atomically(target / RECORD, _text(record))
 
 
 def _record(folder: pathlib.Path) -> Json:
     record: Json = json.loads((folder / RECORD).read_text())
     split = record.get("split")
-    if not isinstance(split, dict):
+    if not (isinstance(split, dict) and all(isinstance(s, list | dict) for s in split.values())):
         raise FailedError(f"{folder / RECORD} does not say which classes the run was trained on")
     return record
 
 
-def _digest(classes: Any) -> Json:
+def _digest(classes: list[Any] | Json) -> Json:
     """The number of a set's classes, and the SHA-256 of their names, one a line."""
     if not isinstance(classes, list):  # collected before
-        return dict(classes)
+        return classes
     names = "\n".join(map(str, classes))
     return {"classes": len(classes), "sha256": hashlib.sha256(names.encode()).hexdigest()}
 
@@ -80,7 +82,8 @@ def _without_places(content: Json) -> Json:
         flags = content.get(name, {})
         for key in [key for key, value in flags.items() if str(value).startswith("/")]:
             del flags[key]
-    origin = (content.get("data") or {}).get("origin") or {}
+    origin = (content.get("data") or {}).get("origin")
+    origin = origin if isinstance(origin, dict) else {}
     source = str(origin.get("source", ""))
     if source.startswith(("/", "file:")):
         origin["source"] = source.rstrip("/").rpartition("/")[2]

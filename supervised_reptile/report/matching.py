@@ -9,7 +9,9 @@ from supervised_reptile.report.settings import (
     COMBINATIONS,
     DEFAULTS,
     OMNIGLOT_DIGEST,
+    OMNIGLOT_PIXELS,
     OVERLAPS,
+    SETTINGS,
     TASKS,
     Setting,
 )
@@ -42,6 +44,14 @@ class Entry:
         """Whether it was also evaluated on as many tasks as in the paper."""
         return not self.shortened and self.evaluation.tasks >= TASKS
 
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Which images a model was trained and evaluated on, by the digests of their pixels."""
+        if self.run.dataset == "omniglot":  # which other_data has compared
+            return ()
+        used = (self.run.data, self.evaluation.data or self.run.data)
+        return tuple(str(data.get("digest")) for data in used)
+
 
 def other_data(run: Run, evaluation: Evaluation | None = None) -> str | None:
     """What images a run, or an evaluation of it, used instead of the paper's; None: those."""
@@ -53,12 +63,27 @@ def other_data(run: Run, evaluation: Evaluation | None = None) -> str | None:
     digest = origin.get("digest") if isinstance(origin, dict) else None
     if not data:
         return "images not recorded"
-    known = digest == OMNIGLOT_DIGEST if run.dataset == "omniglot" else digest is not None
+    if run.dataset == "omniglot":
+        pixels = data.get("digest") or OMNIGLOT_PIXELS  # which older records lack
+        known = (digest, pixels) == (OMNIGLOT_DIGEST, OMNIGLOT_PIXELS)
+    else:
+        known = digest is not None
     return None if known else "own images"
 
 
 def trained_as(run: Run, setting: Setting) -> bool:
-    """Whether a run was trained, or part of the way, as in a setting, on the paper's images."""
+    """Whether a run was trained, or part of the way, as in a setting, on the paper's images.
+
+    A run that is a whole one of another setting with the same flags is no part of this one.
+    """
+    settings = [setting] if run.total == setting.meta_iters else [setting, *SETTINGS]
+    fitting = [one for one in settings if _flags_as(run, one)]
+    return setting in fitting and all(
+        one == setting or one.meta_iters != run.total for one in fitting
+    )
+
+
+def _flags_as(run: Run, setting: Setting) -> bool:
     wanted = {**DEFAULTS, **setting.flags}
     if setting.dataset != "omniglot":
         wanted.pop("train_classes")
@@ -109,6 +134,20 @@ def by_seed(found: list[Entry]) -> list[Entry]:
         ):
             best[entry.run.seed] = entry
     return [best[seed] for seed in sorted(best)]
+
+
+def pools(found: list[Entry]) -> list[list[Entry]]:
+    """The entries that are not shortened, one per seed, apart for each copy of the images.
+
+    That with most complete entries comes first, then with most seeds.
+    """
+    copies = dict.fromkeys(entry.images for entry in found)
+    apart = [by_seed([entry for entry in found if entry.images == one]) for one in copies]
+
+    def rank(pool: list[Entry]) -> tuple[int, int]:
+        return sum(entry.complete for entry in pool), len(pool)
+
+    return sorted(filter(None, apart), key=rank, reverse=True)
 
 
 def of_no_setting(runs: list[Run]) -> list[tuple[Run, Evaluation]]:

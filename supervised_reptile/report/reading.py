@@ -15,7 +15,7 @@ from supervised_reptile.report.settings import DEFAULTS, Flags
 from supervised_reptile.system.errors import RefusedError
 
 RECORD, RESULTS, SECONDS = "run.json", "results.jsonl", "seconds.json"
-DAMAGED = (ValueError, KeyError, TypeError, AttributeError)
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,10 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A training run. name: of its folder. flags: of training. seconds: that it has trained for."""
+    """A training run. name: of its folder. flags: of training. seconds: that it has trained for.
+
+    commit: of the program that trained it, None where that is not recorded. path: its folder.
+    """
 
     name: str
     dataset: str
@@ -70,6 +73,8 @@ class Run:
     evaluations: tuple[Evaluation, ...]
     curve: curves.Curve | None
     seconds: float | None
+    commit: str | None = None
+    path: pathlib.Path = pathlib.Path()
 
     @property
     def total(self) -> int:
@@ -120,14 +125,37 @@ def read_run(folder: pathlib.Path) -> Run | None:
         flags = {**content["flags"]}
         if not (content["dataset"] in ("omniglot", "miniimagenet") and _whole(flags["meta_iters"])):
             raise ValueError("dataset or meta_iters are not what a run records")
+        if not _whole(flags.get("seed", 0)):
+            raise ValueError("seed is no whole number")
         data, machine = ({**content.get(name, {})} for name in ("data", "machine"))
+        commit = _commit(content)
     except (OSError, *DAMAGED) as error:
         say(f"{path} is not a whole record of a run ({error!r}): the run is left out")
         return None
     evaluations = tuple(evaluation for _, evaluation in read_lines(folder / RESULTS))
     seconds = _training_seconds(folder, evaluations)
-    curve, name = curves.read(folder), folder.resolve().name
-    return Run(name, content["dataset"], flags, data, machine, evaluations, curve, seconds)
+    return Run(
+        name=_name(folder),
+        dataset=content["dataset"],
+        flags=flags,
+        data=data,
+        machine=machine,
+        evaluations=evaluations,
+        curve=curves.read(folder),
+        seconds=seconds,
+        commit=commit,
+        path=folder,
+    )
+
+
+def _name(folder: pathlib.Path) -> str:
+    """A folder's own name: of a link, not that of its target."""
+    return folder.resolve().name if folder.name in ("", "..") else folder.name
+
+
+def _commit(content: dict[str, Any]) -> str | None:
+    commit = content.get("commit")
+    return None if commit is None else str(commit)
 
 
 def _training_seconds(folder: pathlib.Path, evaluations: tuple[Evaluation, ...]) -> float | None:
@@ -135,8 +163,9 @@ def _training_seconds(folder: pathlib.Path, evaluations: tuple[Evaluation, ...])
     try:
         return _number(json.loads(path.read_text())["training"])
     except FileNotFoundError:
-        known = [e.training_seconds for e in evaluations if e.training_seconds is not None]
-        return known[-1] if known else None
+        known = [e for e in evaluations if e.training_seconds is not None]
+        last = max(known, key=lambda e: -1 if e.iteration is None else e.iteration, default=None)
+        return last.training_seconds if last else None
     except (OSError, *DAMAGED) as error:
         say(f"{path} is damaged ({error!r}): how long training took is left out")
         return None
@@ -153,7 +182,7 @@ def read_lines(path: pathlib.Path) -> Iterator[tuple[dict[str, Any], Evaluation]
         try:
             line = json.loads(text)
             evaluation = _evaluation(line)
-        except (*DAMAGED, RecursionError) as error:
+        except DAMAGED as error:
             say(f"{path}, line {number} is damaged ({error!r}): it is left out")
         else:
             yield line, evaluation
@@ -176,7 +205,7 @@ def _evaluation(line: dict[str, Any]) -> Evaluation:
         seconds=_number(seconds.get("evaluation")),
         training_seconds=_number(seconds.get("training")),
         machine={**(line.get("machine") or {})},
-        commit=None if line.get("commit") is None else str(line["commit"]),
+        commit=_commit(line),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from supervised_reptile.report import verdict
-from supervised_reptile.report.matching import Entry, by_seed, entries, of_no_setting, other_data
+from supervised_reptile.report.matching import Entry, entries, of_no_setting, other_data, pools
 from supervised_reptile.report.reading import Evaluation, Run, Score
 from supervised_reptile.report.settings import CELLS, COMBINATIONS, OVERLAPS, TASKS, Cell
 
@@ -51,15 +51,36 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
-def wall_clock(run: Run, evaluation: Evaluation) -> str:
-    """What training and an evaluation took."""
-    return f"training {duration(run.seconds)}, evaluation {duration(evaluation.seconds)}"
+def wall_clock(found: Sequence[Entry]) -> str:
+    """What training and evaluation took, of each of several runs.
+
+    What the training of an earlier checkpoint took is not known, and left out.
+    """
+    trained = [_training(entry) for entry in found if entry.done == entry.run.total]
+    parts = [("training", trained), ("evaluation", [entry.evaluation.seconds for entry in found])]
+    return ", ".join(f"{name} {_durations(seconds)}" for name, seconds in parts if seconds)
+
+
+def _training(entry: Entry) -> float | None:
+    seconds = entry.evaluation.training_seconds
+    return entry.run.seconds if seconds is None else seconds
+
+
+def _durations(seconds: Sequence[float | None]) -> str:
+    """A duration, or the range of several."""
+    known = [one for one in seconds if one is not None]
+    ends = dict.fromkeys(duration(one) for one in ((min(known), max(known)) if known else (None,)))
+    missing = f" ({len(known)} of {len(seconds)} recorded)" if 0 < len(known) < len(seconds) else ""
+    return " – ".join(ends) + (" each" if len(seconds) > 1 and known else "") + missing
 
 
 def hardware_text(trained: Machine, evaluated: Machine) -> str:
     """Where a run was trained, and where it was evaluated if that was elsewhere."""
-    places = dict.fromkeys(map(_machine, (trained, evaluated)))
-    return ", evaluated on ".join(filter(None, places)) or UNKNOWN
+    first, second = map(_machine, (trained, evaluated))
+    if first == second:
+        return first or UNKNOWN
+    first = first or f"training machine {UNKNOWN}"
+    return f"{first}, " + (f"evaluated on {second}" if second else f"evaluation machine {UNKNOWN}")
 
 
 def _machine(machine: Machine) -> str:
@@ -70,10 +91,19 @@ def _machine(machine: Machine) -> str:
     return text if device == "CPU" else f"{device}, {text}"
 
 
-def _commit(evaluation: Evaluation) -> str:
-    if not evaluation.commit:
-        return UNKNOWN
-    commit, _, changed = evaluation.commit.partition("-")
+def commit_text(trained: str | None, evaluated: str | None) -> str:
+    """With which commit a run was trained, and evaluated if that was another."""
+    if trained == evaluated:
+        return _abbreviated(trained) if trained else UNKNOWN
+    parts = (("training", "trained", trained), ("evaluation", "evaluated", evaluated))
+    return ", ".join(
+        f"{done} at {_abbreviated(commit)}" if commit else f"{work} {UNKNOWN}"
+        for work, done, commit in parts
+    )
+
+
+def _abbreviated(commit: str) -> str:
+    commit, _, changed = commit.partition("-")
     return commit[:7] + (f"-{changed}" if changed else "")
 
 
@@ -90,9 +120,9 @@ def _tail(entry: Entry) -> list[str]:
         _iterations(entry),
         f"{evaluation.tasks:,}",
         str(run.seed),
-        wall_clock(run, evaluation),
-        hardware_text(run.machine, evaluation.machine),
-        _commit(evaluation),
+        wall_clock([entry]),
+        _hardware(entry),
+        commit_text(run.commit, evaluation.commit),
         run.name,
     ]
 
@@ -115,11 +145,12 @@ def paper_table(runs: list[Run]) -> str:
 def _bodies(cell: Cell, runs: list[Run]) -> list[list[str]]:
     """The rest of a cell's rows, of which it has one at least."""
     found = entries(runs, cell.setting, cell.transductive)
-    seeds = by_seed(found)
-    rows = [[*_judged(cell, [entry]), *_tail(entry)] for entry in seeds]
-    if len(seeds) > 1:
-        note = ["mean and range of the seeds", "", *[""] * (len(TAIL) - 2)]
-        rows.append([*_judged(cell, seeds), *note])
+    rows = []
+    for seeds in pools(found):
+        rows += [[*_judged(cell, [entry]), *_tail(entry)] for entry in seeds]
+        if len(_counted(seeds)) > 1:
+            note = ["mean and range of the seeds", "", *[""] * (len(TAIL) - 2)]
+            rows.append([*_judged(cell, seeds), *note])
     for entry in found:
         if entry.shortened:
             score = f"{score_text(entry.score)} (shortened)"
@@ -128,39 +159,63 @@ def _bodies(cell: Cell, runs: list[Run]) -> list[list[str]]:
 
 
 def _judged(cell: Cell, seeds: list[Entry]) -> list[str]:
-    """The score of complete runs of several seeds, and the verdict on it."""
-    score = verdict.mean_of([entry.score for entry in seeds])
-    text, percents = score_text(score), [entry.score.percent for entry in seeds]
-    if len(seeds) > 1:
-        text += f" ({len(seeds)} seeds: {range_text((min(percents), max(percents)))})"
-    return [text, verdict.judge(cell, score, all(entry.complete for entry in seeds))]
+    """The score of the runs of several seeds that count, and the verdict on it."""
+    counted = _counted(seeds)
+    scores = [entry.score for entry in counted]
+    text, percents = score_text(verdict.mean_of(scores)), [score.percent for score in scores]
+    if len(counted) > 1:
+        text += f" ({len(counted)} seeds: {range_text((min(percents), max(percents)))})"
+    if len({entry.evaluation.tasks for entry in seeds}) > 1:
+        text += f" ({', '.join(_tasks(entry, entry in counted) for entry in seeds)})"
+    return [text, verdict.judge(cell, scores, all(entry.complete for entry in counted))]
+
+
+def _counted(seeds: list[Entry]) -> list[Entry]:
+    """The complete runs; all, if there are none."""
+    return [entry for entry in seeds if entry.complete] or seeds
+
+
+def _tasks(entry: Entry, counts: bool) -> str:
+    left_out = "" if counts else ", left out"
+    return f"seed {entry.run.seed}: {entry.evaluation.tasks:,} tasks{left_out}"
 
 
 def short_table(runs: list[Run]) -> str:
-    """Tables 1 and 2 for the README: one row for each cell."""
+    """Tables 1 and 2 for the README: one row for each cell, and for each copy of its images."""
     header = ["setting", "paper", "four replications", "this program", "verdict", "cost"]
-    return table(header, [_short_row(cell, runs) for cell in CELLS])
+    return table(header, [row for cell in CELLS for row in _short_rows(cell, runs)])
 
 
-def _short_row(cell: Cell, runs: list[Run]) -> list[str]:
-    row = [cell.title, paper_text(cell), range_text(cell.replications)]
+def _short_rows(cell: Cell, runs: list[Run]) -> list[list[str]]:
+    head = [cell.title, paper_text(cell), range_text(cell.replications)]
     found = entries(runs, cell.setting, cell.transductive)
-    seeds = by_seed(found)
-    if seeds:
-        text, judged = _judged(cell, seeds)
-        fewest = min(entry.evaluation.tasks for entry in seeds)
-        text += f" ({fewest:,} tasks)" if fewest != TASKS else ""
-        return [*row, f"**{text}**", judged, _cost(seeds[0])]
+    rows = [[*head, *_short(cell, seeds)] for seeds in pools(found)]
+    for row in rows[1:]:
+        row[0] += ", another copy of the images"
+    if rows:
+        return rows
     if found:
         longest = max(found, key=lambda entry: entry.done)
         text = f"{score_text(longest.score)} ({_iterations(longest)})"
-        return [*row, text, "none: shortened", _cost(longest)]
-    return [*row, "", "", ""]
+        return [[*head, text, "none: shortened", _cost([longest])]]
+    return [[*head, "", "", ""]]
 
 
-def _cost(entry: Entry) -> str:
-    run, evaluation = entry.run, entry.evaluation
-    return f"{wall_clock(run, evaluation)}; {hardware_text(run.machine, evaluation.machine)}"
+def _short(cell: Cell, seeds: list[Entry]) -> list[str]:
+    text, judged = _judged(cell, seeds)
+    tasks = {entry.evaluation.tasks for entry in seeds}
+    if len(tasks) == 1 and tasks != {TASKS}:
+        text += f" ({tasks.pop():,} tasks)"
+    return [f"**{text}**", judged, _cost(_counted(seeds))]
+
+
+def _cost(found: list[Entry]) -> str:
+    places = dict.fromkeys(map(_hardware, found))
+    return "; ".join([wall_clock(found), *places])
+
+
+def _hardware(entry: Entry) -> str:
+    return hardware_text(entry.run.machine, entry.evaluation.machine)
 
 
 def combinations_table(runs: list[Run]) -> str:

@@ -19,19 +19,28 @@ def mean_of(scores: Sequence[Score]) -> Score:
     return Score(sum(score.percent for score in scores) / count, interval)
 
 
-def judge(cell: Cell, score: Score, complete: bool) -> str:
-    """The verdict on a score, to the digits that are shown.
+def judge(cell: Cell, scores: Sequence[Score], complete: bool) -> str:
+    """The verdict on the mean of the scores of several seeds, to the digits that are shown.
 
-    complete: whether it has the paper's meta-iterations and number of tasks.
+    complete: whether they have the paper's meta-iterations and number of tasks. If so, a single
+    one that is far outside is enough to suspect a defect.
     """
+    score = mean_of(scores)
     percent, interval = round(score.percent, 2), round(score.interval or 0, 2)
-    low, high = cell.replications
-    outside = round(max(low - percent, percent - high, 0), 2)
+    worst = max(_outside(cell, one) for one in scores)
+    if complete and cell.ways == 5 and worst > DEFECT:
+        upto = "" if len(scores) == 1 else "up to "
+        return f"**OUTSIDE the replications' range by {upto}{worst:.2f} points: look for a defect**"
+    outside = _outside(cell, score)
     if not outside:
         return "inside the replications' range"
     paper, paper_interval = cell.paper
-    if complete and cell.ways == 5 and outside > DEFECT:
-        return f"**OUTSIDE the replications' range by {outside:.2f} points: look for a defect**"
     if round(abs(percent - paper), 2) <= round(paper_interval + interval, 2):
         return "inside the paper's interval widened by ours"
     return f"outside the replications' range by {outside:.2f} points"
+
+
+def _outside(cell: Cell, score: Score) -> float:
+    """Points outside the replications' range."""
+    percent, (low, high) = round(score.percent, 2), cell.replications
+    return round(max(low - percent, percent - high, 0), 2)

@@ -1,14 +1,17 @@
 """The command: what it writes, what it says, and how it ends."""
 
+import json
 import pathlib
 import sys
 
 import made_up
+import numpy as np
 import pytest
 
-from supervised_reptile.report import document, figures
+from supervised_reptile.report import curves, document, figures
 from supervised_reptile.report.__main__ import main
 from supervised_reptile.report.reading import read_runs
+from supervised_reptile.system import files
 
 ROOT = pathlib.Path(__file__).parents[2]
 FLAGS = made_up.flags_of(made_up.CELL["o15"].setting)
@@ -23,8 +26,8 @@ def runs(tmp_path):
     folder = tmp_path / "runs"
     for name, flags, step in (
         ("table", FLAGS, 100),
-        ("sparse", COMBINATION, 100),
-        ("dense", COMBINATION, 50),
+        ("sparse", {**COMBINATION, "eval_interval": 100}, 100),
+        ("dense", {**COMBINATION, "eval_interval": 50}, 50),
         ("point", {**COMBINATION, "meta_iters": 10_000}, 4000),
     ):
         made_up.events(
@@ -86,6 +89,93 @@ def test_only_finished_runs_are_collected(runs, tmp_path, capsys):
 def test_a_model_that_is_not_there_is_a_failure(runs, tmp_path, capsys):
     assert main([str(runs), "--models", str(tmp_path / "models")]) == 1
     assert "lacks its last checkpoint" in capsys.readouterr().err
+
+
+def checkpoint(folder, number):
+    """Put a checkpoint into a run's folder."""
+    (folder / f"model.ckpt-{number}.index").write_text("index")
+
+
+@pytest.mark.parametrize("what", ["--models", "--collect"])
+def test_an_unsuitable_run_does_not_stop_the_others(runs, tmp_path, what, capsys):
+    checkpoint(runs / "table", 99_999)
+    record = json.loads((runs / "dense" / "run.json").read_text())
+    (runs / "dense" / "run.json").write_text(json.dumps({**record, "split": None}))
+    assert main([str(runs), what, str(tmp_path / "kept"), "--output", str(tmp_path / "out")]) == 1
+    kept = {path.name for path in (tmp_path / "kept").iterdir()}
+    assert kept == ({"table"} if what == "--models" else {"table", "sparse", "point"})
+    said = capsys.readouterr().err
+    assert "dense is left out" in said and "table is left out" not in said
+    assert (tmp_path / "out" / "report.md").exists()
+
+
+@pytest.mark.parametrize("what", ["--models", "--collect"])
+def test_a_run_without_training_is_left_out(tmp_path, what, capsys):
+    flags = {**FLAGS, "meta_iters": 0}
+    made_up.run(tmp_path / "runs" / "none", flags, [made_up.line(flags, 20, iteration=None)])
+    assert main([str(tmp_path / "runs"), what, str(tmp_path / "kept")]) == 0
+    assert not (tmp_path / "kept").exists()
+    assert "none was not trained (0 meta-iterations)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["--models", "--collect"])
+def test_linked_runs_are_kept_by_their_own_names(runs, tmp_path, what):
+    checkpoint(runs / "table", 99_999)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "mine").symlink_to(runs / "table")
+    assert main([str(tmp_path / "links"), what, str(tmp_path / "kept")]) == 0
+    assert (tmp_path / "kept" / "mine" / "run.json").exists()
+
+
+def test_the_report_and_the_readme_are_written_whole_or_not_at_all(runs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    readme, report = tmp_path / "README.md", tmp_path / "report.md"
+    before = f"{document.BEGIN}{document.END}"
+    readme.write_text(before)
+    report.write_text(before)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "sync", full)
+    assert main([str(runs), "--readme", str(readme)]) == 1
+    assert main([str(runs), "--output", str(tmp_path)]) == 1
+    assert (readme.read_text(), report.read_text()) == (before, before)
+
+
+def curve_run(path, step, seed, end):
+    """A run of section 6.2, with a curve of every so many meta-iterations up to an end."""
+    flags = {**COMBINATION, "eval_interval": step, "seed": seed}
+    folder = made_up.run(path, flags, [made_up.line(flags, 95)])
+    iterations = np.arange(0, end, step)
+    accuracy = {"test": np.zeros(len(iterations))}
+    curves.write_compact(curves.Curve(iterations, accuracy), folder / curves.COMPACT)
+
+
+@pytest.mark.parametrize(
+    "one, other, chosen",
+    [
+        ((100, 0, 39_901), (100, 0, 8001), "a"),  # a truncated curve has fewer points
+        ((100, 0, 8001), (10, 0, 39_991), "b"),
+        ((100, 1, 39_901), (10, 0, 39_991), "a"),  # a larger interval comes before a seed
+        ((100, 1, 39_901), (100, 0, 39_901), "b"),
+        ((100, 0, 8001), (100, 0, 9001), "b"),
+    ],
+)
+def test_of_several_runs_of_a_curve_the_whole_one_is_drawn(tmp_path, one, other, chosen):
+    for name, (step, seed, end) in (("a", one), ("b", other)):
+        curve_run(tmp_path / name, step, seed, end)
+    runs = read_runs(tmp_path)
+    assert [run.name for _, run in figures.combinations(runs)] == [chosen]
+    (step, seed, _), (other_step, other_seed, _) = one, other
+    assert not figures.densities(runs) or (step != other_step and seed == other_seed)
+
+
+def test_curves_pair_by_how_often_they_were_to_be_evaluated(tmp_path):
+    for name, step, end in (("whole", 100, 39_901), ("cut", 100, 8001), ("dense", 50, 9001)):
+        curve_run(tmp_path / name, step, 0, end)
+    ((_, sparse, dense),) = figures.densities(read_runs(tmp_path))
+    assert (sparse.name, dense.name) == ("whole", "dense")
 
 
 def test_an_empty_folder_is_said_and_no_failure(tmp_path, capsys):

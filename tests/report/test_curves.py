@@ -47,6 +47,31 @@ def test_a_damaged_compact_curve_is_named(tmp_path, capsys):
         assert str(tmp_path / curves.COMPACT) in capsys.readouterr().err
 
 
+def bare_array(path):
+    with open(path, "wb") as file:
+        np.save(file, np.arange(3))
+
+
+def text_steps(path):
+    np.savez_compressed(path, steps=np.array(["a", "b"]), test=np.zeros(2))
+
+
+def unknown_compression(path):
+    np.savez(path, steps=np.arange(2), test=np.zeros(2))
+    content = path.read_bytes()
+    for header, offset in ((b"PK\1\2", 10), (b"PK\3\4", 8)):
+        at = content.index(header) + offset
+        content = content[:at] + b"\x63\0" + content[at + 2 :]
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("write", [bare_array, text_steps, unknown_compression])
+def test_a_compact_curve_of_another_kind_is_named(tmp_path, write, capsys):
+    write(tmp_path / curves.COMPACT)
+    assert curves.read(tmp_path) is None
+    assert str(tmp_path / curves.COMPACT) in capsys.readouterr().err
+
+
 def test_a_folder_without_points_has_no_curve(tmp_path):
     assert curves.read(tmp_path) is None
 
@@ -56,8 +81,8 @@ def test_a_moving_average_by_hand():
     curve = curves.Curve(np.array([0, 10, 20, 100]), {"test": values})
     found = curves.smooth(curve, "test", width=20)
     assert found.mean == pytest.approx([0.5, 0.5, 0.75, 1.0])
-    assert found.interval[1] == pytest.approx(1.96 * np.std(values[:3]) / np.sqrt(3))
-    assert found.interval[3] == pytest.approx(0)
+    assert found.interval[1] == pytest.approx(1.96 * np.std(values[:3], ddof=1) / np.sqrt(3))
+    assert np.isnan(found.interval[3])  # nothing is known from one point
 
 
 def test_the_difference_of_two_curves():

@@ -28,7 +28,8 @@ def test_a_complete_run_stands_beside_the_paper(tmp_path):
     assert row(text, "| o15 |") == [
         *("Omniglot 1-shot 5-way", "o15", "95.39 ± 0.09", "95.20 – 95.56"),
         *("95.41 ± 0.10", "inside the replications' range", "100,000", "10,000", "0"),
-        *("training 2 h 0 min, evaluation 10 min", "Abacus 9, 1 core", "0123456", "mine"),
+        *("training 2 h 0 min, evaluation 10 min", "Abacus 9, 1 core"),
+        *("training not recorded, evaluated at 0123456", "mine"),
     ]
     assert row(text, "| o15t |")[4] == "97.70 ± 0.10"
     assert row(text, "| o55 |")[4:] == [""] * 9  # there is none
@@ -138,7 +139,8 @@ def test_the_combinations_are_labelled_as_in_the_paper(tmp_path):
 
 def test_curves_of_the_same_training_are_compared(tmp_path):
     for name, step in (("sparse", 100), ("dense", 10)):
-        folder = made_up.run(tmp_path / name, G1_4, [made_up.line(G1_4, 97.5)])
+        flags = {**G1_4, "eval_interval": step}
+        folder = made_up.run(tmp_path / name, flags, [made_up.line(flags, 97.5)])
         made_up.events(folder, range(0, 10_001, step))
     text = document.write(read_runs(tmp_path), [])
     assert "`sparse` (101 evaluations) and `dense` (1,001 evaluations) differ by at most" in text
@@ -178,6 +180,84 @@ def test_hardware_names_both_places():
     assert tables.hardware_text(made_up.MACHINE, gpu) == (
         "Abacus 9, 1 core, evaluated on GPU, Abacus 9, 4 cores"
     )
+    assert tables.hardware_text(gpu, gpu) == "GPU, Abacus 9, 4 cores"
+
+
+def test_hardware_that_is_not_recorded_is_not_made_up():
+    machine, text = made_up.MACHINE, "Abacus 9, 1 core"
+    assert tables.hardware_text({}, machine) == (
+        f"training machine not recorded, evaluated on {text}"
+    )
+    assert tables.hardware_text(machine, {}) == f"{text}, evaluation machine not recorded"
+
+
+def test_commits_are_those_of_training_and_evaluation():
+    one, other = "0123456789abcdef-changed", "fedcba9876543210"
+    assert tables.commit_text(None, None) == "not recorded"
+    assert tables.commit_text(one, one) == "0123456-changed"
+    assert tables.commit_text(one, other) == "trained at 0123456-changed, evaluated at fedcba9"
+    assert tables.commit_text(None, other) == "training not recorded, evaluated at fedcba9"
+    assert tables.commit_text(one, None) == "trained at 0123456-changed, evaluation not recorded"
+
+
+def test_the_commit_of_training_is_shown(tmp_path):
+    made_up.run(tmp_path / "mine", FLAGS, [made_up.line(FLAGS, 95.41)], commit="abcdef012345")
+    text = document.write(read_runs(tmp_path), [])
+    assert row(text, "| o15 |")[11] == "trained at abcdef0, evaluated at 0123456"
+
+
+def test_training_costs_what_the_evaluated_training_took(tmp_path):
+    folder = made_up.run(tmp_path / "mine", FLAGS, [made_up.line(FLAGS, 95.41)])
+    (folder / "seconds.json").write_text('{"training": 60}')
+    text = document.write(read_runs(tmp_path), [])
+    assert row(text, "| o15 |")[9] == "training 2 h 0 min, evaluation 10 min"
+
+
+def test_what_an_earlier_checkpoint_took_is_left_out(tmp_path):
+    early = made_up.line({**FLAGS, "pretrained": True}, 80, iteration=999)
+    made_up.run(tmp_path / "mine", FLAGS, [early])
+    runs = read_runs(tmp_path)
+    assert row(document.write(runs, []), "| o15 |")[9] == "evaluation 10 min"
+    assert row(document.section(runs), "1-shot 5-way |", "shortened")[5] == (
+        "evaluation 10 min; Abacus 9, 1 core"
+    )
+
+
+def test_the_cost_of_several_seeds_is_a_range(tmp_path):
+    for seed, hours in ((0, 2), (1, 3)):
+        flags, seconds = {**FLAGS, "seed": seed}, {"training": 3600 * hours, "evaluation": 600}
+        line = made_up.line(flags, 95.4, seconds=seconds)
+        made_up.run(tmp_path / f"seed{seed}", flags, [line])
+    assert row(document.section(read_runs(tmp_path)), "Omniglot 1-shot 5-way |")[5] == (
+        "training 2 h 0 min – 3 h 0 min each, evaluation 10 min each; Abacus 9, 1 core"
+    )
+
+
+def test_a_second_seed_with_few_tasks_leaves_the_alarm_on(tmp_path):
+    for seed, percent, tasks in ((0, 90, 10_000), (1, 95.4, 100)):
+        flags = {**FLAGS, "seed": seed, "eval_samples": tasks}
+        made_up.run(tmp_path / f"seed{seed}", flags, [made_up.line(flags, percent)])
+    runs = read_runs(tmp_path)
+    cells = row(document.section(runs), "Omniglot 1-shot 5-way |")
+    text = "90.00 ± 0.10 (seed 0: 10,000 tasks, seed 1: 100 tasks, left out)"
+    assert cells[3] == f"**{text}**"
+    alarm = "**OUTSIDE the replications' range by 5.20 points: look for a defect**"
+    assert cells[4] == alarm
+    assert row(document.write(runs, []), "| seed0 |")[5] == alarm
+
+
+def test_two_copies_of_miniimagenet_have_rows_of_their_own(tmp_path):
+    for seed, pixels in enumerate("ab"):
+        flags = made_up.flags_of(made_up.CELL["m15"].setting, seed=seed)
+        data = {"origin": {"digest": "files"}, "digest": pixels}
+        line = made_up.line(flags, 47, data=data)
+        made_up.run(tmp_path / str(seed), flags, [line], data=data, dataset="miniimagenet")
+    runs = read_runs(tmp_path)
+    text = document.section(runs)
+    assert row(text, "miniImageNet 1-shot 5-way, another copy of the images |")[3] == (
+        "**47.00 ± 0.10**"
+    )
+    assert "2 seeds" not in document.write(runs, [])
 
 
 README = "# Mine\n\n<!-- results -->\nold\n<!-- end of results -->\n\nrest\n"

@@ -9,6 +9,7 @@ import pytest
 
 from supervised_reptile.report import document, keeping
 from supervised_reptile.report.reading import read_runs
+from supervised_reptile.system import files
 from supervised_reptile.system.errors import FailedError
 
 FLAGS = made_up.flags_of(made_up.CELL["o15"].setting)
@@ -29,7 +30,7 @@ def keep(keep_one, source):
     """Keep the only run beside others, and return the folder of all that are kept."""
     (run,) = read_runs(source.parent)
     target = source.parents[1] / "kept"
-    keep_one(run, source, target / run.name)
+    keep_one(run, target / run.name)
     return target
 
 
@@ -52,7 +53,7 @@ def test_collecting_what_was_collected_changes_nothing(source):
     kept = keep(keeping.collect, source)
     before = {path.name: path.read_bytes() for path in (kept / "mine").iterdir()}
     (run,) = read_runs(kept)
-    keeping.collect(run, kept / "mine", kept / "again")
+    keeping.collect(run, kept / "again")
     assert {path.name: path.read_bytes() for path in (kept / "again").iterdir()} == before
 
 
@@ -99,7 +100,47 @@ def test_a_run_without_its_last_checkpoint_has_no_model(source):
     (run,) = read_runs(source.parent)
     with pytest.raises(FailedError, match=r"lacks its last checkpoint, model\.ckpt-99998"):
         flags = {**run.flags, "meta_iters": 99_999}
-        keeping.keep_model(dataclasses.replace(run, flags=flags), source, source.parent / "kept")
+        keeping.keep_model(dataclasses.replace(run, flags=flags), source.parent / "kept")
+
+
+@pytest.mark.parametrize(
+    "keep_one, name",
+    [
+        (keeping.collect, "run.json"),
+        (keeping.collect, "results.jsonl"),
+        (keeping.keep_model, "run.json"),
+        (keeping.keep_model, "checkpoint"),
+    ],
+)
+def test_a_write_that_fails_leaves_the_old_file(source, keep_one, name, monkeypatch):
+    kept = keep(keep_one, source) / "mine"
+    (kept / name).write_text("old")
+
+    def full(path):
+        if path.name.startswith(name):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "sync", full)
+    with pytest.raises(OSError, match="No space left"):
+        keep(keep_one, source)
+    assert (kept / name).read_text() == "old"
+    assert not list(kept.glob("*.tmp"))
+
+
+def test_an_origin_that_is_none_is_kept(source):
+    record = json.loads((source / "run.json").read_text())
+    record["data"]["origin"] = 3
+    (source / "run.json").write_text(json.dumps(record))
+    kept = keep(keeping.collect, source) / "mine" / "run.json"
+    assert json.loads(kept.read_text())["data"]["origin"] == 3
+
+
+@pytest.mark.parametrize("split", [None, 3, {"train": "a"}])
+def test_a_record_with_damaged_classes_is_named(source, split):
+    record = json.loads((source / "run.json").read_text())
+    (source / "run.json").write_text(json.dumps({**record, "split": split}))
+    with pytest.raises(FailedError, match="does not say which classes"):
+        keep(keeping.collect, source)
 
 
 def test_a_record_without_classes_is_named(source):

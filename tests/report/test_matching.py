@@ -5,10 +5,11 @@ import dataclasses
 import made_up
 import pytest
 
-from supervised_reptile.report.matching import by_seed, entries, of_no_setting
+from supervised_reptile.report.matching import by_seed, entries, of_no_setting, pools
 from supervised_reptile.report.reading import read_runs
+from supervised_reptile.report.settings import COMBINATIONS, METHODS, OVERLAPS
 
-O15, O55 = made_up.CELL["o15"].setting, made_up.CELL["o55"].setting
+O15, O55, M15 = (made_up.CELL[name].setting for name in ("o15", "o55", "m15"))
 FLAGS = made_up.flags_of(O15)
 
 
@@ -70,16 +71,19 @@ def test_an_evaluation_done_otherwise_fills_no_cell(found, changed):
     assert found((FLAGS, made_up.line({**FLAGS, "pretrained": True, **changed}, 95.4))) == []
 
 
+OTHER_PIXELS = {**made_up.DATA, "digest": "4"}
 OWN = {"origin": {"source": "mine, a folder without origin.json"}, "digest": "2"}
 
 
-@pytest.mark.parametrize("data", [OWN, {**made_up.DATA, "origin": {"digest": "3"}}, {"origin": 3}])
+@pytest.mark.parametrize(
+    "data", [OWN, {**made_up.DATA, "origin": {"digest": "3"}}, {"origin": 3}, OTHER_PIXELS]
+)
 def test_an_evaluation_on_other_images_fills_no_cell(found, data):
     assert found((FLAGS, made_up.line(FLAGS, 95.4, data=data))) == []
 
 
 def test_training_on_other_images_fills_no_cell(tmp_path):
-    for number, data in enumerate((OWN, {})):
+    for number, data in enumerate((OWN, {}, OTHER_PIXELS)):
         made_up.run(tmp_path / str(number), FLAGS, [made_up.line(FLAGS, 95.4)], data=data)
     runs = read_runs(tmp_path)
     assert entries(runs, O15) == []
@@ -124,3 +128,38 @@ def test_of_each_seed_one_run_counts(found):
 
     kept = by_seed(found(run(1, 95.1, 10_000), run(0, 95.2, 500), run(0, 95.3, 10_000)))
     assert [entry.score.percent for entry in kept] == pytest.approx([95.3, 95.1])
+
+
+@pytest.mark.parametrize("recorded", [{}, {"digest": ""}])
+def test_older_records_lack_the_digest_of_the_pixels(found, recorded):
+    data = {"origin": made_up.DATA["origin"], **recorded}
+    assert len(found((FLAGS, made_up.line(FLAGS, 95.4, data=data)))) == 1
+
+
+def test_copies_of_miniimagenet_are_told_apart(tmp_path):
+    for seed, pixels in enumerate("aba"):
+        flags = made_up.flags_of(M15, seed=seed)
+        data = {"origin": {"digest": "files"}, "digest": pixels}
+        line = made_up.line(flags, 47, data=data)
+        made_up.run(tmp_path / str(seed), flags, [line], data=data, dataset="miniimagenet")
+    found = pools(entries(read_runs(tmp_path), M15))
+    assert [[entry.run.seed for entry in pool] for pool in found] == [[0, 2], [1]]
+
+
+SUM, LAST = (c.setting for c in COMBINATIONS if c.name in ("g1_g2_g3_g4", "g4"))
+
+
+@pytest.mark.parametrize(
+    "setting, line", [(SUM, "Reptile, cycling"), (LAST, f"{METHODS[1]}, cycling")]
+)
+def test_a_whole_run_of_section_6_3_is_no_shortened_one_of_6_2(found, setting, line):
+    (point,) = [o for o in OVERLAPS if (o.line, o.inner_iters, o.inner_batch) == (line, 4, 25)]
+    flags = made_up.flags_of(point.setting)
+    assert len(found((flags, made_up.line(flags, 90)), setting=point.setting)) == 1
+    assert found(setting=setting) == []
+
+
+def test_a_run_shorter_than_both_is_a_shortened_one_of_both(found):
+    flags = made_up.flags_of(SUM, meta_iters=500)
+    (entry,) = found((flags, made_up.line(flags, 90)), setting=SUM)
+    assert entry.shortened

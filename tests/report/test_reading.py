@@ -1,6 +1,7 @@
 """Folders of runs are read, whatever is damaged in them."""
 
 import json
+import pathlib
 
 import made_up
 import pytest
@@ -97,13 +98,52 @@ def test_bytes_that_are_no_text_are_a_damaged_line(tmp_path, capsys):
     assert "line 2" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"dataset": "omniglot", "flags": {}}', "3"])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", "[" * 100_000, '{"dataset": "omniglot", "flags": {}}', "3"]
+)
 def test_a_damaged_record_is_named_and_other_runs_are_read(tmp_path, text, capsys):
     made_up.run(tmp_path / "bad", FLAGS)
     made_up.run(tmp_path / "good", FLAGS)
     (tmp_path / "bad" / "run.json").write_text(text)
     assert [run.name for run in read_runs(tmp_path)] == ["good"]
     assert str(tmp_path / "bad" / "run.json") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", ["first", 1.5, None, True, [1]])
+def test_a_seed_that_is_no_whole_number_is_a_damaged_record(tmp_path, seed, capsys):
+    made_up.run(tmp_path / "bad", {**FLAGS, "seed": seed})
+    made_up.run(tmp_path / "good", FLAGS)
+    assert [run.name for run in read_runs(tmp_path)] == ["good"]
+    assert "seed is no whole number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("commit", ["0123456789abcdef", None])
+def test_the_commit_of_training_is_read(tmp_path, commit):
+    made_up.run(tmp_path / "new", FLAGS, commit=commit)
+    made_up.run(tmp_path / "old", FLAGS)
+    assert [run.commit for run in read_runs(tmp_path)] == [commit, None]
+
+
+def test_a_linked_run_has_the_name_of_the_link(tmp_path):
+    folder = made_up.run(tmp_path / "elsewhere" / "target", FLAGS)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").symlink_to(folder)
+    (run,) = read_runs(tmp_path / "runs")
+    assert (run.name, run.path) == ("mine", tmp_path / "runs" / "mine")
+
+
+def test_the_folder_that_one_is_in_has_its_name(tmp_path, monkeypatch):
+    folder = made_up.run(tmp_path / "mine", FLAGS)
+    (folder / "inner").mkdir()
+    for place, given in ((folder, "."), (folder / "inner", "..")):
+        monkeypatch.chdir(place)
+        assert [run.name for run in read_runs(pathlib.Path(given))] == ["mine"]
+
+
+def test_the_time_of_training_is_not_that_of_an_earlier_checkpoint(tmp_path):
+    early = made_up.line(FLAGS, 60, iteration=499, seconds={"training": 60, "evaluation": 1})
+    made_up.run(tmp_path / "mine", FLAGS, [made_up.line(FLAGS, 95.4), early])
+    assert read_runs(tmp_path)[0].seconds == 7200
 
 
 def test_damaged_seconds_are_named(tmp_path, capsys):

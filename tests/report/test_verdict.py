@@ -27,19 +27,26 @@ WIDENED = "inside the paper's interval widened by ours"
     ],
 )
 def test_the_verdict_on_a_complete_run(cell, percent, interval, expected):
-    assert judge(cell, Score(percent, interval), complete=True) == expected
+    assert judge(cell, [Score(percent, interval)], complete=True) == expected
 
 
 def test_no_defect_is_suspected_of_an_evaluation_on_few_tasks():
-    assert judge(M55T, Score(66.60, 0.3), complete=False) == WIDENED
-    assert "0.80 points" in judge(O15, Score(94.40, 0.3), complete=False)
+    assert judge(M55T, [Score(66.60, 0.3)], complete=False) == WIDENED
+    assert "0.80 points" in judge(O15, [Score(94.40, 0.3)], complete=False)
 
 
 def test_a_score_without_interval_is_judged_too():
-    assert judge(O15, Score(95.3, None), complete=False) == INSIDE
+    assert judge(O15, [Score(95.3, None)], complete=False) == INSIDE
 
 
 def test_the_mean_of_two_seeds_by_hand():
     found = mean_of([Score(95.0, 0.3), Score(96.0, 0.4)])
     assert (found.percent, found.interval) == (95.5, pytest.approx(0.25))
     assert mean_of([Score(95.0, 0.3), Score(96.0, None)]).interval is None
+
+
+def test_one_seed_far_outside_is_enough_to_suspect_a_defect():
+    scores = [Score(94.80, 0.1), Score(95.60, 0.1)]  # mean: 95.20
+    expected = "**OUTSIDE the replications' range by up to 0.40 points: look for a defect**"
+    assert judge(O15, scores, complete=True) == expected
+    assert judge(O15, scores, complete=False) == INSIDE
