@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.tensorflow_stub.errors import DataLossError, OutOfRangeError
-from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 
 from supervised_reptile.report.say import say
+from supervised_reptile.runs.tensorboard import EventsDamagedError, records
 
 Floats = npt.NDArray[np.float64]
 SPLITS = ("train", "val", "test")
@@ -78,19 +76,13 @@ def _read_events(folder: pathlib.Path) -> dict[int, float]:
     for path in sorted(folder.glob("events.out.tfevents.*")):
         try:
             points.update(_points(path))
-        except (DataLossError, ValueError, OSError) as error:
+        except (EventsDamagedError, ValueError, OSError) as error:
             say(f"{path} is damaged or incomplete ({error}): its points from there on are left out")
     return points
 
 
 def _points(path: pathlib.Path) -> Iterator[tuple[int, float]]:
-    reader: Any = PyRecordReader_New(str(path))
-    while True:
-        try:
-            reader.GetNext()
-        except OutOfRangeError:
-            return
-        event = Event.FromString(reader.record())
+    for event, _ in records(path):
         for value in event.summary.value:
             if value.tag == "accuracy" and len(value.tensor.tensor_content) == 4:
                 yield event.step, float(np.frombuffer(value.tensor.tensor_content, np.float32)[0])

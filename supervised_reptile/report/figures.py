@@ -85,7 +85,7 @@ def _line(axes: Any, run: Run, split: str, label: str, **style: Any) -> None:
     faint = {"color": line.get_color(), "linewidth": 0}
     axes.fill_between(x, mean - interval, mean + interval, alpha=0.12, **faint)
     x, raw = (_grouped(of, FAINT) for of in (iterations, values))
-    axes.plot(x, 100 * raw, alpha=0.25, marker=".", markersize=2, **faint)
+    axes.plot(x, 100 * raw, alpha=0.25, marker=".", markersize=2, rasterized=True, **faint)
 
 
 def _grouped(values: Numbers, most: int) -> Numbers:
