@@ -9,6 +9,8 @@ venv: .venv/ready
 
 # The mark is made last, so that an environment that was cut short is made anew.
 .venv/ready: setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
+	    { echo "make: PYTHON=$(PYTHON) has to be Python 3.10 to 3.13" >&2; exit 2; }
 	$(PYTHON) -m venv --clear .venv
 	PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install --quiet --editable '.[test]'
 	touch $@
