@@ -41,7 +41,6 @@ def versions() -> dict:
 
 def commit() -> str | None:
     """The commit of the program, "-dirty" if its files were changed; None where that is unknown."""
-
     own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*words: str) -> str:
