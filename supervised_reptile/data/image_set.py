@@ -169,13 +169,14 @@ def subfolders(folder: str | Path) -> list[Path]:
     return sorted((entry for entry in entries if entry.is_dir()), key=lambda entry: entry.name)
 
 
+def is_image(name: str) -> bool:
+    """Whether a file of that name counts as an image, everywhere in the program."""
+    return name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
 def image_files(folder: str | Path) -> "list[os.DirEntry[str]]":
     """The images of a class as os.DirEntry, sorted by name. Raises RefusedError without any."""
-    entries = (
-        entry
-        for entry in os.scandir(folder)
-        if entry.name[0] != "." and os.path.splitext(entry.name)[1].lower() in SUFFIXES
-    )
+    entries = (entry for entry in os.scandir(folder) if is_image(entry.name))
     files = sorted(entries, key=lambda entry: entry.name)
     if not files:
         raise RefusedError(

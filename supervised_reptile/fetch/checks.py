@@ -3,13 +3,13 @@
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from PIL import Image
 from tqdm import tqdm
 
 from supervised_reptile.data.decoding import on_all_cores
-from supervised_reptile.data.image_set import SUFFIXES
+from supervised_reptile.data.image_set import is_image
 from supervised_reptile.system.errors import UnsoundError
 
 GROUP = 200  # files that a process checks at once
@@ -19,7 +19,11 @@ def list_images(folder: Path) -> list[Path]:
     """The images of a dataset, <folder>/*/*/*, as paths relative to it, sorted by name."""
     paths = (path.relative_to(folder) for path in folder.glob("*/*/*"))
     return sorted(
-        (path for path in paths if not any(part.startswith(".") for part in path.parts)),
+        (
+            path
+            for path in paths
+            if is_image(path.name) and not any(part.startswith(".") for part in path.parts)
+        ),
         key=lambda path: path.as_posix(),
     )
 
@@ -86,11 +90,6 @@ def _inspect(paths: list[Path]) -> list[tuple[str, str]]:
     """The SHA-256 and the problem of each file."""
     contents = (path.read_bytes() for path in paths)
     return [(hashlib.sha256(content).hexdigest(), problem_of(content)) for content in contents]
-
-
-def is_image(path: PurePath) -> bool:
-    """Whether a path within an archive has the name of an image."""
-    return path.suffix.lower() in SUFFIXES
 
 
 def some(items: Sequence[object], number: int = 5) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from supervised_reptile.data.image_set import SUFFIXES
+from supervised_reptile.data.image_set import is_image
 from supervised_reptile.fetch import checks, pickles
 from supervised_reptile.fetch.archives import Archive
 from supervised_reptile.system.errors import UnsoundError
@@ -105,7 +105,7 @@ def _find_folders(archive: Archive) -> list[PurePosixPath] | None:
     found = [
         path
         for path in archive.members
-        if len(path.parts) > 2 and path.parts[-3] in SPLITS and path.suffix.lower() in SUFFIXES
+        if len(path.parts) > 2 and path.parts[-3] in SPLITS and is_image(path.name)
     ]
     return found if {path.parts[-3] for path in found} == set(SPLITS) else None
 
