@@ -113,7 +113,7 @@ class Bench:
         self.config = Config.of(dataset, known | own | flags)
         self.reptile = reptile.Reptile(models.MODELS[dataset], self.config)
         self.images = generated(dataset)
-        self.pixels = tf.constant(self.images.flat_pixels)
+        self.pixels = tf.constant(self.images.pixels)
         self.state = self.reptile.new_state()
 
     def train(self):

@@ -17,6 +17,7 @@ import time
 from supervised_reptile.args import Run
 from supervised_reptile.data import decoding, miniimagenet
 from supervised_reptile.data import image_set as image_sets
+from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import PHOTOGRAPHS
 
 
@@ -29,7 +30,8 @@ def main():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="decoding-"))
     try:
         fill(folder, arguments.folder, arguments.images)
-        files = image_sets.list_files(miniimagenet.find_classes(folder)[0]).files
+        classes, _ = miniimagenet.find_classes(Folder(folder))
+        files = image_sets.list_files(classes, PHOTOGRAPHS).files
         print(f"{sum(map(len, files))} images of {len(files)} classes, {os.cpu_count()} cores")
         for cores in sorted({1, 2, os.cpu_count()}):
             report(f"decoding on {cores}", lambda cores=cores: decode(files, cores))
@@ -41,11 +43,11 @@ def main():
 
 def fill(folder, source, number):
     """Copy the images of a source, over and over, until each class has its share of a number."""
-    folders, _ = miniimagenet.find_classes(source)
+    folders, _ = miniimagenet.find_classes(Folder(source))
     for place in folders.values():
-        target = folder / place.relative_to(source)
+        target = folder / place.path.relative_to(source)
         target.mkdir(parents=True)
-        entries = itertools.cycle(image_sets.image_files(place))
+        entries = itertools.cycle(place.images)
         for index in range(number // len(folders)):
             entry = next(entries)
             shutil.copyfile(entry.path, target / f"{index:04}{pathlib.Path(entry.name).suffix}")
@@ -53,8 +55,8 @@ def fill(folder, source, number):
 
 def decode(files, cores):
     """Decode all images on so many cores."""
-    with decoding.read_classes(files, PHOTOGRAPHS, cores) as arrays:
-        for _ in arrays:
+    with decoding.read_classes(files, PHOTOGRAPHS, cores) as classes:
+        for _ in classes:
             pass
 
 

@@ -1,6 +1,7 @@
 """What both scripts do: read the flags, decide what they mean, carry it out, exit."""
 
 import contextlib
+import dataclasses
 import sys
 import typing
 from collections.abc import Iterator, Sequence
@@ -87,12 +88,20 @@ def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> tuple[
     config, recorded = decided.config, decided.recorded
     with _refused_by_path():
         if recorded:
-            loaded = dataset.load(config.run, recorded.config.run.seed, recorded.split)
+            other = isinstance(decided, SavedModel) and decided.own_images
+            loaded = dataset.load(config.run, recorded.config.run.seed, recorded.split, other)
         else:
             loaded = dataset.load(config.run, config.run.seed)
-    check_data(config, loaded[0])
-    plan.check_images(decided, loaded[0])
-    return loaded
+    images, split = loaded
+    check_data(config, images)
+    plan.check_images(decided, images)
+    where = "generated" if config.run.synthetic else config.run.data_dir
+    print(f"Images ({where}): {images}", file=sys.stderr)
+    if recorded and split != recorded.split:
+        note = "other classes than the model was trained on"
+        print(f"These are {note}: all that it has not seen are test classes", file=sys.stderr)
+        images = dataclasses.replace(images, origin={**images.origin, "classes": note})
+    return images, split
 
 
 @contextlib.contextmanager
@@ -124,7 +133,7 @@ def train_and_evaluate(decided: NewRun | ResumedRun, images: ImageSet, split: Sp
 
     config, directory = decided.config, decided.config.run.checkpoint
     algorithm = reptile.Reptile(models.MODELS[config.dataset], config)
-    pixels = mapping.resident(images.flat_pixels)
+    pixels = mapping.resident(images.pixels)
     here, saved = machine.describe(pixels.device), None
     if decided.recorded:
         plan.warn_of_machine(decided.recorded, here)
@@ -150,7 +159,7 @@ def evaluate_saved(saved: SavedModel, images: ImageSet, _: Split) -> None:
 
     config, prefix = saved.config, saved.prefix
     algorithm = reptile.Reptile(models.MODELS[config.dataset], config)
-    pixels = mapping.resident(images.flat_pixels)
+    pixels = mapping.resident(images.pixels)
     try:
         state = checkpoints.restore(prefix, algorithm.model, config)
     except DamagedError as error:

@@ -27,16 +27,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def image_set():
     """A function that makes an ImageSet of random pixels."""
 
-    def make(classes, shots, size=28, channels=1, counts=None):
+    def make(classes, shots, size=28, channels=1):
         """classes: number of classes by split. shots: images per class."""
         total = sum(classes.values())
         pixels = np.random.default_rng(0).integers(
-            0, 256, (total, shots, size, size, channels), dtype=np.uint8
+            0, 256, (total * shots, size, size, channels), dtype=np.uint8
         )
         return image_sets.ImageSet(
             pixels=pixels,
             names=tuple(f"class{index}" for index in range(total)),
-            counts=np.full(total, shots) if counts is None else np.array(counts),
+            counts=np.full(total, shots),
             splits=image_sets.ranges({split: range(n) for split, n in classes.items()}),
         )
 

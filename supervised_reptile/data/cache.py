@@ -26,12 +26,12 @@ import numpy as np
 
 from supervised_reptile.data.mapping import map_pixels
 from supervised_reptile.system import files, machine
-from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.system.errors import RefusedError, is_exhausted
 
 FOLDER = ".cache"  # within the data folder; hidden, so that it is no class
 END = struct.Struct("<QI4s")  # the footer's length in bytes, its CRC-32, MARK
 MARK = b"RPT1"
-Shape = tuple[int, ...]  # classes, images, height, width, channels
+Shape = tuple[int, ...]  # images, height, width, channels
 Decode = Callable[[], AbstractContextManager[Iterable[np.ndarray]]]
 
 
@@ -53,7 +53,7 @@ class Listing(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Cached:
-    """pixels: uint8 [classes, images, height, width, channels]. digest: see digest_of."""
+    """pixels: uint8 [images, height, width, channels], class after class. digest: see digest_of."""
 
     pixels: np.ndarray
     digest: str
@@ -95,6 +95,8 @@ def load(data_dir: str | Path, name: str, listing: Listing, shape: Shape, decode
                 return found
             problems.append(f"{place.parent} (what was written cannot be read)")
         except OSError as error:
+            if is_exhausted(error):
+                raise
             problems.append(f"{place.parent} ({error.strerror or error})")
     raise RefusedError(
         f"the decoded images can be stored neither in {' nor in '.join(problems)}: they need "
@@ -128,10 +130,8 @@ def _write(place: Path, listing: Listing, shape: Shape, decode: Decode) -> None:
     temporary = place.with_suffix(".tmp")  # one of a killed run is overwritten
     checksums: list[int] = []
 
-    def padded(arrays: Iterable[np.ndarray], file: BinaryIO) -> Iterator[np.ndarray]:
-        for array in arrays:
-            images = np.zeros(shape[1:], np.uint8)
-            images[: len(array)] = array
+    def written(arrays: Iterable[np.ndarray], file: BinaryIO) -> Iterator[np.ndarray]:
+        for images in arrays:
             # Not through a mapping: on a full disk that would end the process.
             file.write(_bytes(images))
             checksums.append(zlib.crc32(_bytes(images)))
@@ -139,7 +139,7 @@ def _write(place: Path, listing: Listing, shape: Shape, decode: Decode) -> None:
 
     try:
         with open(temporary, "wb") as file, decode() as arrays:
-            digest = digest_of(listing.names, listing.counts, padded(arrays, file))
+            digest = digest_of(listing.names, listing.counts, written(arrays, file))
             footer = {
                 "listing": listing.key,
                 "shape": shape,
@@ -166,7 +166,8 @@ def read(place: Path, listing: Listing, shape: Shape) -> Cached | None:
         pixels = map_pixels(place, tuple(shape))
         # CRC-32 leaves Python's lock alone, so that threads compute on all cores.
         with concurrent.futures.ThreadPoolExecutor(machine.cores()) as threads:
-            if list(threads.map(zlib.crc32, pixels)) != footer["checksums"]:
+            classes = np.split(pixels, np.cumsum(listing.counts)[:-1])
+            if list(threads.map(zlib.crc32, classes)) != footer["checksums"]:
                 raise ValueError("wrong checksum")
     except OSError:
         return None

@@ -10,11 +10,14 @@ from supervised_reptile.data.image_set import ImageSet, Split
 class Load(typing.Protocol):
     """How the images of a run are read."""
 
-    def __call__(self, run: Run, seed: int, split: Split | None = None) -> tuple[ImageSet, Split]:
+    def __call__(
+        self, run: Run, seed: int, split: Split | None = None, other_classes: bool = False
+    ) -> tuple[ImageSet, Split]:
         """The images of a run and their split.
 
         seed: decides the split, and what is drawn with --synthetic. split: that of an earlier
-        run, to be used instead.
+        run, to be used instead. other_classes: whether the classes may be others than those of
+        that run: then image_set.other_split is used.
         Raises RefusedError if classes are missing, or an image cannot be read.
         """
 

@@ -5,15 +5,22 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """size: height and width in pixels. mode: Pillow's, "L" for grey or "RGB"."""
+    """size: height and width in pixels. mode: Pillow's, "L" for grey or "RGB". as_shown: whether
+    files are seen as a viewer shows them, or as the paper's code read its two data sets."""
 
     size: int
     mode: str
+    as_shown: bool = False
 
     @property
     def channels(self) -> int:
         """Values per pixel."""
         return len(self.mode)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image: height, width, channels."""
+        return self.size, self.size, self.channels
 
 
 CHARACTERS = Format(28, "L")  # Omniglot

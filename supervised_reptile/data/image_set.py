@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Sized
+import re
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +15,24 @@ import PIL
 from tqdm import tqdm
 
 from supervised_reptile.data import cache, decoding, provenance
+from supervised_reptile.data.folders import SUFFIXES, Folder, passed_over
 from supervised_reptile.data.formats import Format
 from supervised_reptile.system.errors import RefusedError
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 Split = dict[str, list[str]]  # names of classes, before augmentation, by "train", "val", "test"
+IMAGENET = re.compile(r"n\d{8}")  # a class of ImageNet
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
     """All classes of a run, those of one split side by side.
 
-    pixels: uint8 [classes, images, height, width, channels]; a class with fewer images than
-        others is padded with zeros, which are never drawn.
+    pixels: uint8 [images, height, width, channels], class after class.
     names: the name of each class. counts: int [classes], its number of images.
     splits: from the name of a split ("train", "val", "test") to its range of classes.
     origin: where the images came from. digest: cache.digest_of the data folder, before any split
         or augmentation.
+    passed_over: how many files of each kind the data folder holds besides.
     """
 
     pixels: np.ndarray
@@ -38,16 +41,30 @@ class ImageSet:
     splits: dict[str, range]
     origin: dict[str, str] = dataclasses.field(default_factory=dict)
     digest: str = ""
+    passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
-    def flat_pixels(self) -> np.ndarray:
-        """The pixels as uint8 [classes * images, height, width, channels]."""
-        return self.pixels.reshape(-1, *self.pixels.shape[2:])
+    def first(self) -> np.ndarray:
+        """int [classes], the index of the first image of each."""
+        return np.cumsum(self.counts) - self.counts
+
+    def of_class(self, index: int) -> np.ndarray:
+        """The pixels of one class, [images, height, width, channels]."""
+        return self.pixels[self.first[index] :][: self.counts[index]]
 
     @property
     def provenance(self) -> dict[str, Any]:
         """What a run's records say of its data."""
         return {"origin": self.origin, "digest": self.digest}
+
+    def __str__(self) -> str:
+        """What was read, by split, and what was passed over."""
+        parts = [
+            f"{split} {len(classes):,} classes with {self.counts[list(classes)].sum():,} images"
+            for split, classes in self.splits.items()
+        ]
+        others = [f"{number:,} {kind}" for kind, number in self.passed_over.items()]
+        return ", ".join(parts) + ("; passed over: " + ", ".join(others) if others else "")
 
 
 def ranges(split: Mapping[str, Sized]) -> dict[str, range]:
@@ -77,41 +94,88 @@ class ClassFiles:
         return np.array([len(paths) for paths in self.files])
 
 
-def list_files(folders: Mapping[str, Path]) -> ClassFiles:
+def list_files(folders: Mapping[str, Folder], format: Format) -> ClassFiles:
     """The ClassFiles of class folders by name. Raises RefusedError for one without images."""
-    key, files = hashlib.sha256(f"Pillow {PIL.__version__}\n".encode()), []
+    key, files = hashlib.sha256(f"Pillow {PIL.__version__} {format}\n".encode()), []
     for name, folder in folders.items():
-        entries = image_files(folder)
-        for entry in entries:
+        if not folder.images:
+            known = ", ".join(sorted(SUFFIXES))
+            raise RefusedError(f"{folder.path} holds no images ({known}): fill it, or remove it")
+        for entry in folder.images:
             status = entry.stat()
-            line = f"{name}/{entry.name} {status.st_size} {status.st_mtime_ns}\n"
-            key.update(os.fsencode(line))
-        files.append([entry.path for entry in entries])
+            # A copy can be given the size and time of another file, but not its own change time.
+            line = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            key.update(os.fsencode(f"{name}/{entry.name} {line}\n"))
+        files.append([entry.path for entry in folder.images])
     return ClassFiles(tuple(folders), files, key.hexdigest())
 
 
 def read_folders(
-    data_dir: str | Path, folders: Mapping[str, Path], split: Split, format: Format
+    root: Folder, folders: Mapping[str, Folder], split: Split, format: Format
 ) -> ImageSet:
     """An ImageSet of the given split.
 
-    folders: from the name of a class to its folder, all that the data folder holds.
-    Raises RefusedError naming the file or folder for an empty class or an unreadable image.
+    root: the data folder. folders: from the name of a class to its folder, all that it holds.
+    Raises RefusedError naming the file or folder for an empty class or unreadable images, or if
+    all images are the same.
     """
+    data_dir = root.path
     check_present(split, folders, data_dir)
     source = provenance.read(data_dir)
-    listing = list_files(folders)
-    size = format.size
-    shape = (len(folders), int(listing.counts.max()), size, size, format.channels)
+    format = dataclasses.replace(format, as_shown=not _is_the_papers(source, folders))
+    listing = list_files(folders, format)
 
     @contextlib.contextmanager
     def decode() -> Iterator[Iterable[np.ndarray]]:
-        with decoding.read_classes(listing.files, format) as arrays:
-            yield tqdm(arrays, "Reading images", len(folders), unit=" classes", disable=None)
+        with decoding.read_classes(listing.files, format) as classes:
+            progress = tqdm(classes, "Reading images", len(folders), unit=" classes", disable=None)
+            yield decoding.pixels_of(progress)
 
-    cached = cache.load(data_dir, f"{size}-{format.mode}.pixels", listing, shape, decode)
-    whole = ImageSet(cached.pixels, listing.names, listing.counts, {}, source, cached.digest)
+    shape = (int(listing.counts.sum()), *format.shape)
+    cached = cache.load(data_dir, f"{format.size}-{format.mode}.pixels", listing, shape, decode)
+    whole = ImageSet(
+        cached.pixels,
+        listing.names,
+        listing.counts,
+        {},
+        source,
+        cached.digest,
+        passed_over(root, folders.values()),
+    )
+    _check_different(whole, data_dir)
     return select(whole, split)
+
+
+def _is_the_papers(source: Mapping[str, str], names: Collection[str]) -> bool:
+    """Whether images are the paper's, and read as its code read them: fetched, or ImageNet's."""
+    return "digest" in source or all(IMAGENET.fullmatch(name) for name in names)
+
+
+def _check_different(whole: ImageSet, where: Path) -> None:
+    """Refuse a set whose images are all the same; name classes of that kind."""
+    alike = [
+        index
+        for index in range(len(whole.names))
+        if whole.counts[index] > 1 and _alike(whole.of_class(index))
+    ]
+    if not alike:
+        return
+    if len(whole.pixels) > 1 and _alike(whole.pixels):
+        raise RefusedError(
+            f"{where}: all {len(whole.pixels):,} images look the same to the network, with a mean "
+            f"of {whole.pixels[0].mean():.0f} (0: black, 255: white): there is nothing to learn"
+        )
+    names = ", ".join(whole.names[index] for index in alike[:5])
+    more = f" and {len(alike) - 5:,} more" if len(alike) > 5 else ""
+    print(
+        f"Warning: {where}: within each of these classes all images are the same: {names}{more}",
+        file=sys.stderr,
+    )
+
+
+def _alike(pixels: np.ndarray) -> bool:
+    """Whether all images are the same; it looks no further than the first that is not."""
+    return all(np.array_equal(image, pixels[0]) for image in pixels[1:])
 
 
 def select(whole: ImageSet, split: Split) -> ImageSet:
@@ -123,7 +187,7 @@ def select(whole: ImageSet, split: Split) -> ImageSet:
     indices = [places[name] for name in chosen]
     return dataclasses.replace(
         whole,
-        pixels=whole.pixels[indices],
+        pixels=np.concatenate([whole.of_class(index) for index in indices]),
         names=chosen,
         counts=whole.counts[indices],
         splits=ranges(split),
@@ -136,10 +200,25 @@ def select_generated(pixels: np.ndarray, names: Sequence[str], split: Split) -> 
     counts = np.full(len(names), pixels.shape[1])
     digest = cache.digest_of(names, counts, pixels)
     source = {"source": "generated (--synthetic)"}
-    return select(ImageSet(pixels, tuple(names), counts, {}, source, digest), split)
+    flat = pixels.reshape(-1, *pixels.shape[2:])
+    return select(ImageSet(flat, tuple(names), counts, {}, source, digest), split)
 
 
-def check_present(split: Split, names: Container[str], where: str | Path) -> None:
+def other_split(split: Split, names: Collection[str], new: Iterable[str]) -> Split:
+    """The split in which a trained model is tested on other images than its own.
+
+    split: that of its run, which holds if all its classes are there. names: of the classes that
+    are there. new: those of them that are for testing if the run did not know them.
+    """
+    known = {name for members in split.values() for name in members}
+    if known <= set(names):
+        return split
+    left = {part: [name for name in members if name in names] for part, members in split.items()}
+    left["test"] += [name for name in new if name not in known]
+    return {part: members for part, members in left.items() if members}
+
+
+def check_present(split: Split, names: Collection[str], where: str | Path) -> None:
     """Raise RefusedError if classes of the split of an earlier run are missing."""
     missing = [name for members in split.values() for name in members if name not in names]
     if missing:
@@ -147,39 +226,3 @@ def check_present(split: Split, names: Container[str], where: str | Path) -> Non
             f"{where} lacks {len(missing)} classes that the run was split into, {missing[0]} "
             "among them: give the data that the run was trained on"
         )
-
-
-def check_folder(folder: str | Path, advice: str) -> str | Path:
-    """Return the folder. Raises RefusedError if it is missing or holds no folders."""
-    if not os.path.isdir(folder):
-        problem = "does not exist"
-    elif not subfolders(folder):
-        problem = "holds no folders of images"
-    else:
-        return folder
-    raise RefusedError(
-        f"the data folder {folder} {problem}: {advice}, name another folder with --data-dir, "
-        "or try the program with --synthetic"
-    )
-
-
-def subfolders(folder: str | Path) -> list[Path]:
-    """The folders in a folder, sorted by name, hidden ones left out."""
-    entries = (entry for entry in Path(folder).iterdir() if entry.name[0] != ".")
-    return sorted((entry for entry in entries if entry.is_dir()), key=lambda entry: entry.name)
-
-
-def is_image(name: str) -> bool:
-    """Whether a file of that name counts as an image, everywhere in the program."""
-    return name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES
-
-
-def image_files(folder: str | Path) -> "list[os.DirEntry[str]]":
-    """The images of a class as os.DirEntry, sorted by name. Raises RefusedError without any."""
-    entries = (entry for entry in os.scandir(folder) if is_image(entry.name))
-    files = sorted(entries, key=lambda entry: entry.name)
-    if not files:
-        raise RefusedError(
-            f"{folder} holds no images ({', '.join(sorted(SUFFIXES))}): fill it, or remove it"
-        )
-    return files

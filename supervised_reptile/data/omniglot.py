@@ -3,26 +3,28 @@
 import dataclasses
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from supervised_reptile.args import Run
-from supervised_reptile.data import image_set, synthetic
+from supervised_reptile.data import folders, image_set, synthetic
 from supervised_reptile.data.dataset import Dataset
+from supervised_reptile.data.folders import Folder, inner
 from supervised_reptile.data.formats import CHARACTERS
 from supervised_reptile.data.image_set import ImageSet, Split
-from supervised_reptile.system.commands import fetch_command
 from supervised_reptile.system.errors import RefusedError
 
 ROTATIONS = 4
+ARCHIVES = ("images_background", "images_evaluation")  # whose folders may still be there
 
 
-def load(run: Run, seed: int, split: Split | None = None) -> tuple[ImageSet, Split]:
+def load(
+    run: Run, seed: int, split: Split | None = None, other_classes: bool = False
+) -> tuple[ImageSet, Split]:
     """The images of a run, and its characters by split before augmentation.
 
     seed: decides the split, and what is drawn with --synthetic. split: that of an
-    earlier run, to be used instead of drawing one.
+    earlier run, to be used instead of drawing one. other_classes: as of dataset.Load.
     Raises RefusedError if there are no or too few characters, or an image is broken.
     """
     if run.synthetic:
@@ -31,19 +33,46 @@ def load(run: Run, seed: int, split: Split | None = None) -> tuple[ImageSet, Spl
         split = split or draw_split(characters, seed, run.train_classes)
         unrotated = image_set.select_generated(pixels, characters, split)
     else:
-        folders = find_characters(run.data_dir)
-        split = split or draw_split(list(folders), seed, run.train_classes)
-        unrotated = image_set.read_folders(run.data_dir, folders, split, CHARACTERS)
+        root = folders.root(run.data_dir, "omniglot")
+        classes = find_characters(root)
+        if split and other_classes:
+            split = image_set.other_split(split, classes, classes)
+        split = split or draw_split(list(classes), seed, run.train_classes)
+        unrotated = image_set.read_folders(root, classes, split, CHARACTERS)
     return rotate_training_classes(unrotated), split
 
 
-def find_characters(data_dir: str | Path) -> dict[str, Path]:
-    """From "alphabet/character" to its folder, sorted by alphabet, then by character."""
-    image_set.check_folder(data_dir, f"get the data with {fetch_command()}")
+def find_characters(root: Folder) -> dict[str, Folder]:
+    """From "alphabet/character" to its folder, sorted by alphabet, then by character.
+
+    The alphabets may lie in the folders of the two archives. Classes without alphabets have a
+    plain name.
+    Raises RefusedError if the classes do not lie on one level that is known.
+    """
+    top = inner(root, levels=2)
+    archives = [part for part in top.folders if part.name in ARCHIVES]
+    groups = [group for part in archives or [top] for group in part.folders]
+    flat = [group for group in groups if group.images and not group.has_folders_of_images]
+    deep = [group for group in groups if group.has_folders_of_images and not group.images]
+    both = [group for group in groups if group.images and group.has_folders_of_images]
+    if not (flat or deep or both):
+        example = root.example() or root.path
+        raise RefusedError(
+            f"--data-dir {root.path}: expected <alphabet>/<character>/<image> or <class>/<image>, "
+            f"but found {example}: perhaps name {example.parents[2]}"
+        )
+    if bool(flat) == bool(deep):  # Those that are both would be what all others are.
+        one, other = (flat or both)[0].path, (deep or both)[0].path
+        raise RefusedError(
+            f"--data-dir {root.path}: {one} holds images, but {other} holds folders of images: put "
+            "all classes on one level"
+        )
+    if flat:
+        return {group.name: group for group in groups if group.images}
     return {
-        f"{alphabet.name}/{character.name}": character
-        for alphabet in image_set.subfolders(data_dir)
-        for character in image_set.subfolders(alphabet)
+        f"{group.name}/{character.name}": character
+        for group in sorted(groups, key=lambda group: group.name)
+        for character in group.folders
     }
 
 
@@ -55,8 +84,7 @@ def draw_split(characters: Sequence[str], seed: int, train_classes: int) -> Spli
     if len(characters) <= train_classes:
         raise RefusedError(
             f"--train-classes {train_classes}: there are only {len(characters)} characters, so "
-            "that none are left for testing: choose fewer, or get the complete Omniglot with "
-            f"{fetch_command()}"
+            "that none are left for testing: choose fewer (the complete Omniglot has 1623)"
         )
     shuffled = list(characters)
     random.Random(seed).shuffle(shuffled)
@@ -65,24 +93,22 @@ def draw_split(characters: Sequence[str], seed: int, train_classes: int) -> Spli
 
 def rotate_training_classes(unrotated: ImageSet) -> ImageSet:
     """Add training classes turned by 90, 180 and 270 degrees, each a class of its own."""
-    train, test = unrotated.splits["train"], unrotated.splits["test"]
-    turned = [np.rot90(unrotated.pixels[: len(train)], turn, (2, 3)) for turn in range(ROTATIONS)]
-    pixels = np.concatenate([*turned, unrotated.pixels[len(train) :]])
+    train, test = (len(unrotated.splits.get(name, ())) for name in ("train", "test"))
+    drawn = unrotated.counts[:train].sum()
+    turned = [np.rot90(unrotated.pixels[:drawn], turn, (1, 2)) for turn in range(ROTATIONS)]
     names = [
         f"{name} turned by {90 * turn}" if turn else name
         for turn in range(ROTATIONS)
-        for name in unrotated.names[: len(train)]
+        for name in unrotated.names[:train]
     ]
-    counts = np.concatenate(
-        [np.tile(unrotated.counts[: len(train)], ROTATIONS), unrotated.counts[len(train) :]]
-    )
-    rotated = range(ROTATIONS * len(train))
+    counts = (np.tile(unrotated.counts[:train], ROTATIONS), unrotated.counts[train:])
+    places = image_set.ranges({"train": range(ROTATIONS * train), "test": range(test)})
     return dataclasses.replace(
         unrotated,
-        pixels=pixels,
-        names=(*names, *unrotated.names[len(train) :]),
-        counts=counts,
-        splits={"train": rotated, "test": range(len(rotated), len(rotated) + len(test))},
+        pixels=np.concatenate([*turned, unrotated.pixels[drawn:]]),
+        names=(*names, *unrotated.names[train:]),
+        counts=np.concatenate(counts),
+        splits={name: place for name, place in places.items() if place},
     )
 
 

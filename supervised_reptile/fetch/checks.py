@@ -9,7 +9,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from supervised_reptile.data.decoding import on_all_cores
-from supervised_reptile.data.image_set import is_image
+from supervised_reptile.data.folders import is_image
 from supervised_reptile.system.errors import UnsoundError
 
 GROUP = 200  # files that a process checks at once

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from supervised_reptile.data.image_set import is_image
+from supervised_reptile.data.folders import is_image
 from supervised_reptile.fetch import checks, pickles
 from supervised_reptile.fetch.archives import Archive
 from supervised_reptile.system.errors import UnsoundError

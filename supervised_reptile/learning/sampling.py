@@ -2,7 +2,7 @@
 
 Whatever is random is a pure function of (seed, purpose, iteration): a draw never depends on what
 was drawn before it. All functions draw for several iterations at once, along the first axis.
-Images are named by their index in ``ImageSet.flat_pixels``.
+Images are named by their index in ``ImageSet.pixels``.
 """
 
 import enum
@@ -32,19 +32,17 @@ class Purpose(enum.IntEnum):
 class Population(typing.NamedTuple):
     """What can be drawn from one split of an ImageSet: its classes and their images.
 
-    counts: int [classes], images of each class. first: index of the first image of the first class.
-    stride: indices from one class to the next.
+    counts: int [classes], images of each class. first: int [classes], the index of its first image.
     """
 
     counts: np.ndarray
-    first: int
-    stride: int
+    first: np.ndarray
 
     @classmethod
     def of(cls, images: ImageSet, split: str) -> "Population":
         """The population of a split of an ImageSet."""
-        classes, stride = images.splits[split], images.pixels.shape[1]
-        return cls(images.counts[classes.start : classes.stop], classes.start * stride, stride)
+        classes = slice(images.splits[split].start, images.splits[split].stop)
+        return cls(images.counts[classes], images.first[classes])
 
 
 class Batches(typing.NamedTuple):
@@ -119,7 +117,7 @@ def draw_images(
     """
     chosen = distinct(draws.uniform(tasks, classes), len(population.counts))
     images = distinct(draws.uniform(tasks, classes, shots), population.counts[chosen])
-    return population.first + chosen[..., None] * population.stride + images
+    return population.first[chosen][..., None] + images
 
 
 def draw_batches(

@@ -1,5 +1,9 @@
 """What the program tells the person at the shell when it has to stop."""
 
+import errno
+
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+
 
 class RefusedError(Exception):
     """A flag or the data is wrong before any work started: exit status 2.
@@ -23,3 +27,8 @@ class FailedError(Exception):
 
 class UnsoundError(FailedError):
     """What was fetched is not what it should be: nothing of it may be used."""
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Whether the system lacks memory, handles or processes, whatever file it happened at."""
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in EXHAUSTED

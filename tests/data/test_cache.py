@@ -1,5 +1,6 @@
 """The cache of decoded images: mapped, whole or not there, and never of other images."""
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -11,6 +12,7 @@ from PIL import Image
 
 from supervised_reptile.data import cache, decoding
 from supervised_reptile.data import image_set as image_sets
+from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import Format
 from supervised_reptile.system.errors import RefusedError
 
@@ -30,8 +32,9 @@ def folder(tmp_path, monkeypatch):
 
 
 def read(folder, split=SPLIT):
-    folders = {path.name: path for path in image_sets.subfolders(folder)}
-    return image_sets.read_folders(folder, folders, split, Format(4, "L"))
+    root = Folder(folder)
+    classes = {found.name: found for found in root.folders}
+    return image_sets.read_folders(root, classes, split, Format(4, "L"))
 
 
 @pytest.fixture
@@ -48,8 +51,8 @@ def decodings(monkeypatch):
 
 
 def check(found):
-    assert found.pixels.shape == (3, 3, 4, 4, 1)
-    assert found.pixels[:, :, 0, 0, 0].tolist() == [[0, 1, 2], [10, 0, 0], [20, 21, 0]]
+    assert found.pixels.shape == (6, 4, 4, 1)
+    assert found.pixels[:, 0, 0, 0].tolist() == [0, 1, 2, 10, 20, 21]
     assert found.counts.tolist() == [3, 1, 2]
 
 
@@ -58,7 +61,7 @@ def test_the_second_start_maps_what_the_first_decoded(folder, decodings):
     check(first)
     check(second)
     assert len(decodings) == 1 and second.digest == first.digest
-    assert isinstance(second.pixels, np.memmap) and isinstance(second.flat_pixels, np.memmap)
+    assert isinstance(second.pixels, np.memmap)
     second.pixels[:] = 77
     check(read(folder))  # The file cannot be changed through a mapping.
     assert sorted(os.listdir(folder / ".cache")) == ["4-L.lock", "4-L.pixels"]
@@ -66,21 +69,21 @@ def test_the_second_start_maps_what_the_first_decoded(folder, decodings):
 
 def test_the_cache_is_no_class(folder):
     read(folder)
-    assert [path.name for path in image_sets.subfolders(folder)] == ["c0", "c1", "c2"]
+    assert [found.name for found in Folder(folder).folders] == ["c0", "c1", "c2"]
 
 
 def test_the_digest_is_of_names_counts_and_pixels_whatever_the_split(folder):
     found = read(folder)
-    pixels = np.zeros((3, 3, 4, 4, 1), np.uint8)
-    for index, count in enumerate((3, 1, 2)):
-        for number in range(count):
-            pixels[index, number] = 10 * index + number
+    pixels = [
+        np.stack([np.full((4, 4, 1), 10 * index + number, np.uint8) for number in range(count)])
+        for index, count in enumerate((3, 1, 2))
+    ]
     expected = cache.digest_of(["c0", "c1", "c2"], [3, 1, 2], pixels)
     assert found.digest == expected and len(expected) == 64
     assert read(folder, {"train": ["c2"], "test": ["c0"]}).digest == expected
     assert cache.digest_of(["c0", "c1", "cx"], [3, 1, 2], pixels) != expected
     assert cache.digest_of(["c0", "c1", "c2"], [3, 2, 2], pixels) != expected
-    pixels[2, 1] += 1
+    pixels[2][1] += 1
     assert cache.digest_of(["c0", "c1", "c2"], [3, 1, 2], pixels) != expected
 
 
@@ -89,7 +92,7 @@ def test_another_split_is_taken_from_the_same_cache(folder, decodings):
     found = read(folder, {"train": ["c2"], "test": ["c0"]})
     assert len(decodings) == 1
     assert found.names == ("c2", "c0") and found.counts.tolist() == [2, 3]
-    assert found.pixels[:, :, 0, 0, 0].tolist() == [[20, 21, 0], [0, 1, 2]]
+    assert found.pixels[:, 0, 0, 0].tolist() == [20, 21, 0, 1, 2]
     assert found.splits == {"train": range(1), "test": range(1, 2)}
 
 
@@ -117,9 +120,28 @@ def test_it_is_rebuilt_when_the_folder_changed(folder, decodings, change):
     CHANGES[change](folder)
     found = read(folder)
     assert len(decodings) == 2
-    assert found.pixels[1, 0, 0, 0, 0] == (99 if change == "another image" else 10)
+    assert found.of_class(1)[0, 0, 0, 0] == (99 if change == "another image" else 10)
     read(folder)
     assert len(decodings) == 2
+
+
+def swap(folder):
+    """Give a file the size and times of another image's, as cp -p and mv do."""
+    path = folder / "c1" / "0.bmp"
+    status, other = path.stat(), folder.parent / "other.bmp"
+    Image.fromarray(np.full((4, 4), 99, np.uint8)).save(other)
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(path)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+
+
+def test_an_image_of_the_same_name_size_and_time_is_noticed(folder, decodings):
+    Image.open(folder / "c1" / "0.png").save(folder / "c1" / "0.bmp")
+    (folder / "c1" / "0.png").unlink()
+    before = read(folder)
+    swap(folder)
+    after = read(folder)
+    assert after.of_class(1)[0, 0, 0, 0] == 99 and before.digest != after.digest
 
 
 def flip(place):
@@ -233,7 +255,7 @@ def test_a_broken_image_leaves_no_cache(folder):
 def _start(folder, ready, results):
     ready.wait()
     found = read(folder)
-    results.put((found.digest, found.pixels[:, :, 0, 0, 0].tolist()))
+    results.put((found.digest, found.pixels[:, 0, 0, 0].tolist()))
 
 
 def test_runs_that_start_at_once_all_get_the_same(folder):
@@ -254,7 +276,9 @@ def test_runs_that_start_at_once_all_get_the_same(folder):
 
 def test_only_one_of_them_decodes(folder, decodings, capsys):
     """The second waits for the lock, and then finds what the first wrote."""
-    listing = image_sets.list_files({path.name: path for path in image_sets.subfolders(folder)})
+    classes = {found.name: found for found in Folder(folder).folders}
+    shown = Format(4, "L", as_shown=True)
+    listing = image_sets.list_files(classes, shown)
     place = folder / ".cache" / "4-L.pixels"
     context = multiprocessing.get_context("spawn")
     ready, results = context.Event(), context.Queue()
@@ -264,11 +288,9 @@ def test_only_one_of_them_decodes(folder, decodings, capsys):
         process.start()
         process.join(2)
         assert process.is_alive() and not place.exists()
-        shape = (3, 3, 4, 4, 1)
-        cache._write(
-            place, listing, shape, lambda: decoding.read_classes(listing.files, Format(4, "L"))
-        )
+        pixels = [decoding.read_class(files, shown).pixels for files in listing.files]
+        cache._write(place, listing, (6, 4, 4, 1), lambda: contextlib.nullcontext(pixels))
         written = place.stat().st_mtime_ns
     process.join(30)
-    assert results.get()[1] == [[0, 1, 2], [10, 0, 0], [20, 21, 0]]
+    assert results.get()[1] == [0, 1, 2, 10, 20, 21]
     assert place.stat().st_mtime_ns == written

@@ -4,9 +4,10 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from supervised_reptile.data import decoding
+from supervised_reptile.data import decoding, image_set, provenance
+from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import Format
 from supervised_reptile.system.errors import FailedError, RefusedError
 
@@ -51,7 +52,9 @@ def test_pixels_are_those_of_pillows_nearest_neighbour(tmp_path, mode, size, tar
         picked = np.asarray(image.convert(target))
     picked = picked[nearest(height, size)][:, nearest(width, size)]
     assert found.dtype == np.uint8
-    assert (found == np.asarray(resized)).all() and (found == picked).all()
+    assert found.shape == (size, size, len(target))
+    assert (found == np.asarray(resized).reshape(found.shape)).all()
+    assert (found == picked.reshape(found.shape)).all()
 
 
 def test_pixels_worked_out_by_hand(tmp_path):
@@ -59,7 +62,7 @@ def test_pixels_worked_out_by_hand(tmp_path):
     pixels = np.arange(81, dtype=np.uint8).reshape(9, 9)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     found = decoding.read_image(tmp_path / "a.png", Format(3, "L"))
-    assert found.tolist() == [[10, 13, 16], [37, 40, 43], [64, 67, 70]]
+    assert found[..., 0].tolist() == [[10, 13, 16], [37, 40, 43], [64, 67, 70]]
 
 
 def test_colours_worked_out_by_hand(tmp_path):
@@ -85,18 +88,162 @@ def test_omniglots_pixels_worked_out_by_hand(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 2, (105, 105)).astype(np.uint8) * 255
     Image.fromarray(pixels).convert("1").save(tmp_path / "a.png")
     found = decoding.read_image(tmp_path / "a.png", Format(28, "L"))
-    assert (found == pixels[places][:, places]).all()
+    assert (found[..., 0] == pixels[places][:, places]).all()
     assert set(np.unique(found)) == {0, 255}
 
 
 def test_sixteen_bits_become_eight_and_unknown_ranges_are_refused(tmp_path):
     pixels = np.array([[0, 255, 256, 65535]], np.uint16).repeat(4, axis=0)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    assert decoding.read_image(tmp_path / "a.png", Format(4, "L"))[0].tolist() == [0, 0, 1, 255]
+    assert decoding.read_image(tmp_path / "a.png", Format(4, "L"))[0].tolist() == [
+        [0],
+        [0],
+        [1],
+        [255],
+    ]
     assert decoding.read_image(tmp_path / "a.png", Format(4, "RGB"))[0, 3].tolist() == [255] * 3
     Image.fromarray(pixels.astype(np.float32)).save(tmp_path / "a.tiff")
     with pytest.raises(RefusedError, match=r"a\.tiff cannot be read.*convert it to 8 bits"):
         decoding.read_image(tmp_path / "a.tiff", Format(4, "L"))
+
+
+SHOWN = Format(6, "L", as_shown=True)
+
+
+@pytest.fixture
+def ink():
+    """White is paper, black is ink."""
+    return Image.fromarray(np.random.default_rng(0).integers(0, 2, (6, 6), np.uint8) * 255)
+
+
+def transparent(ink, mode):
+    """The ink in black on nothing."""
+    alpha = ImageOps.invert(ink)
+    if mode == "P":
+        image = Image.fromarray(np.asarray(ink) // 255)
+        image.putpalette([0, 0, 0, 0, 0, 0])
+        image.info["transparency"] = 1
+        return image
+    image = Image.new(mode, ink.size, 0)
+    image.putalpha(alpha)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode"),
+    [
+        *[("png", mode) for mode in ("RGBA", "LA", "P")],
+        *[("webp", "RGBA"), ("gif", "P"), ("gif", "RGBA"), ("tiff", "RGBA"), ("tiff", "LA")],
+    ],
+)
+def test_own_images_are_put_on_white_where_they_are_transparent(tmp_path, ink, suffix, mode):
+    options = {"lossless": True} if suffix == "webp" else {}
+    transparent(ink, mode).save(tmp_path / f"a.{suffix}", **options)
+    with Image.open(tmp_path / f"a.{suffix}") as image:
+        assert image.has_transparency_data
+    found = decoding.read_image(tmp_path / f"a.{suffix}", SHOWN)
+    assert (found[..., 0] == np.asarray(ink)).all()
+    assert (decoding.read_image(tmp_path / f"a.{suffix}", Format(6, "L"))[..., 0] == 0).all()
+
+
+def test_half_transparent_grey_is_mixed_with_white(tmp_path):
+    Image.new("RGBA", (6, 6), (100, 0, 200, 51)).save(tmp_path / "a.png")  # one fifth
+    found = decoding.read_image(tmp_path / "a.png", Format(6, "RGB", as_shown=True))
+    assert found[0, 0].tolist() == [224, 204, 244]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_own_photographs_stand_upright_and_the_papers_stay_as_stored(tmp_path, orientation):
+    pixels = np.arange(36, dtype=np.uint8).reshape(6, 6)
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    upright = {  # what lies at the top and at the left of the stored image, by the EXIF standard
+        1: pixels,
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.T,
+        6: np.rot90(pixels, -1),
+        7: pixels[::-1, ::-1].T,
+        8: np.rot90(pixels),
+    }[orientation]
+    assert (decoding.read_image(tmp_path / "a.png", SHOWN)[..., 0] == upright).all()
+    assert (decoding.read_image(tmp_path / "a.png", Format(6, "L"))[..., 0] == pixels).all()
+
+
+def test_twelve_bits_in_sixteen_are_not_almost_black(tmp_path):
+    pixels = np.tile(np.array([0, 15, 16, 1000, 2048, 4095], np.uint16), (6, 1))
+    for suffix in ("png", "tiff"):
+        path = tmp_path / f"a.{suffix}"
+        Image.fromarray(pixels).save(path)
+        assert decoding.read_image(path, SHOWN)[0, :, 0].tolist() == [0, 0, 1, 62, 128, 255]
+        assert decoding.read_image(path, Format(6, "L")).max() == 15
+
+
+def test_images_of_twelve_and_of_sixteen_bits_are_not_mixed(tmp_path):
+    Image.fromarray(np.full((6, 6), 4095, np.uint16)).save(tmp_path / "a.png")
+    Image.fromarray(np.full((6, 6), 4096, np.uint16)).save(tmp_path / "b.png")
+    found = [decoding.read_class([str(tmp_path / name)], SHOWN) for name in ("a.png", "b.png")]
+    with pytest.raises(RefusedError, match=r"a\.png uses only 12 of its 16 bits.*b\.png all"):
+        list(decoding.pixels_of(found))
+
+
+def test_images_are_the_papers_if_they_were_fetched_or_are_imagenets(tmp_path, ink):
+    """Others are the user's own."""
+
+    def first(*names):
+        for name in names:
+            (tmp_path / name).mkdir(exist_ok=True)
+            transparent(ink, "RGBA").save(tmp_path / name / "a.png")
+            Image.new("L", (6, 6), 9).save(tmp_path / name / "b.png")
+        classes = {name: Folder(tmp_path / name) for name in names}
+        read = image_set.read_folders
+        return read(Folder(tmp_path), classes, {"train": list(names)}, Format(6, "L")).pixels[0]
+
+    assert (first("n01532829", "n13133613") == 0).all()
+    assert (first("n01532829", "cat") == first("cat", "n0153282")).all()
+    assert (first("cat")[..., 0] == np.asarray(ink)).all()
+    provenance.write(tmp_path, "https://example.org", "archives", "12ab")
+    assert (first("cat") == 0).all()
+
+
+def test_all_unreadable_images_are_counted_and_the_first_few_named(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(10)]
+    for path in paths[:7]:
+        path.touch()
+    for path in paths[7:]:
+        Image.new("L", (3, 3)).save(path)
+    classes = [paths[:1], paths[1:8], paths[8:]]
+    with (
+        decoding.read_classes([list(map(str, files)) for files in classes], SHOWN, 1) as found,
+        pytest.raises(
+            RefusedError, match=r"7 images cannot be read: .*/0\.png \(empty\)"
+        ) as refusal,
+    ):
+        list(decoding.pixels_of(found))
+    assert str(refusal.value).endswith("/4.png (empty) and 2 more: replace them, or remove them")
+
+
+def test_where_no_process_can_be_started_this_one_decodes(tmp_path, monkeypatch):
+    """A system without semaphores, whose /dev/shm cannot be written."""
+
+    def refuse(*arguments, **options):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(decoding.concurrent.futures, "ProcessPoolExecutor", refuse)
+    with decoding.on_all_cores(str, [1, 2, 3]) as found:
+        assert list(found) == ["1", "2", "3"]
+
+
+def test_a_system_without_handles_is_not_a_broken_image(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise OSError(24, "Too many open files")
+
+    path = save(tmp_path / "a.png", "RGB")
+    monkeypatch.setattr(decoding.Image, "open", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        decoding.read_class([str(path)], SHOWN)
 
 
 def damaged(content):
@@ -109,7 +256,7 @@ def test_what_is_not_a_whole_image_is_refused_by_name(tmp_path, suffix, damage):
     path = save(tmp_path / f"a.{suffix}", "RGB")
     path.write_bytes(damaged(path.read_bytes())[damage])
     with pytest.raises(RefusedError, match=rf"a\.{suffix} cannot be read as an image"):
-        decoding.read_class([path], Format(4, "L"))
+        decoding.read_image(path, Format(4, "L"))
 
 
 def test_a_killed_reader_is_a_failure_and_no_endless_wait():

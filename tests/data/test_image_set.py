@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from supervised_reptile.data import folders as data_folders
 from supervised_reptile.data import image_set as image_sets
 from supervised_reptile.data import provenance
+from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import Format
 from supervised_reptile.system.errors import RefusedError
 
@@ -33,16 +35,18 @@ def folders(tmp_path):
 
 
 def read(folders, split):
-    return image_sets.read_folders(folders["c0"].parent, folders, split, Format(4, "L"))
+    root = Folder(folders["c0"].parent)
+    classes = {name: Folder(path) for name, path in folders.items()}
+    return image_sets.read_folders(root, classes, split, Format(4, "L"))
 
 
 def test_images_of_every_size_and_suffix_are_read(folders):
-    suffixes = sorted(image_sets.SUFFIXES)
+    suffixes = sorted(data_folders.SUFFIXES)
     for suffix in suffixes:
         save(folders["c1"] / f"a{suffix}", np.full((5, 7), 50))
     found = read(folders, {"train": ["c1"]})
     assert found.counts.tolist() == [1 + len(suffixes)]
-    assert (abs(found.pixels[0, 1:].astype(int) - 50) < 3).all()
+    assert (abs(found.pixels[1:].astype(int) - 50) < 3).all()
 
 
 def test_where_the_images_came_from_is_passed_on(folders):
@@ -76,14 +80,16 @@ def test_a_damaged_origin_is_refused_by_name(folders, content):
         read(folders, {"train": ["c0"]})
 
 
-def test_classes_are_read_in_the_order_of_the_split_and_padded(folders):
+def test_classes_are_read_in_the_order_of_the_split_one_after_another(folders):
     found = read(folders, {"train": ["c2", "c0"], "test": ["c1"]})
     assert found.names == ("c2", "c0", "c1")
     assert found.counts.tolist() == [2, 3, 1]
     assert found.splits == {"train": range(0, 2), "test": range(2, 3)}
-    assert found.pixels.shape == (3, 3, 4, 4, 1)
-    assert found.pixels[:, :, 0, 0, 0].tolist() == [[20, 21, 0], [0, 1, 2], [10, 0, 0]]
-    assert (found.flat_pixels[3:6] == found.pixels[1]).all()
+    assert found.pixels.shape == (6, 4, 4, 1)
+    assert found.pixels[:, 0, 0, 0].tolist() == [20, 21, 0, 1, 2, 10]
+    assert found.first.tolist() == [0, 2, 5]
+    assert [len(found.of_class(index)) for index in range(3)] == [2, 3, 1]
+    assert (found.of_class(1) == found.pixels[2:5]).all()
 
 
 def test_a_truncated_image_is_refused_by_name(folders):
@@ -100,13 +106,6 @@ def test_a_class_without_images_is_refused_by_name(folders):
         read(folders, {"train": ["c1"]})
 
 
-def test_a_missing_or_empty_data_folder_says_how_to_get_data(tmp_path):
-    (tmp_path / "file.txt").touch()
-    for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(RefusedError, match=r"advice.*--synthetic"):
-            image_sets.check_folder(folder, "advice")
-
-
 def test_select_takes_classes_by_name():
     pixels = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1, 1)
     split = {"train": ["d", "b"], "test": ["a"]}
@@ -115,3 +114,43 @@ def test_select_takes_classes_by_name():
     assert "--synthetic" in found.origin["source"] and len(found.digest) == 64
     with pytest.raises(RefusedError, match="lacks 1 classes"):
         image_sets.select_generated(pixels, ["a", "b", "c", "d"], {"train": ["e"]})
+
+
+def test_images_that_all_look_the_same_are_refused(folders):
+    for folder in folders.values():
+        for path in folder.glob("[0-9]*"):
+            save(path.with_suffix(".png"), np.full((4, 4), 7))
+            path.unlink() if path.suffix != ".png" else None
+    with pytest.raises(RefusedError, match=r"all 6 images look the same .*mean of 7 "):
+        read(folders, {"train": ["c0", "c1", "c2"]})
+
+
+def test_classes_whose_images_all_look_the_same_are_named(folders, capsys):
+    for number in range(3):
+        save(folders["c0"] / f"{number}.png", np.full((4, 4), 7))
+    for name in ("1.PNG", "2.jpeg"):
+        (folders["c0"] / name).unlink()
+    read(folders, {"train": ["c0", "c1", "c2"]})
+    warning = "within each of these classes all images are the same: c0\n"
+    assert capsys.readouterr().err.endswith(warning)
+
+
+def test_a_model_is_tested_on_classes_that_it_has_not_seen():
+    split = {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
+    other = image_sets.other_split
+    assert other(split, ["a", "b", "c", "d", "e"], ["e"]) == split
+    assert other(split, ["x", "y"], ["y"]) == {"test": ["y"]}
+    assert other(split, ["b", "d", "x"], ["b", "d", "x"]) == {"train": ["b"], "test": ["d", "x"]}
+
+
+def test_uneven_classes_take_the_room_of_their_images_alone(tmp_path):
+    """One class of 400 images, and 400 of one: padded, they would take 200 times as much."""
+    for number in range(400):
+        save(tmp_path / "big" / f"{number}.png", np.full((4, 4), number % 256))
+        save(tmp_path / f"c{number:03}" / "a.png", np.full((4, 4), number % 251))
+    root = Folder(tmp_path)
+    classes = {folder.name: folder for folder in root.folders}
+    found = image_sets.read_folders(root, classes, {"train": list(classes)}, Format(4, "L"))
+    assert found.pixels.nbytes == 800 * 16
+    assert (tmp_path / ".cache" / "4-L.pixels").stat().st_size < 800 * 16 + 20_000
+    assert found.first[1] == 400 and (found.of_class(7) == 6).all()

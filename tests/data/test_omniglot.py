@@ -11,6 +11,7 @@ from PIL import Image
 from supervised_reptile.args import Run
 from supervised_reptile.data import image_set as image_sets
 from supervised_reptile.data import omniglot
+from supervised_reptile.data.folders import Folder
 from supervised_reptile.system.errors import RefusedError
 
 ARCHIVES = pathlib.Path(__file__).parents[3] / "shared" / "data" / "omniglot"
@@ -52,7 +53,7 @@ def test_training_classes_are_turned_counter_clockwise_and_test_classes_are_not(
     )
     assert found.splits == {"train": range(8), "test": range(8, 9)}
     assert len(set(found.names)) == 9 and found.names[-1] == "c"
-    by_name = dict(zip(found.names, found.pixels[:, 0, :, :, 0].tolist()))
+    by_name = dict(zip(found.names, found.pixels[:, :, :, 0].tolist()))
     assert by_name["a"] == [[1, 2], [3, 4]]
     assert by_name["a turned by 90"] == [[2, 4], [1, 3]]
     assert by_name["a turned by 180"] == [[4, 3], [2, 1]]
@@ -85,20 +86,20 @@ def test_folders_become_classes_with_their_split(small):
     assert sorted(split["train"] + split["test"]) == [
         f"{alphabet}/character0{number}" for alphabet in ("Greek", "Latin") for number in (1, 2)
     ]
-    assert found.pixels.shape == (13, 2, 28, 28, 1)
+    assert found.pixels.shape == (26, 28, 28, 1)
     first = {"Greek/character01": 10, "Greek/character02": 30}
     first |= {"Latin/character01": 50, "Latin/character02": 70}
     for index, name in enumerate([*split["train"] * 4, *split["test"]]):
-        assert (found.pixels[index, 0] == first[name]).all()
-        assert (found.pixels[index, 1] == first[name] + 10).all()
+        assert (found.of_class(index)[0] == first[name]).all()
+        assert (found.of_class(index)[1] == first[name] + 10).all()
 
 
 def test_a_recorded_split_is_used_whatever_the_seed(small):
-    recorded = omniglot.draw_split(list(omniglot.find_characters(small)), 0, 3)
+    recorded = omniglot.draw_split(list(omniglot.find_characters(Folder(small))), 0, 3)
     other = next(
         seed
         for seed in range(100)
-        if omniglot.draw_split(list(omniglot.find_characters(small)), seed, 3) != recorded
+        if omniglot.draw_split(list(omniglot.find_characters(Folder(small))), seed, 3) != recorded
     )
     found, split = omniglot.load(run_on(small), other, recorded)
     assert split == recorded
@@ -113,7 +114,7 @@ def test_train_classes_decide_the_split(small):
 
 @pytest.mark.parametrize("number", [4, 5, 1200])
 def test_a_split_without_test_classes_is_refused(small, number):
-    message = rf"--train-classes {number}: there are only 4 characters.*fetch_data\.sh"
+    message = rf"--train-classes {number}: there are only 4 characters.*choose fewer"
     with pytest.raises(RefusedError, match=message):
         omniglot.load(run_on(small, number), seed=0)
     with pytest.raises(RefusedError, match="--train-classes 1623: there are only 1623"):

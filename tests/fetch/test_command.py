@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from supervised_reptile.args import Run
 from supervised_reptile.data import omniglot
 from supervised_reptile.system import commands
 from supervised_reptile.system.commands import fetch_command
@@ -65,11 +66,12 @@ def test_the_module_has_the_scripts_name_only_beside_the_script(installed):
 
 
 def test_advice_names_a_command_that_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert fetch_command() == "./fetch_data.sh"
     monkeypatch.setattr(commands, "ROOT", tmp_path)
     assert fetch_command() == "fetch-reptile-data"
     with pytest.raises(RefusedError, match="get the data with fetch-reptile-data"):
-        omniglot.find_characters(tmp_path / "missing")
+        omniglot.load(Run(data_dir="data/omniglot"), seed=0)
 
 
 def test_setup_declares_the_console_command():

@@ -20,6 +20,8 @@ from PIL import Image
 
 from supervised_reptile.data import cache, provenance
 from supervised_reptile.data import image_set as image_sets
+from supervised_reptile.data.folders import Folder
+from supervised_reptile.data.formats import Format
 
 
 def few_or_many(many):
@@ -37,12 +39,13 @@ imagenet.LISTS_DIGEST = os.environ["LISTS_DIGEST"]
 os._exit(command.run(sys.argv[1:]))
 """
 READ = """
-import sys, pathlib
+import sys
 from supervised_reptile.data import image_set as image_sets
+from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import Format
-folder = pathlib.Path(sys.argv[1])
-folders = {path.name: path for path in image_sets.subfolders(folder)}
-found = image_sets.read_folders(folder, folders, {"train": list(folders)}, Format(28, "RGB"))
+root = Folder(sys.argv[1])
+folders = {found.name: found for found in root.folders}
+found = image_sets.read_folders(root, folders, {"train": list(folders)}, Format(28, "RGB"))
 print(found.digest)
 """
 
@@ -180,8 +183,9 @@ def test_a_killed_reading_leaves_no_cache_that_is_not_whole(kills, start, tmp_pa
             pixels = np.random.default_rng([index, number]).integers(0, 256, (60, 60, 3), np.uint8)
             Image.fromarray(pixels).save(data / f"c{index}" / f"{number}.png")
     digest, whole = finish(start(READ, data))
-    listing = image_sets.list_files({path.name: path for path in image_sets.subfolders(data)})
-    place, shape = data / ".cache" / "28-RGB.pixels", (6, 100, 28, 28, 3)
+    classes = {found.name: found for found in Folder(data).folders}
+    listing = image_sets.list_files(classes, Format(28, "RGB", as_shown=True))
+    place, shape = data / ".cache" / "28-RGB.pixels", (600, 28, 28, 3)
     chance, killed, left = random.Random(0), 0, 0
     while killed < kills:
         place.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ def evaluate(image_set):
     images = image_set({"train": 4, "test": 4}, shots=3)
     config = Config.of("omniglot", FLAGS)
     model = dataclasses.replace(models.OMNIGLOT, filters=4)
-    algorithm, rows = reptile.Reptile(model, config), tf.constant(images.flat_pixels)
+    algorithm, rows = reptile.Reptile(model, config), tf.constant(images.pixels)
     population, learner = Population.of(images, "test"), algorithm.new_state()
 
     def evaluate():

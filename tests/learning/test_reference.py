@@ -93,7 +93,7 @@ def walk(uniform, size, steps, batch):
 
 def plain_training(learner, images):
     """Yields, after each meta-iteration, the accuracy on train and test."""
-    pixels = images.flat_pixels / 255.0
+    pixels = images.pixels / 255.0
     for i in range(3):
         epsilon = (i / 3) * 0.25 + (1 - i / 3) * 1.0
         draws = Draws(5, Purpose.TRAINING, [i])
@@ -149,7 +149,7 @@ def test_training_run_agrees_with_the_plain_program(algorithm, image_set, tmp_pa
         for i, (seen, unseen) in enumerate(plain_training(plain, images))
     ]
 
-    training.train(algorithm, learner, images, tf.constant(images.flat_pixels))
+    training.train(algorithm, learner, images, tf.constant(images.pixels))
 
     assert capsys.readouterr().out.splitlines() == lines
     saved = checkpoints.restore(tmp_path / "model.ckpt-2", models.OMNIGLOT, config)
@@ -168,10 +168,8 @@ def test_the_final_report_agrees_with_the_plain_program(algorithm, image_set):
     plain = PlainLearner({name: value.numpy() for name, value in learner.parameters.items()})
     population = Population.of(images, "test")
     found = final_evaluation.evaluate(
-        algorithm, learner, tf.constant(images.flat_pixels), population, Purpose.INTERVAL_TEST
+        algorithm, learner, tf.constant(images.pixels), population, Purpose.INTERVAL_TEST
     )
-    expected = [
-        plain_accuracy(plain, images, images.flat_pixels / 255.0, "test", i) for i in range(3)
-    ]
+    expected = [plain_accuracy(plain, images, images.pixels / 255.0, "test", i) for i in range(3)]
     assert found.asked.mean == pytest.approx(np.mean(expected))
     assert found.asked.confidence == pytest.approx(1.96 * np.std(expected, ddof=1) / np.sqrt(3))

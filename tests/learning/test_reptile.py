@@ -36,7 +36,7 @@ class Setting:
         self.images = image_set({"train": 5, "test": 4}, 6, model.size, model.channels)
         self.config = Config.of(dataset, {**FLAGS, **flags})
         self.algorithm = reptile.Reptile(model, self.config)
-        self.rows = tf.constant(self.images.flat_pixels)
+        self.rows = tf.constant(self.images.pixels)
         self.learner = self.algorithm.new_state()
         self.learner = self.train(0, 5)
 

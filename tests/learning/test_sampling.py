@@ -1,6 +1,7 @@
 """Tasks and mini-batches: what is drawn, how often, and in what order."""
 
 import collections
+import dataclasses
 import itertools
 
 import numpy as np
@@ -28,8 +29,8 @@ def assert_uniform(outcomes, possible):
 
 @pytest.fixture
 def population():
-    """Six classes of 7, 5, 7, 4, 7, 7 images; the first row is 70, a class takes 7 rows."""
-    return Population(np.array([7, 5, 7, 4, 7, 7]), first=70, stride=7)
+    """Six classes of 7, 5, 7, 4, 7, 7 images; the first row is 70, a class begins every 7 rows."""
+    return Population(np.array([7, 5, 7, 4, 7, 7]), first=np.arange(70, 112, 7))
 
 
 def classes_of(rows):
@@ -221,7 +222,8 @@ def test_each_set_is_evaluated_on_its_own_draws(population):
 def test_tasks_that_the_data_cannot_fill_are_refused(image_set, flags, reason):
     counts = np.full(25, 20)
     counts[2], counts[9] = 8, 5
-    images = image_set({"train": 9, "val": 7, "test": 9}, shots=20, size=4, counts=counts)
+    images = image_set({"train": 9, "val": 7, "test": 9}, shots=20, size=4)
+    images = dataclasses.replace(images, counts=counts)
     with pytest.raises(RefusedError, match=reason):
         sampling.check_data(config(**flags), images)
 

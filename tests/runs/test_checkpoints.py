@@ -99,7 +99,7 @@ def test_a_checkpoint_whose_power_has_underflown_is_evaluated(tmp_path, image_se
     restored = checkpoints.restore(tmp_path / "model.ckpt-7", models.OMNIGLOT, settings)
     algorithm = reptile.Reptile(models.OMNIGLOT, settings)
     images = image_set({"train": 4, "test": 4}, shots=3)
-    rows = tf.constant(images.flat_pixels)
+    rows = tf.constant(images.pixels)
     tasks = sampling.evaluation_tasks(
         settings, sampling.Population.of(images, "test"), sampling.Purpose.FINAL_TEST, range(2)
     )
@@ -275,7 +275,7 @@ def test_the_authors_checkpoint_gives_the_authors_accuracies(tmp_path):
         found = final_evaluation.evaluate(
             algorithm,
             learner,
-            tf.constant(images.flat_pixels),
+            tf.constant(images.pixels),
             sampling.Population.of(images, split),
             sampling.Purpose[f"FINAL_{split.upper()}"],
         )

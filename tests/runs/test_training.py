@@ -45,7 +45,7 @@ def run(tmp_path, image_set):
         small = {"shots": 1, "inner_iters": 1, "eval_iters": 1, "checkpoint": str(tmp_path)}
         config = Config.of("miniimagenet", {**small, **flags})
         algorithm = StandIn(config, on_train)
-        rows = tf.constant(images.flat_pixels)
+        rows = tf.constant(images.pixels)
         learner = state.State({"x": tf.constant(float(done))}, {}, tf.constant(0.999))
         training.train(algorithm, learner, images, rows, done)
         return algorithm

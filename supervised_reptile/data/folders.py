@@ -1,0 +1,130 @@
+"""What lies in a data folder: which files are images, which links lead nowhere, what is passed
+over."""
+
+import collections
+import functools
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from supervised_reptile.data import provenance
+from supervised_reptile.system.commands import fetch_command
+from supervised_reptile.system.errors import RefusedError
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+SYSTEMS = {"__MACOSX", provenance.NAME}  # neither classes nor worth a word
+DEPTH = 6  # levels that are looked into, since a link may lead back up
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of that name counts as an image, everywhere in the program."""
+    return name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+class Folder:
+    """A folder, read when it is looked into. Names that start with a dot are left out.
+
+    path, name: of the folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.name = self.path.name
+
+    @functools.cached_property
+    def _entries(self) -> "list[os.DirEntry[str]]":
+        """Raises RefusedError for a link to nowhere, OSError if the folder cannot be read."""
+        with os.scandir(self.path) as found:
+            visible = (entry for entry in found if entry.name[0] != ".")
+            entries = [entry for entry in visible if entry.name not in SYSTEMS]
+        for entry in entries:
+            if entry.is_symlink() and not os.path.exists(entry.path):
+                raise RefusedError(
+                    f"{entry.path} is a link to {os.readlink(entry.path)}, which does not exist: "
+                    "mend the link, or remove it"
+                )
+        return sorted(entries, key=lambda entry: entry.name)
+
+    @functools.cached_property
+    def folders(self) -> "list[Folder]":
+        """The folders in it, sorted by name."""
+        return [Folder(entry.path) for entry in self._entries if entry.is_dir()]
+
+    @functools.cached_property
+    def images(self) -> "list[os.DirEntry[str]]":
+        """The images in it, sorted by name."""
+        return [entry for entry in self._entries if is_image(entry.name) and not entry.is_dir()]
+
+    @property
+    def others(self) -> list[str]:
+        """The kinds of the files that are no images, one for each."""
+        names = (entry.name for entry in self._entries if not entry.is_dir())
+        return [os.path.splitext(name)[1] or name for name in names if not is_image(name)]
+
+    def example(self, levels: int = DEPTH) -> Path | None:
+        """The first image in it or below; None without any."""
+        if self.images:
+            return Path(self.images[0].path)
+        below = (folder.example(levels - 1) for folder in self.folders if levels)
+        return next(filter(None, below), None)
+
+    @property
+    def has_folders_of_images(self) -> bool:
+        """Whether there are images in one of the folders in it."""
+        return any(folder.images for folder in self.folders)
+
+    @property
+    def depth(self) -> int | None:
+        """How many folders below this one that image lies; None without any."""
+        example = self.example()
+        return len(example.relative_to(self.path).parts) - 1 if example else None
+
+
+def root(data_dir: str, dataset: str) -> Folder:
+    """The data folder of a dataset. Raises RefusedError if it is missing, or holds no folders of
+    images."""
+    path = Path(data_dir)
+    if path.is_file():
+        raise RefusedError(
+            f"--data-dir {data_dir} is a file: unpack it, and name the folder that it becomes"
+        )
+    folder = Folder(path)
+    if not path.is_dir():
+        problem = "does not exist"
+    elif folder.images:
+        problem = "holds images, not folders of them: name the folder above"
+    elif not folder.depth:
+        problem = "holds no folders of images"
+    else:
+        return folder
+    own = Path(data_dir) != Path("data", dataset)
+    remedy = "check the path" if own else f"get the data with {fetch_command()} {dataset}"
+    raise RefusedError(
+        f"the data folder {data_dir} {problem}: {remedy}, name another folder with --data-dir, or "
+        "try the program with --synthetic"
+    )
+
+
+def inner(folder: Folder, levels: int) -> Folder:
+    """The folder itself, or the only one in it, if images lie more than so many levels below."""
+    while len(folder.folders) == 1 and (folder.depth or 0) > levels:
+        (folder,) = folder.folders
+    return folder
+
+
+def passed_over(root: Folder, classes: Iterable[Folder]) -> dict[str, int]:
+    """How many files of each kind are in a data folder, but are no images of its classes."""
+    chosen = {folder.path for folder in classes}
+    found: collections.Counter[str] = collections.Counter()
+
+    def count(folder: Folder, stray: str, levels: int) -> None:
+        found.update(folder.others)
+        if folder.path in chosen:
+            stray = "images in folders within classes"
+        elif folder.images:
+            found[stray] += len(folder.images)
+        for below in folder.folders if levels else ():
+            count(below, stray, levels - 1)
+
+    count(root, "images outside class folders", DEPTH)
+    return dict(sorted(found.items()))

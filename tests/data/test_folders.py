@@ -1,0 +1,141 @@
+"""What is found in a data folder, what is passed over, and what is refused."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from supervised_reptile.args import Run
+from supervised_reptile.data import folders, miniimagenet, omniglot
+from supervised_reptile.data.folders import Folder
+from supervised_reptile.system.errors import RefusedError
+
+
+def fill(folder, images=2):
+    """Make a class folder with that many images."""
+    folder.mkdir(parents=True)
+    for number in range(images):
+        pixels = np.random.default_rng(number).integers(0, 256, (9, 9), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+def characters(folder):
+    return list(omniglot.find_characters(folders.root(str(folder), "omniglot")))
+
+
+def photographs(folder):
+    return miniimagenet.find_classes(folders.root(str(folder), "miniimagenet"))[1]
+
+
+NAMES = ["Greek/alpha", "Greek/beta", "Latin/a"]
+
+
+@pytest.fixture
+def alphabets(tmp_path):
+    for name in NAMES:
+        fill(tmp_path / "d" / name)
+    return tmp_path / "d"
+
+
+@pytest.fixture
+def splits(tmp_path):
+    for name in ("train/a", "train/b", "val/c", "test/d"):
+        fill(tmp_path / "d" / name)
+    return tmp_path / "d"
+
+
+def test_omniglot_as_unpacked_is_omniglot(alphabets, tmp_path):
+    """Both archives' folders, as unzip and torchvision leave them, one level higher, too."""
+    unpacked = tmp_path / "up" / "omniglot-py"
+    (unpacked / "images_evaluation").mkdir(parents=True)
+    (unpacked / "images_background").mkdir()
+    (alphabets / "Latin").rename(unpacked / "images_background" / "Latin")
+    (alphabets / "Greek").rename(unpacked / "images_evaluation" / "Greek")
+    (unpacked / "images_background.zip").touch()
+    assert characters(unpacked) == characters(tmp_path / "up") == NAMES
+
+
+def test_one_level_of_class_folders_will_do_for_characters(alphabets):
+    assert characters(alphabets / "Greek") == ["alpha", "beta"]
+
+
+def test_classes_on_two_levels_are_refused(alphabets):
+    fill(alphabets / "Flat")
+    with pytest.raises(RefusedError, match=r"d/Flat holds images, but .*d/Greek holds folders of"):
+        characters(alphabets)
+
+
+def test_images_beside_folders_of_images_are_classes_or_not_as_the_others_are(alphabets):
+    Image.new("L", (5, 5)).save(alphabets / "Greek" / "cover.png")
+    fill(alphabets / "Greek" / "alpha" / "more")
+    assert characters(alphabets) == NAMES
+    (alphabets / "Greek" / "cover.png").unlink()
+    assert characters(alphabets / "Greek") == ["alpha", "beta"]
+
+
+def test_a_folder_too_high_or_too_deep_is_found_or_named(alphabets, splits, tmp_path):
+    assert characters(tmp_path) and photographs(tmp_path)["test"] == ["d"]
+    fill(tmp_path / "other" / "data" / "group" / "class")
+    with pytest.raises(RefusedError, match=f"found {tmp_path}/.*perhaps name {tmp_path}/"):
+        characters(tmp_path)
+    with pytest.raises(RefusedError, match=f"name the folder above it, {splits}"):
+        photographs(splits / "val")
+    with pytest.raises(RefusedError, match=r"alpha holds images, not folders.*the folder above"):
+        characters(alphabets / "Greek" / "alpha")
+
+
+def test_validation_is_val(splits):
+    (splits / "val").rename(splits / "validation")
+    assert photographs(splits) == {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
+
+
+def test_advice_to_fetch_is_given_for_the_folder_that_fetching_fills_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RefusedError, match=r"get the data with \./fetch_data\.sh omniglot,"):
+        omniglot.load(Run(data_dir="data/omniglot"), seed=0)
+    (tmp_path / "mine").mkdir()
+    for name, problem in (("mine", "holds no folders of images"), ("yours", "does not exist")):
+        with pytest.raises(RefusedError, match=f"{name} {problem}: check the path") as refusal:
+            omniglot.load(Run(data_dir=name), seed=0)
+        assert "fetch" not in str(refusal.value)
+
+
+def test_an_archive_is_said_to_be_one(tmp_path):
+    (tmp_path / "x.zip").touch()
+    with pytest.raises(RefusedError, match=r"x\.zip is a file: unpack it"):
+        characters(tmp_path / "x.zip")
+
+
+@pytest.mark.parametrize("link", ["Greek/gamma", "Cyrillic", "Greek/alpha/9.png"])
+def test_a_link_to_nowhere_is_refused_by_name(alphabets, link):
+    os.symlink("/unmounted/somewhere", alphabets / link)
+    with pytest.raises(RefusedError, match=f"{link} is a link to /unmounted/somewhere, which"):
+        omniglot.load(Run(data_dir=str(alphabets), train_classes=1), seed=0)
+
+
+def test_what_is_passed_over_is_counted_by_kind(alphabets):
+    for name in ("Greek/alpha/a.jfif", "Greek/beta/b.jfif", "Latin/notes.txt", "README", ".x"):
+        (alphabets / name).touch()
+    fill(alphabets / "Latin" / "a" / "more", 3)
+    Image.new("L", (5, 5)).save(alphabets / "Greek" / "cover.png")
+    fill(alphabets / "__MACOSX" / "Greek")
+    found, _ = omniglot.load(Run(data_dir=str(alphabets), train_classes=1), seed=0)
+    assert found.passed_over == {
+        ".jfif": 2,
+        ".txt": 1,
+        "README": 1,
+        "images in folders within classes": 3,
+        "images outside class folders": 1,
+    }
+    assert str(found) == (
+        "train 4 classes with 8 images, test 2 classes with 4 images; passed over: 2 .jfif, "
+        "1 .txt, 1 README, 3 images in folders within classes, 1 images outside class folders"
+    )
+
+
+def test_links_that_lead_back_up_are_no_trap(alphabets):
+    os.symlink(alphabets, alphabets / "Greek" / "alpha" / "up")
+    assert characters(alphabets) == NAMES
+    root = Folder(alphabets)
+    assert folders.passed_over(root, omniglot.find_characters(root).values())
