@@ -31,7 +31,7 @@ def main():
     try:
         fill(folder, arguments.folder, arguments.images)
         classes, _ = miniimagenet.find_classes(Folder(folder))
-        files = image_sets.list_files(classes, PHOTOGRAPHS).files
+        files = image_sets.list_files(classes, PHOTOGRAPHS, {}).files
         print(f"{sum(map(len, files))} images of {len(files)} classes, {os.cpu_count()} cores")
         for cores in sorted({1, 2, os.cpu_count()}):
             report(f"decoding on {cores}", lambda cores=cores: decode(files, cores))

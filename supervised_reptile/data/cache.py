@@ -17,13 +17,14 @@ import shutil
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
+from supervised_reptile.data.formats import Format
 from supervised_reptile.data.mapping import map_pixels
 from supervised_reptile.system import files, machine
 from supervised_reptile.system.errors import RefusedError, is_exhausted
@@ -31,12 +32,10 @@ from supervised_reptile.system.errors import RefusedError, is_exhausted
 FOLDER = ".cache"  # within the data folder; hidden, so that it is no class
 END = struct.Struct("<QI4s")  # the footer's length in bytes, its CRC-32, MARK
 MARK = b"RPT1"
-Shape = tuple[int, ...]  # images, height, width, channels
-Decode = Callable[[], AbstractContextManager[Iterable[np.ndarray]]]
 
 
 class Listing(Protocol):
-    """What a cache was made of; image_set.ClassFiles is one."""
+    """What a cache is made of; image_set.ClassFiles is one."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,8 +46,15 @@ class Listing(Protocol):
         """int [classes]."""
 
     @property
+    def format(self) -> Format:
+        """Of the images."""
+
+    @property
     def key(self) -> str:
         """Changes with the files."""
+
+    def decode(self) -> AbstractContextManager[Iterable[np.ndarray]]:
+        """A context that yields the pixels of each class."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,27 +77,23 @@ def _bytes(array: np.ndarray) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).data
 
 
-def load(data_dir: str | Path, name: str, listing: Listing, shape: Shape, decode: Decode) -> Cached:
+def load(data_dir: str | Path, listing: Listing) -> Cached:
     """The Cached of a data folder; decodes and writes it where there is none that is sound.
 
-    name: the file's name. shape: of the pixels.
-    decode: a function that returns a context that yields the images of each class.
     Raises RefusedError if it can be written nowhere.
     """
-    places = [Path(data_dir) / FOLDER / name, _users_folder(data_dir) / name]
-    for place in places:
-        found = read(place, listing, shape)
-        if found:
+    for place in places(data_dir, listing):
+        if found := read(place, listing):
             return found
     problems = []
-    for place in places:
+    for place in places(data_dir, listing):
         try:
             with _locked(place):
                 # Another run may have written it while this one waited.
-                if found := read(place, listing, shape):
+                if found := read(place, listing):
                     return found
-                _write(place, listing, shape, decode)
-            if found := read(place, listing, shape):
+                _write(place, listing)
+            if found := read(place, listing):
                 return found
             problems.append(f"{place.parent} (what was written cannot be read)")
         except OSError as error:
@@ -100,8 +102,20 @@ def load(data_dir: str | Path, name: str, listing: Listing, shape: Shape, decode
             problems.append(f"{place.parent} ({error.strerror or error})")
     raise RefusedError(
         f"the decoded images can be stored neither in {' nor in '.join(problems)}: they need "
-        f"{math.prod(shape) / 1e6:.0f} MB; make room, or name a folder with XDG_CACHE_HOME"
+        f"{math.prod(_shape(listing)) / 1e6:.0f} MB; make room, or name a folder with "
+        "XDG_CACHE_HOME"
     )
+
+
+def places(data_dir: str | Path, listing: Listing) -> list[Path]:
+    """Where the cache of a data folder may be, the preferred one first."""
+    name = f"{listing.format.size}-{listing.format.mode}.pixels"
+    return [Path(data_dir) / FOLDER / name, _users_folder(data_dir) / name]
+
+
+def _shape(listing: Listing) -> tuple[int, ...]:
+    """Of the pixels: images, height, width, channels."""
+    return int(listing.counts.sum()), *listing.format.shape
 
 
 def _users_folder(data_dir: str | Path) -> Path:
@@ -123,9 +137,9 @@ def _locked(place: Path) -> Iterator[None]:
         yield
 
 
-def _write(place: Path, listing: Listing, shape: Shape, decode: Decode) -> None:
+def _write(place: Path, listing: Listing) -> None:
     """Decode all images and write the file. Raises OSError where that is not possible."""
-    if shutil.disk_usage(place.parent).free < math.prod(shape):
+    if shutil.disk_usage(place.parent).free < math.prod(_shape(listing)):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     temporary = place.with_suffix(".tmp")  # one of a killed run is overwritten
     checksums: list[int] = []
@@ -138,11 +152,11 @@ def _write(place: Path, listing: Listing, shape: Shape, decode: Decode) -> None:
             yield images
 
     try:
-        with open(temporary, "wb") as file, decode() as arrays:
+        with open(temporary, "wb") as file, listing.decode() as arrays:
             digest = digest_of(listing.names, listing.counts, written(arrays, file))
             footer = {
                 "listing": listing.key,
-                "shape": shape,
+                "shape": _shape(listing),
                 "checksums": checksums,
                 "digest": digest,
             }
@@ -153,17 +167,18 @@ def _write(place: Path, listing: Listing, shape: Shape, decode: Decode) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read(place: Path, listing: Listing, shape: Shape) -> Cached | None:
+def read(place: Path, listing: Listing) -> Cached | None:
     """The Cached that a file holds, or None if it is missing, of other images, or damaged."""
     try:
         with open(place, "rb") as file:
             footer = _read_footer(file)
             size = file.tell()
+        shape = _shape(listing)
         if footer["listing"] != listing.key or footer["shape"] != list(shape):
             return None
         if size != math.prod(shape):
             raise ValueError("wrong length")
-        pixels = map_pixels(place, tuple(shape))
+        pixels = map_pixels(place, shape)
         # CRC-32 leaves Python's lock alone, so that threads compute on all cores.
         with concurrent.futures.ThreadPoolExecutor(machine.cores()) as threads:
             classes = np.split(pixels, np.cumsum(listing.counts)[:-1])

@@ -80,12 +80,14 @@ def ranges(split: Mapping[str, Sized]) -> dict[str, range]:
 class ClassFiles:
     """The image files of a data folder.
 
-    names: of the classes. files: the paths of each. key: changes with the names, sizes and times
-    of the files, and with the Pillow that decodes them.
+    names: of the classes. files: the paths of each. format: as_shown unless they are the paper's,
+    fetched or ImageNet's. key: changes with the files, the format, and the Pillow that decodes
+    them.
     """
 
     names: tuple[str, ...]
     files: list[list[str]]
+    format: Format
     key: str
 
     @property
@@ -93,9 +95,25 @@ class ClassFiles:
         """int [classes], the number of images of each."""
         return np.array([len(paths) for paths in self.files])
 
+    @contextlib.contextmanager
+    def decode(self) -> Iterator[Iterable[np.ndarray]]:
+        """A context that yields the pixels of each class."""
+        with decoding.read_classes(self.files, self.format) as classes:
+            progress = tqdm(
+                classes, "Reading images", len(self.files), unit=" classes", disable=None
+            )
+            yield decoding.pixels_of(progress)
 
-def list_files(folders: Mapping[str, Folder], format: Format) -> ClassFiles:
-    """The ClassFiles of class folders by name. Raises RefusedError for one without images."""
+
+def list_files(
+    folders: Mapping[str, Folder], format: Format, source: Mapping[str, str]
+) -> ClassFiles:
+    """The ClassFiles of class folders by name, and how to read them. source: provenance.read.
+
+    Raises RefusedError for a class without images.
+    """
+    if not ("digest" in source or all(IMAGENET.fullmatch(name) for name in folders)):
+        format = dataclasses.replace(format, as_shown=True)
     key, files = hashlib.sha256(f"Pillow {PIL.__version__} {format}\n".encode()), []
     for name, folder in folders.items():
         if not folder.images:
@@ -107,7 +125,7 @@ def list_files(folders: Mapping[str, Folder], format: Format) -> ClassFiles:
             line = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
             key.update(os.fsencode(f"{name}/{entry.name} {line}\n"))
         files.append([entry.path for entry in folder.images])
-    return ClassFiles(tuple(folders), files, key.hexdigest())
+    return ClassFiles(tuple(folders), files, format, key.hexdigest())
 
 
 def read_folders(
@@ -122,17 +140,9 @@ def read_folders(
     data_dir = root.path
     check_present(split, folders, data_dir)
     source = provenance.read(data_dir)
-    format = dataclasses.replace(format, as_shown=not _is_the_papers(source, folders))
-    listing = list_files(folders, format)
+    listing = list_files(folders, format, source)
 
-    @contextlib.contextmanager
-    def decode() -> Iterator[Iterable[np.ndarray]]:
-        with decoding.read_classes(listing.files, format) as classes:
-            progress = tqdm(classes, "Reading images", len(folders), unit=" classes", disable=None)
-            yield decoding.pixels_of(progress)
-
-    shape = (int(listing.counts.sum()), *format.shape)
-    cached = cache.load(data_dir, f"{format.size}-{format.mode}.pixels", listing, shape, decode)
+    cached = cache.load(data_dir, listing)
     whole = ImageSet(
         cached.pixels,
         listing.names,
@@ -146,9 +156,16 @@ def read_folders(
     return select(whole, split)
 
 
-def _is_the_papers(source: Mapping[str, str], names: Collection[str]) -> bool:
-    """Whether images are the paper's, and read as its code read them: fetched, or ImageNet's."""
-    return "digest" in source or all(IMAGENET.fullmatch(name) for name in names)
+def stale_caches(root: Folder, folders: Mapping[str, Folder], format: Format) -> list[Path]:
+    """The caches of a data folder that would be used, but hold other pixels than its images."""
+    listing = list_files(folders, format, provenance.read(root.path))
+    found = {place: cache.read(place, listing) for place in cache.places(root.path, listing)}
+    digests = {place: cached.digest for place, cached in found.items() if cached}
+    if not digests:
+        return []
+    with listing.decode() as pixels:
+        digest = cache.digest_of(listing.names, listing.counts, pixels)
+    return [place for place, vouched in digests.items() if vouched != digest]
 
 
 def _check_different(whole: ImageSet, where: Path) -> None:

@@ -1,10 +1,10 @@
 """The cache of decoded images: mapped, whole or not there, and never of other images."""
 
-import contextlib
 import multiprocessing
 import os
 import shutil
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -144,6 +144,33 @@ def test_an_image_of_the_same_name_size_and_time_is_noticed(folder, decodings):
     assert after.of_class(1)[0, 0, 0, 0] == 99 and before.digest != after.digest
 
 
+def test_a_cache_of_other_pixels_is_found(folder):
+    """Whatever its footer says."""
+
+    def classes():
+        return {found.name: found for found in Folder(folder).folders}
+
+    def stale():
+        return image_sets.stale_caches(Folder(folder), classes(), Format(4, "L"))
+
+    def key():
+        return image_sets.list_files(classes(), Format(4, "L"), {}).key.encode()
+
+    assert stale() == []
+    read(folder)
+    assert stale() == []
+    place, old = folder / ".cache" / "4-L.pixels", key()
+    replace_content(folder)
+    assert stale() == []  # It is of other files, so it is never used.
+    content, size = place.read_bytes(), 16 * 6
+    footer = content[size : -cache.END.size].replace(old, key())
+    place.write_bytes(content[:size] + footer + content[-cache.END.size :])
+    assert stale() == []  # nor a damaged one
+    end = cache.END.pack(len(footer), zlib.crc32(footer), cache.MARK)
+    place.write_bytes(content[:size] + footer + end)
+    assert stale() == [place]
+
+
 def flip(place):
     def damage(path):
         data = bytearray(path.read_bytes())
@@ -277,8 +304,7 @@ def test_runs_that_start_at_once_all_get_the_same(folder):
 def test_only_one_of_them_decodes(folder, decodings, capsys):
     """The second waits for the lock, and then finds what the first wrote."""
     classes = {found.name: found for found in Folder(folder).folders}
-    shown = Format(4, "L", as_shown=True)
-    listing = image_sets.list_files(classes, shown)
+    listing = image_sets.list_files(classes, Format(4, "L"), {})
     place = folder / ".cache" / "4-L.pixels"
     context = multiprocessing.get_context("spawn")
     ready, results = context.Event(), context.Queue()
@@ -288,8 +314,7 @@ def test_only_one_of_them_decodes(folder, decodings, capsys):
         process.start()
         process.join(2)
         assert process.is_alive() and not place.exists()
-        pixels = [decoding.read_class(files, shown).pixels for files in listing.files]
-        cache._write(place, listing, (6, 4, 4, 1), lambda: contextlib.nullcontext(pixels))
+        cache._write(place, listing)
         written = place.stat().st_mtime_ns
     process.join(30)
     assert results.get()[1] == [0, 1, 2, 10, 20, 21]
