@@ -15,8 +15,7 @@ import tempfile
 import time
 
 from supervised_reptile.args import Run
-from supervised_reptile.data import decoding, miniimagenet
-from supervised_reptile.data import image_set as image_sets
+from supervised_reptile.data import class_files, decoding, miniimagenet
 from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import PHOTOGRAPHS
 
@@ -31,7 +30,7 @@ def main():
     try:
         fill(folder, arguments.folder, arguments.images)
         classes, _ = miniimagenet.find_classes(Folder(folder))
-        files = image_sets.list_files(classes, PHOTOGRAPHS, {}).files
+        files = class_files.list_files(classes, PHOTOGRAPHS, {}).files
         print(f"{sum(map(len, files))} images of {len(files)} classes, {os.cpu_count()} cores")
         for cores in sorted({1, 2, os.cpu_count()}):
             report(f"decoding on {cores}", lambda cores=cores: decode(files, cores))

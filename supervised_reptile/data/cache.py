@@ -18,13 +18,12 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from supervised_reptile.data.formats import Format
+from supervised_reptile.data.class_files import ClassFiles
 from supervised_reptile.data.mapping import map_pixels
 from supervised_reptile.system import files, machine
 from supervised_reptile.system.errors import RefusedError, is_exhausted
@@ -32,29 +31,6 @@ from supervised_reptile.system.errors import RefusedError, is_exhausted
 FOLDER = ".cache"  # within the data folder; hidden, so that it is no class
 END = struct.Struct("<QI4s")  # the footer's length in bytes, its CRC-32, MARK
 MARK = b"RPT1"
-
-
-class Listing(Protocol):
-    """What a cache is made of; image_set.ClassFiles is one."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the classes."""
-
-    @property
-    def counts(self) -> np.ndarray:
-        """int [classes]."""
-
-    @property
-    def format(self) -> Format:
-        """Of the images."""
-
-    @property
-    def key(self) -> str:
-        """Changes with the files."""
-
-    def decode(self) -> AbstractContextManager[Iterable[np.ndarray]]:
-        """A context that yields the pixels of each class."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +53,7 @@ def _bytes(array: np.ndarray) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).data
 
 
-def load(data_dir: str | Path, listing: Listing) -> Cached:
+def load(data_dir: str | Path, listing: ClassFiles) -> Cached:
     """The Cached of a data folder; decodes and writes it where there is none that is sound.
 
     Raises RefusedError if it can be written nowhere.
@@ -107,13 +83,13 @@ def load(data_dir: str | Path, listing: Listing) -> Cached:
     )
 
 
-def places(data_dir: str | Path, listing: Listing) -> list[Path]:
+def places(data_dir: str | Path, listing: ClassFiles) -> list[Path]:
     """Where the cache of a data folder may be, the preferred one first."""
     name = f"{listing.format.size}-{listing.format.mode}.pixels"
     return [Path(data_dir) / FOLDER / name, _users_folder(data_dir) / name]
 
 
-def _shape(listing: Listing) -> tuple[int, ...]:
+def _shape(listing: ClassFiles) -> tuple[int, ...]:
     """Of the pixels: images, height, width, channels."""
     return int(listing.counts.sum()), *listing.format.shape
 
@@ -137,7 +113,7 @@ def _locked(place: Path) -> Iterator[None]:
         yield
 
 
-def _write(place: Path, listing: Listing) -> None:
+def _write(place: Path, listing: ClassFiles) -> None:
     """Decode all images and write the file. Raises OSError where that is not possible."""
     if shutil.disk_usage(place.parent).free < math.prod(_shape(listing)):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -167,7 +143,7 @@ def _write(place: Path, listing: Listing) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read(place: Path, listing: Listing) -> Cached | None:
+def read(place: Path, listing: ClassFiles) -> Cached | None:
     """The Cached that a file holds, or None if it is missing, of other images, or damaged."""
     try:
         with open(place, "rb") as file:

@@ -1,26 +1,21 @@
 """Images of classes in one uint8 array, read from folders or from their cache."""
 
-import contextlib
 import dataclasses
-import hashlib
-import os
-import re
+import functools
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
-from tqdm import tqdm
 
-from supervised_reptile.data import cache, decoding, provenance
-from supervised_reptile.data.folders import SUFFIXES, Folder, passed_over
+from supervised_reptile.data import cache, provenance
+from supervised_reptile.data.class_files import list_files
+from supervised_reptile.data.folders import Folder, passed_over
 from supervised_reptile.data.formats import Format
 from supervised_reptile.system.errors import RefusedError
 
 Split = dict[str, list[str]]  # names of classes, before augmentation, by "train", "val", "test"
-IMAGENET = re.compile(r"n\d{8}")  # a class of ImageNet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +38,7 @@ class ImageSet:
     digest: str = ""
     passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def first(self) -> np.ndarray:
         """int [classes], the index of the first image of each."""
         return np.cumsum(self.counts) - self.counts
@@ -76,58 +71,6 @@ def ranges(split: Mapping[str, Sized]) -> dict[str, range]:
     return result
 
 
-@dataclasses.dataclass(frozen=True)
-class ClassFiles:
-    """The image files of a data folder.
-
-    names: of the classes. files: the paths of each. format: as_shown unless they are the paper's,
-    fetched or ImageNet's. key: changes with the files, the format, and the Pillow that decodes
-    them.
-    """
-
-    names: tuple[str, ...]
-    files: list[list[str]]
-    format: Format
-    key: str
-
-    @property
-    def counts(self) -> np.ndarray:
-        """int [classes], the number of images of each."""
-        return np.array([len(paths) for paths in self.files])
-
-    @contextlib.contextmanager
-    def decode(self) -> Iterator[Iterable[np.ndarray]]:
-        """A context that yields the pixels of each class."""
-        with decoding.read_classes(self.files, self.format) as classes:
-            progress = tqdm(
-                classes, "Reading images", len(self.files), unit=" classes", disable=None
-            )
-            yield decoding.pixels_of(progress)
-
-
-def list_files(
-    folders: Mapping[str, Folder], format: Format, source: Mapping[str, str]
-) -> ClassFiles:
-    """The ClassFiles of class folders by name, and how to read them. source: provenance.read.
-
-    Raises RefusedError for a class without images.
-    """
-    if not ("digest" in source or all(IMAGENET.fullmatch(name) for name in folders)):
-        format = dataclasses.replace(format, as_shown=True)
-    key, files = hashlib.sha256(f"Pillow {PIL.__version__} {format}\n".encode()), []
-    for name, folder in folders.items():
-        if not folder.images:
-            known = ", ".join(sorted(SUFFIXES))
-            raise RefusedError(f"{folder.path} holds no images ({known}): fill it, or remove it")
-        for entry in folder.images:
-            status = entry.stat()
-            # A copy can be given the size and time of another file, but not its own change time.
-            line = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-            key.update(os.fsencode(f"{name}/{entry.name} {line}\n"))
-        files.append([entry.path for entry in folder.images])
-    return ClassFiles(tuple(folders), files, format, key.hexdigest())
-
-
 def read_folders(
     root: Folder, folders: Mapping[str, Folder], split: Split, format: Format
 ) -> ImageSet:
@@ -141,7 +84,6 @@ def read_folders(
     check_present(split, folders, data_dir)
     source = provenance.read(data_dir)
     listing = list_files(folders, format, source)
-
     cached = cache.load(data_dir, listing)
     whole = ImageSet(
         cached.pixels,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from supervised_reptile.data import cache, decoding
+from supervised_reptile.data import cache, class_files, decoding
 from supervised_reptile.data import image_set as image_sets
 from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import Format
@@ -154,7 +154,7 @@ def test_a_cache_of_other_pixels_is_found(folder):
         return image_sets.stale_caches(Folder(folder), classes(), Format(4, "L"))
 
     def key():
-        return image_sets.list_files(classes(), Format(4, "L"), {}).key.encode()
+        return class_files.list_files(classes(), Format(4, "L"), {}).key.encode()
 
     assert stale() == []
     read(folder)
@@ -304,7 +304,7 @@ def test_runs_that_start_at_once_all_get_the_same(folder):
 def test_only_one_of_them_decodes(folder, decodings, capsys):
     """The second waits for the lock, and then finds what the first wrote."""
     classes = {found.name: found for found in Folder(folder).folders}
-    listing = image_sets.list_files(classes, Format(4, "L"), {})
+    listing = class_files.list_files(classes, Format(4, "L"), {})
     place = folder / ".cache" / "4-L.pixels"
     context = multiprocessing.get_context("spawn")
     ready, results = context.Event(), context.Queue()

@@ -18,8 +18,7 @@ import servers
 import test_fetch
 from PIL import Image
 
-from supervised_reptile.data import cache, provenance
-from supervised_reptile.data import image_set as image_sets
+from supervised_reptile.data import cache, class_files, provenance
 from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import Format
 
@@ -184,7 +183,7 @@ def test_a_killed_reading_leaves_no_cache_that_is_not_whole(kills, start, tmp_pa
             Image.fromarray(pixels).save(data / f"c{index}" / f"{number}.png")
     digest, whole = finish(start(READ, data))
     classes = {found.name: found for found in Folder(data).folders}
-    listing = image_sets.list_files(classes, Format(28, "RGB"), {})
+    listing = class_files.list_files(classes, Format(28, "RGB"), {})
     place = data / ".cache" / "28-RGB.pixels"
     chance, killed, left = random.Random(0), 0, 0
     while killed < kills:
