@@ -98,8 +98,8 @@ def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> tuple[
     where = "generated" if config.run.synthetic else config.run.data_dir
     print(f"Images ({where}): {images}", file=sys.stderr)
     if recorded and split != recorded.split:
-        note = "other classes than the model was trained on"
-        print(f"These are {note}: all that it has not seen are test classes", file=sys.stderr)
+        note = "not the classes of its own run"
+        print(f"The model is tested on classes that are {note}, as far as it has not seen them", file=sys.stderr)
         images = dataclasses.replace(images, origin={**images.origin, "classes": note})
     return images, split
 

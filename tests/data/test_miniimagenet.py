@@ -69,3 +69,14 @@ def test_generated_classes_have_the_split_of_the_real_ones():
         "test": 20,
     }
     assert found.pixels.shape[1:] == (84, 84, 3)
+
+
+def test_other_classes_than_a_models_test_it_if_they_are_for_testing(folder):
+    recorded = {"train": ["n91", "n92"], "val": ["n93"], "test": ["n94"]}
+    run = Run(data_dir=str(folder))
+    found, split = miniimagenet.load(run, 0, recorded, other_classes=True)
+    assert split == {"test": ["n04"]} and found.names == ("n04",)
+    flat = Run(data_dir=str(folder / "train"))
+    assert miniimagenet.load(flat, 0, recorded, other_classes=True)[1] == {"test": ["n01", "n02"]}
+    with pytest.raises(RefusedError, match="name the folder above it"):
+        miniimagenet.load(flat, seed=0)

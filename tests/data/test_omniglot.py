@@ -106,6 +106,19 @@ def test_a_recorded_split_is_used_whatever_the_seed(small):
     assert found.names[found.splits["test"].start] == recorded["test"][0]
 
 
+def test_other_characters_than_a_models_all_test_it_and_are_not_turned(small):
+    recorded = {"train": ["Cyrillic/a", "Cyrillic/b"], "test": ["Cyrillic/c"]}
+    with pytest.raises(RefusedError, match="lacks 3 classes"):
+        omniglot.load(run_on(small), 0, recorded)
+    found, split = omniglot.load(run_on(small), 0, recorded, other_classes=True)
+    assert found.splits == {"test": range(4)} and list(found.names) == split["test"]
+    assert split == {"test": [f"{a}/character0{n}" for a in ("Greek", "Latin") for n in (1, 2)]}
+    recorded["train"].append("Latin/character01")
+    found, split = omniglot.load(run_on(small), 0, recorded, other_classes=True)
+    assert split["train"] == ["Latin/character01"] and len(split["test"]) == 3
+    assert found.splits == {"train": range(4), "test": range(4, 7)}
+
+
 def test_train_classes_decide_the_split(small):
     found, split = omniglot.load(run_on(small, 1), seed=0)
     assert [len(split[part]) for part in ("train", "test")] == [1, 3]
