@@ -99,7 +99,10 @@ def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> tuple[
     print(f"Images ({where}): {images}", file=sys.stderr)
     if recorded and split != recorded.split:
         note = "not the classes of its own run"
-        print(f"The model is tested on classes that are {note}, as far as it has not seen them", file=sys.stderr)
+        print(
+            f"The model is tested on classes that are {note}, as far as it has not seen them",
+            file=sys.stderr,
+        )
         images = dataclasses.replace(images, origin={**images.origin, "classes": note})
     return images, split
 

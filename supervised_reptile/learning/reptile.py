@@ -231,25 +231,33 @@ class Reptile:
         tasks: of tensors [tasks, ...].
         Returns Predictions of float32 [tasks, classes (the query images), classes].
         """
-        tasks_count, passes = tasks.queries.shape[:2]
-        adapted = self.inner_loop(copies(state, tasks_count), pixels, tasks.batches)
-
-        def one_pass(indices: tf.Tensor) -> tf.Tensor:
-            batch = tf.gather(pixels, indices)
-            return self.model.logits(adapted.parameters, batch[:, None])[:, 0]
-
+        count, passes = tasks.queries.shape[:2]
+        adapted = self.inner_loop(copies(state, count), pixels, tasks.batches).parameters
         if passes == 1:
-            together = one_pass(tasks.queries[:, 0])
+            together = self.answer(adapted, pixels, tasks.queries[:, 0])
             return Predictions(together, together)
+        one_by_one = self.answer_one_by_one(adapted, pixels, tasks.queries)
+        return Predictions(one_by_one, self.answer(adapted, pixels, tasks.queries[:, :, -1]))
 
-        def answer(index: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    def answer(self, parameters: Tensors, pixels: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+        """Logits of images in one batch. images: int32 [tasks, images]. Returns float32
+        [tasks, images, classes]."""
+        return self.model.logits(parameters, tf.gather(pixels, images)[:, None])[:, 0]
+
+    def answer_one_by_one(
+        self, parameters: Tensors, pixels: tf.Tensor, passes: tf.Tensor
+    ) -> tf.Tensor:
+        """Logits of the last image of each pass. passes: int32 [tasks, passes, images]. Returns
+        float32 [tasks, passes, classes]."""
+
+        def one_more(index: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
             # One pass after another, since all of them at once are wider than any cache.
-            found = one_pass(tasks.queries[:, index])[:, -1]
+            found = self.answer(parameters, pixels, passes[:, index])[:, -1]
             return tf.tensor_scatter_nd_update(logits, [[index]], found[None])
 
-        one_by_one = repeat(passes, answer, tf.zeros([passes, tasks_count, passes]))
-        together = one_pass(tasks.queries[:, :, -1])
-        return Predictions(tf.transpose(one_by_one, [1, 0, 2]), together)
+        tasks, count = passes.shape[:2]
+        none = tf.zeros([count, tasks, self.config.task.classes])
+        return tf.transpose(repeat(count, one_more, none), [1, 0, 2])
 
     @tf.function(jit_compile=True, autograph=False)
     def count_correct(self, state: State, pixels: tf.Tensor, tasks: EvaluationTasks) -> Predictions:

@@ -27,6 +27,7 @@ class Purpose(enum.IntEnum):
     FINAL_TRAIN = 5
     FINAL_VAL = 6
     FINAL_TEST = 7
+    CLASSIFYING = 8
 
 
 class Population(typing.NamedTuple):
@@ -129,8 +130,19 @@ def draw_batches(
     through shuffles of the set, one after another, and may straddle two of them; with it, every
     batch is a fresh draw of distinct images.
     """
-    iterations, tasks, classes, shots = images.shape
-    size = classes * shots
+    *lead, classes, shots = images.shape
+    labels = np.repeat(np.arange(classes), shots)
+    return batches_of(images.reshape(*lead, -1), labels, steps, batch, replacement, draws)
+
+
+def batches_of(
+    images: np.ndarray, labels: np.ndarray, steps: int, batch: int, replacement: bool, draws: Draws
+) -> Batches:
+    """`draw_batches` of sets whose classes may differ in size.
+
+    images: indices [iterations, tasks, size]. labels: int [size], the class of each.
+    """
+    iterations, tasks, size = images.shape
     if replacement:
         order = permutations(draws.uniform(tasks, steps, size))[..., :batch]
     else:
@@ -138,9 +150,9 @@ def draw_batches(
         order = permutations(draws.uniform(tasks, passes, size))
         order = order.reshape(iterations, tasks, -1)[..., : steps * batch]
     order = order.reshape(iterations, tasks, steps * batch)
-    indices = np.take_along_axis(images.reshape(iterations, tasks, size), order, axis=-1)
+    indices = np.take_along_axis(images, order, axis=-1)
     shape = (iterations, tasks, steps, batch)
-    return Batches(*(part.reshape(shape).astype(np.int32) for part in (indices, order // shots)))
+    return Batches(*(part.reshape(shape).astype(np.int32) for part in (indices, labels[order])))
 
 
 def training_tasks(

@@ -1,0 +1,100 @@
+"""Classifying images of new classes, given a few examples of each (section 1 of the paper)."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from supervised_reptile.args import Config
+from supervised_reptile.learning.models import Model
+from supervised_reptile.learning.reptile import Reptile
+from supervised_reptile.learning.sampling import Batches, Draws, Purpose, batches_of
+from supervised_reptile.learning.state import State, Tensors, copies
+
+AT_ONCE = 50  # queries that a compiled call answers
+
+
+class Classifier:
+    """A trained State that learns new classes from examples, as in evaluation."""
+
+    def __init__(self, model: Model, config: Config, state: State) -> None:
+        """config: of the evaluation: inner steps, mini-batches, optimizer, transduction, seed."""
+        self._model, self._config, self._state = model, config, state
+
+    def probabilities(
+        self, support: np.ndarray, labels: np.ndarray, queries: np.ndarray, repeats: int = 1
+    ) -> Iterator[np.ndarray]:
+        """Yield how likely each query is of each class, once for each of some adaptations, which
+        differ in the order of the mini-batches: float32 [queries, classes].
+
+        support, queries: uint8 [images, height, width, channels]. labels: int [images], classes
+        from 0 on, at most as many as the model tells apart; its other outputs take no part.
+        """
+        reptile, state = self._for(int(labels.max()) + 1)
+        pixels = tf.constant(np.concatenate([support, queries]))
+        for repeat in range(repeats):
+            adapted = _adapt(reptile, state, pixels, self._batches(labels, repeat))
+            yield np.concatenate(list(self._answers(reptile, adapted, pixels, len(support))))
+
+    def _for(self, classes: int) -> tuple[Reptile, State]:
+        """The algorithm for so many classes, and the State without the outputs of others."""
+        task = dataclasses.replace(self._config.task, classes=classes)
+        config = dataclasses.replace(self._config, task=task)
+
+        def first(tensors: Tensors) -> Tensors:
+            last = {
+                name: value[..., :classes] for name, value in tensors.items() if "dense" in name
+            }
+            return {**tensors, **last}
+
+        state = self._state
+        state = State(first(state.parameters), first(state.second_moments), state.beta2_power)
+        return Reptile(self._model, config), state
+
+    def _batches(self, labels: np.ndarray, repeat: int) -> Batches:
+        evaluation, seed = self._config.evaluation, self._config.run.seed
+        batches = batches_of(
+            np.arange(len(labels))[None, None],
+            labels,
+            evaluation.eval_iters,
+            evaluation.eval_batch,
+            self._config.inner.replacement,
+            Draws(seed, Purpose.CLASSIFYING, [repeat]),
+        )
+        return Batches(*(tf.constant(part[0]) for part in batches))
+
+    def _answers(
+        self, reptile: Reptile, adapted: Tensors, pixels: tf.Tensor, support: int
+    ) -> Iterator[np.ndarray]:
+        queries = np.arange(support, len(pixels), dtype=np.int32)
+        if self._config.evaluation.transductive:
+            yield _together(reptile, adapted, pixels, tf.constant(queries[None]))[0].numpy()
+            return
+        beside = np.arange(support, dtype=np.int32)
+        for start in range(0, len(queries), AT_ONCE):
+            some = queries[start : start + AT_ONCE]
+            # Always as many, so that it is compiled once.
+            padded = np.pad(some, (0, AT_ONCE - len(some)), mode="edge")
+            passes = np.stack([np.append(beside, query) for query in padded])
+            found = _one_by_one(reptile, adapted, pixels, tf.constant(passes[None]))
+            yield found[0, : len(some)].numpy()
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _adapt(reptile: Reptile, state: State, pixels: tf.Tensor, batches: Batches) -> Tensors:
+    return reptile.inner_loop(copies(state, 1), pixels, batches).parameters
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _one_by_one(
+    reptile: Reptile, adapted: Tensors, pixels: tf.Tensor, passes: tf.Tensor
+) -> tf.Tensor:
+    return tf.nn.softmax(reptile.answer_one_by_one(adapted, pixels, passes))
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _together(
+    reptile: Reptile, adapted: Tensors, pixels: tf.Tensor, images: tf.Tensor
+) -> tf.Tensor:
+    return tf.nn.softmax(reptile.answer(adapted, pixels, images))
