@@ -6,13 +6,16 @@ combinations; what may differ from a recorded run is decided in plan.py.
 
 import argparse
 import dataclasses
+import difflib
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from supervised_reptile import __version__
 from supervised_reptile.flags import flag, path, plain_path, real, whole
+from supervised_reptile.system import output
 from supervised_reptile.system.errors import RefusedError
 
 AT_ONCE = 2**31  # images that the indices of one call can stand for
@@ -150,11 +153,16 @@ class _Parser(argparse.ArgumentParser):
         """One line instead of argparse's page of usage."""
         raise RefusedError(f"{message} (see {self.prog} --help)")
 
+    def _print_message(self, message: str, file: object = None) -> None:
+        """What --help and --version print; argparse itself overlooks it if that fails."""
+        output.say(message, end="")
+
 
 def parse(script: str, dataset: str, argv: Sequence[str]) -> dict[str, Any]:
     """The flags that `argv` gives, as a dictionary by name.
 
-    Raises RefusedError; prints and exits with 0 for --help and --version.
+    Prints and exits with 0 for --help and --version. Raises RefusedError, and OSError where that
+    cannot be printed.
     """
     parser = _Parser(
         prog=script,
@@ -174,8 +182,16 @@ def parse(script: str, dataset: str, argv: Sequence[str]) -> dict[str, Any]:
             parser.error(f"argument {name}: must not be --")
     given, unknown = parser.parse_known_args(argv)
     if unknown:
-        parser.error(f"unrecognized arguments: {shlex.join(unknown)}")
+        parser.error(f"unrecognized arguments: {shlex.join(unknown)}{_meant(unknown, parser)}")
     return vars(given)
+
+
+def _meant(unknown: Sequence[str], parser: argparse.ArgumentParser) -> str:
+    """The flags that unknown words are probably misspellings of, as a question."""
+    known = re.findall(r"--[a-z-]+", parser.format_usage())
+    words = (word.partition("=")[0].replace("_", "-") for word in unknown if word[:2] == "--")
+    likely = [name for word in words for name in difflib.get_close_matches(word, known, 1)]
+    return f"; did you mean {' '.join(likely)}?" if likely else ""
 
 
 def _add_flag(

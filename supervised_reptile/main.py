@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import sys
 import typing
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,17 @@ from supervised_reptile.data.image_set import ImageSet
 from supervised_reptile.learning.sampling import check_data
 from supervised_reptile.plan import FinishedRun, NewRun, ResumedRun, SavedModel
 from supervised_reptile.runs import record, results
-from supervised_reptile.system import machine, signals
-from supervised_reptile.system.errors import DamagedError, FailedError, RefusedError
+from supervised_reptile.system import machine, output, signals
+from supervised_reptile.system.errors import (
+    DamagedError,
+    FailedError,
+    RefusedError,
+    explain,
+    show_traceback,
+)
 from supervised_reptile.system.quiet import quiet
+
+DEBUG = "REPTILE_DEBUG"  # an environment variable: show the traceback of what is one line
 
 
 def main(dataset: Dataset, argv: Sequence[str] | None = None) -> None:
@@ -34,7 +43,7 @@ def main(dataset: Dataset, argv: Sequence[str] | None = None) -> None:
     except FailedError as failure:
         _leave(script, f"failed: {failure}", 1)
     except _machine_errors() as failure:
-        _leave(script, f"failed: {_first_line(failure)}", 1)
+        _leave(script, f"failed: {explain(failure)}", 1)
     except signals.Interrupted as interruption:
         _leave(script, interruption, 128 + interruption.number)
 
@@ -45,11 +54,9 @@ def _machine_errors() -> tuple[type[BaseException], ...]:
     return (OSError, MemoryError, *([tensorflow.errors.OpError] if tensorflow else []))
 
 
-def _first_line(failure: BaseException) -> str:
-    return (str(failure) or repr(failure)).splitlines()[0]
-
-
 def _leave(script: str, message: object, status: int) -> typing.NoReturn:
+    if os.environ.get(DEBUG):
+        show_traceback(sys.exc_info()[1])
     print(f"{script}: {message}", file=sys.stderr)
     sys.exit(status)
 
@@ -76,11 +83,11 @@ def run(dataset: Dataset, script: str, argv: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _refused_by_path() -> Iterator[None]:
-    """Refuse the path of an OSError, before any work."""
+    """Refuse what an OSError names, before any work."""
     try:
         yield
     except OSError as error:
-        raise RefusedError(f"{error.filename}: {error.strerror}; check the path") from None
+        raise RefusedError(explain(error)) from None
 
 
 def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> tuple[ImageSet, Split]:
@@ -98,12 +105,9 @@ def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> tuple[
     where = "generated" if config.run.synthetic else config.run.data_dir
     print(f"Images ({where}): {images}", file=sys.stderr)
     if recorded and split != recorded.split:
-        note = "not the classes of its own run"
-        print(
-            f"The model is tested on classes that are {note}, as far as it has not seen them",
-            file=sys.stderr,
-        )
-        images = dataclasses.replace(images, origin={**images.origin, "classes": note})
+        print("Not the classes of the run: new ones test the model", file=sys.stderr)
+        origin = {**images.origin, "classes": "not those of the run: new ones are for testing"}
+        images = dataclasses.replace(images, origin=origin)
     return images, split
 
 
@@ -117,7 +121,7 @@ def _resumable(directory: str) -> Iterator[None]:
         outcome = f"{interruption.outcome or f'{directory} is intact'}: {advice}"
         raise signals.Interrupted(interruption.number, outcome) from None
     except _machine_errors() as failure:
-        raise FailedError(f"{_first_line(failure)}; {directory} is intact: {advice}") from None
+        raise FailedError(f"{explain(failure)}; {directory} is intact: {advice}") from None
 
 
 def report_again(finished: FinishedRun) -> None:
@@ -149,7 +153,7 @@ def train_and_evaluate(decided: NewRun | ResumedRun, images: ImageSet, split: Sp
         print(f"Resuming after meta-iteration {last}, from {directory}", file=sys.stderr)
     else:
         state, last = algorithm.new_state(), -1
-    print("Training...", flush=True)
+    output.say("Training...")
     trained = training.train(algorithm, state, images, pixels, last + 1)
     final_evaluation.report(algorithm, trained, images, pixels, Path(directory))
 
@@ -168,6 +172,10 @@ def evaluate_saved(saved: SavedModel, images: ImageSet, _: Split) -> None:
     except DamagedError as error:
         earlier = f"name an earlier one, --checkpoint {prefix.parent}/model.ckpt-<number>"
         raise RefusedError(f"{error}; {earlier}") from None
-    print("Restoring from checkpoint...", flush=True)
-    trained = training.Trained(state, int(prefix.name.split("-")[-1]))
+    if doubt := record.doubt(config.run.checkpoint):
+        print(f"Warning: {doubt}", file=sys.stderr)
+    plan.warn_of_assumed(saved)
+    print(f"Restoring {prefix}", file=sys.stderr)
+    output.say("Restoring from checkpoint...")
+    trained = training.Trained(state, record.number(prefix), assumed=saved.assumed)
     final_evaluation.report(algorithm, trained, images, pixels, prefix.parent)

@@ -14,7 +14,7 @@ from supervised_reptile.data.image_set import ImageSet
 from supervised_reptile.runs import record, results
 from supervised_reptile.runs.record import Record
 from supervised_reptile.runs.results import SetResult
-from supervised_reptile.system import machine
+from supervised_reptile.system import files, machine
 from supervised_reptile.system.errors import RefusedError
 
 # What a run may be resumed with without another result. Images are compared by their digest.
@@ -23,6 +23,21 @@ HARMLESS = {
     *("eval_samples", "eval_interval", "checkpoint_interval", "keep_checkpoints"),
     *("data_dir", "synthetic"),
 }
+# What a checkpoint itself says of its run: its shapes and its moments are checked.
+READ_OFF = {"classes", "sgd"}
+# What decides an evaluation, and what it decides.
+ASSUMED = (
+    (
+        ("seed", "train_classes"),
+        "decides which characters are test characters; if the model was trained with others, it "
+        "has seen some of them",
+    ),
+    (("shots", "transductive"), "decides what is measured"),
+    (
+        ("eval_batch", "eval_iters", "learning_rate", "weight_decay", "replacement"),
+        "decides how the model adapts to a task; give what it was trained and evaluated with",
+    ),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,14 +68,17 @@ class FinishedRun:
 class SavedModel:
     """Evaluate a checkpoint.
 
-    prefix: of its files. recorded: None for those of the authors' program. own_images: whether
-    the command names images, which may then be others than those of the run.
+    prefix: of its files. recorded: None for those of the authors' program, and for those that were
+    copied without their run.json. own_images: whether the command names images, which may then be
+    others than those of the run.
+    assumed: names of the flags of its run that are neither given nor recorded.
     """
 
     config: Config
     prefix: Path
     recorded: Record | None
     own_images: bool
+    assumed: tuple[str, ...] = ()
 
 
 Plan = NewRun | ResumedRun | FinishedRun | SavedModel
@@ -78,7 +96,7 @@ def decide(dataset: str, given: dict) -> Plan:
         recorded = record.read(prefix.parent)
         own_images = bool(given.keys() & {"data_dir", "synthetic"})
         config = resolve(dataset, given, recorded.config if recorded else None)
-        return SavedModel(config, prefix, recorded, own_images)
+        return SavedModel(config, prefix, recorded, own_images, _assumed(config, given, recorded))
     recorded = record.read(given["checkpoint"]) if given.get("resume") else None
     config = resolve(dataset, given, recorded.config if recorded else None)
     if not recorded:
@@ -88,6 +106,11 @@ def decide(dataset: str, given: dict) -> Plan:
         return FinishedRun(config, found)
     check_versions(recorded)
     return ResumedRun(config, recorded)
+
+
+def _assumed(config: Config, given: dict, recorded: Record | None) -> tuple[str, ...]:
+    known = HARMLESS | READ_OFF | given.keys()
+    return () if recorded else tuple(name for name in config.flags() if name not in known)
 
 
 def resolve(dataset: str, given: dict, recorded: Config | None = None) -> Config:
@@ -121,6 +144,8 @@ def check_free(directory: str) -> None:
         raise RefusedError(f"--checkpoint {folder} is a file: name a directory")
     run_there = (folder / record.RECORD).exists()
     if record.checkpoints(folder) or run_there or (folder / record.RESULTS).exists():
+        if files.is_locked(folder / record.LOCK):
+            raise record.busy(folder)
         go_on = "resume it with --resume, " if run_there else ""
         raise RefusedError(
             f"--checkpoint {folder} already holds a run: name another directory, {go_on}remove "
@@ -207,3 +232,25 @@ def warn_of_machine(recorded: Record, here: dict) -> None:
             "continues, but its bits may differ from what they would have been there",
             file=sys.stderr,
         )
+
+
+def warn_of_assumed(saved: SavedModel) -> None:
+    """Say on standard error what decides an evaluation but is neither given nor recorded."""
+    flags, lines = saved.config.flags(), []
+    for names, meaning in ASSUMED:
+        if "seed" in names and saved.config.dataset != "omniglot":
+            continue  # there, folders are the split
+        assumed = [_written(name, flags[name]) for name in names if name in saved.assumed]
+        if assumed:
+            lines.append(f"assumed: {', '.join(assumed)}: {meaning}")
+    if lines:
+        lines.insert(0, f"Warning: {saved.prefix.parent} has no run.json: give what is assumed")
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def _written(name: str, value: object) -> str:
+    """A flag as it stands on a command line that gives it."""
+    if isinstance(value, bool):
+        return flag_name(name) if value else flag_name(f"no_{name}")
+    return f"{flag_name(name)} {value}"

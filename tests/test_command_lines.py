@@ -326,7 +326,7 @@ def check_run(command, dataset, flags, counts, folder):
     if last < 0:
         assert status == 2 and "there is no checkpoint" in err
         return True
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, f"Restoring {checkpoint}/model.ckpt-{last}\n")
     assert again == "Restoring from checkpoint...\n" + out[out.index("Evaluating...") :]
     results = (checkpoint / "results.jsonl").read_text().splitlines()
     assert list(map(means_of, results)) == [list(accuracies)] * 2

@@ -1,9 +1,11 @@
 """The two scripts as a person runs them: what they print, leave behind and exit with."""
 
+import errno
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +19,8 @@ from supervised_reptile import main
 from supervised_reptile.args import Config
 from supervised_reptile.data import miniimagenet, omniglot
 from supervised_reptile.learning import models, state
-from supervised_reptile.runs import checkpoints, final_evaluation, record
+from supervised_reptile.report import reading
+from supervised_reptile.runs import checkpoints, final_evaluation, record, training
 
 TOP = pathlib.Path(__file__).parents[1]
 DATASETS = {"omniglot": omniglot.OMNIGLOT, "miniimagenet": miniimagenet.MINIIMAGENET}
@@ -93,7 +96,7 @@ def test_a_saved_model_gives_the_same_results_again(trained):
     before = (folder / "ckpt" / "results.jsonl").read_text()
     process = script(dataset, "--pretrained --checkpoint ckpt", folder)
     again, err = process.communicate()
-    assert (process.returncode, without_images(err)) == (0, "")
+    assert (process.returncode, without_images(err)) == (0, "Restoring ckpt/model.ckpt-11\n")
     assert again == "Restoring from checkpoint...\n" + out[out.index("Evaluating...") :]
     after = (folder / "ckpt" / "results.jsonl").read_text()
     assert after.startswith(before) and len(after.splitlines()) == len(before.splitlines()) + 1
@@ -104,7 +107,7 @@ def test_the_second_column_is_what_transductive_gives(trained):
     dataset, folder, out, _ = trained
     process = script(dataset, "--pretrained --checkpoint ckpt --no-transductive", folder)
     one_by_one, err = process.communicate()
-    assert (process.returncode, without_images(err)) == (0, "")
+    assert (process.returncode, without_images(err)) == (0, "Restoring ckpt/model.ckpt-11\n")
     second = re.findall(r"^  transductive: (.*) \+/- (.*)$", one_by_one, re.M)
     expected = re.findall(r"accuracy: (.*)\n  \+/- (.*) \(", out)
     assert second == expected and len(second) == (3 if dataset == "miniimagenet" else 2)
@@ -124,6 +127,63 @@ def test_a_finished_run_that_is_resumed_says_its_results_again(trained):
     assert again == out[out.index("Train accuracy") :]
     after = {path: path.stat().st_mtime_ns for path in (folder / "ckpt").rglob("*")}
     assert after == before
+
+
+def test_a_model_that_was_copied_without_its_record_is_not_trusted(trained):
+    dataset, folder, _, _ = trained
+    shutil.copytree(folder / "ckpt", folder / "copy", ignore=shutil.ignore_patterns("*.json*"))
+    process = script(dataset, f"{SMALL} --pretrained --checkpoint copy --seed 0", folder)
+    out, err = process.communicate()
+    assert process.returncode == 0 and out.startswith("Restoring from checkpoint...\nEvaluating...")
+    first, *lines = without_images(err).splitlines()
+    assert first == "Warning: copy has no run.json: give what is assumed"
+    assert lines.pop() == "Restoring copy/model.ckpt-11"
+    assert all(line.startswith("assumed: --") for line in lines)
+    assert ("--train-classes 1200" in err) == (dataset == "omniglot")
+    assert "--seed" not in err and "--shots" not in err and "--learning-rate 0.001" in err
+    (line,) = map(json.loads, (folder / "copy" / "results.jsonl").read_text().splitlines())
+    assert {"learning_rate", "meta_step", "train_shots"} <= set(line["assumed"])
+    assert not {"seed", "shots", "transductive", "classes", "sgd"} & set(line["assumed"])
+    ours = [json.loads(line) for line in (folder / "ckpt" / "results.jsonl").open()]
+    assert not any("assumed" in line for line in ours)
+    # The report reads both alike.
+    ((again, evaluation),) = reading.read_lines(folder / "copy" / "results.jsonl")
+    assert again == line and evaluation.asked["test"].percent == 100 * line["accuracy"]["test"]
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("model.ckpt-*")}
+
+
+def test_a_closed_standard_output_or_error_does_not_matter(trained, tmp_path):
+    """As cron and some launchers close them; a checkpoint must not take their place."""
+    dataset, folder, _, _ = trained
+    words = f"{SMALL} --meta-iters 12 --checkpoint ckpt".split()
+    program = [sys.executable, TOP / f"run_{dataset}.py"]
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *program]
+    assert subprocess.run([*command, *words], cwd=tmp_path).returncode == 0
+    assert files_of(tmp_path / "ckpt") == files_of(folder / "ckpt")
+    assert (tmp_path / "ckpt" / "results.jsonl").exists()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("line", ["--help", "--version", "--resume --checkpoint ckpt"])
+def test_what_cannot_be_printed_is_a_failure_of_standard_output(trained, line, unbuffered):
+    dataset, folder, _, _ = trained
+    command = [sys.executable, TOP / f"run_{dataset}.py", *line.split()]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    options = {"stderr": subprocess.PIPE, "text": True, "cwd": folder, "env": environment}
+    with open("/dev/full", "w") as full:
+        found = subprocess.run(command, stdout=full, **options)
+    last = found.stderr.splitlines()[-1]
+    assert found.returncode == 1 and found.stderr.count("\n") == 1 + ("--resume" in line)
+    assert last.endswith("failed: standard output: No space left on device; make room")
+    reading_end, writing_end = os.pipe()
+    os.close(reading_end)
+    found = subprocess.run(command, stdout=writing_end, **options)
+    os.close(writing_end)
+    assert found.returncode == 1
+    assert "failed: standard output: Broken pipe; " in found.stderr.splitlines()[-1]
 
 
 def test_ctrl_c_saves_and_says_so(tmp_path):
@@ -209,6 +269,29 @@ def test_one_checkpoint_of_a_run_can_be_evaluated(evaluated, tmp_path):
         assert (learner.parameters["dense/kernel"].numpy() == number).all()
 
 
+def test_the_checkpoint_that_the_state_file_names_is_evaluated(evaluated, tmp_path, capsys):
+    save_untrained(tmp_path / "ckpt", sgd=True)
+    (tmp_path / "ckpt" / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-0"\n')
+    _, learner, _, _, iteration = evaluated("--checkpoint ckpt")
+    assert iteration == 0 and (learner.parameters["dense/kernel"].numpy() == 0).all()
+    warning, restoring = without_images(capsys.readouterr().err).splitlines()
+    assert "names model.ckpt-0 as the newest, but there are others, up to model.ckpt-7" in warning
+    assert restoring == "Restoring ckpt/model.ckpt-0"
+    assert evaluated("--checkpoint ckpt/model.ckpt-7.index")[-1] == 7
+    assert without_images(capsys.readouterr().err) == "Restoring ckpt/model.ckpt-7\n"
+
+
+def test_a_checkpoint_of_another_name_is_evaluated(evaluated, tmp_path):
+    save_untrained(tmp_path / "ckpt", sgd=True)
+    for path in list((tmp_path / "ckpt").glob("model.ckpt-7.*")):
+        path.rename(path.with_name(path.name.replace("model.ckpt-7", "best")))
+    (tmp_path / "ckpt" / "checkpoint").write_text('model_checkpoint_path: "best"\n')
+    for name in ("ckpt", "ckpt/best", "ckpt/best.data-00000-of-00001"):
+        config, learner, _, directory, iteration = evaluated(f"--checkpoint {name}")
+        assert iteration is None and directory == "ckpt" and config.inner.sgd
+        assert (learner.parameters["dense/kernel"].numpy() == 7).all()
+
+
 def test_a_directory_of_the_authors_program_is_evaluated_by_flags_alone(evaluated, tmp_path):
     save_untrained(tmp_path / "theirs")
     (tmp_path / "theirs" / "run.json").unlink()
@@ -232,6 +315,47 @@ def test_what_the_machine_fails_at_is_one_line(tmp_path, monkeypatch, handlers, 
     err = without_images(capsys.readouterr().err)
     assert err.startswith("run_omniglot.py: failed: ") and err.count("\n") == 1
     assert not (tmp_path / "ckpt" / "run.json").exists()
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_too_little_memory_is_one_line_unless_the_traceback_is_asked_for(
+    tmp_path, monkeypatch, handlers, capsys, debug
+):
+    def train(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nHint: use ...")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REPTILE_DEBUG", debug)
+    monkeypatch.setattr(training, "train", train)
+    with pytest.raises(SystemExit) as caught:
+        main.main(omniglot.OMNIGLOT, [*SMALL.split(), "--checkpoint", "ckpt"])
+    assert caught.value.code == 1
+    *before, last = without_images(capsys.readouterr().err).splitlines()
+    assert last.startswith("run_omniglot.py: failed: out of memory (OOM when allocating): ")
+    assert "--eval-batch" in last and "ckpt is intact" in last
+    traceback = "\n".join(before)
+    assert ("raise tf.errors.ResourceExhaustedError" in traceback) == bool(debug)
+    assert bool(before) == bool(debug)
+
+
+def test_the_traceback_of_a_refusal_is_shown_where_it_is_asked_for(monkeypatch, handlers, capsys):
+    monkeypatch.setenv("REPTILE_DEBUG", "1")
+    with pytest.raises(SystemExit):
+        main.main(omniglot.OMNIGLOT, ["--shots", "0"])
+    err = capsys.readouterr().err
+    assert "Traceback" in err and "ArgumentTypeError" in err
+    assert err.splitlines()[-1].startswith("run_omniglot.py: error: argument --shots")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOSYS])
+def test_no_path_is_blamed_for_what_the_system_lacks(refusal, monkeypatch, number):
+    def decide(*arguments):
+        raise OSError(number, os.strerror(number), "ckpt/run.json")
+
+    monkeypatch.setattr(main.plan, "decide", decide)
+    message = refusal("--pretrained --checkpoint ckpt")
+    assert message.startswith(f"run_omniglot.py: error: {os.strerror(number)}: ")
+    assert "run.json" not in message and "path" not in message
 
 
 @pytest.fixture

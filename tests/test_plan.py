@@ -146,6 +146,61 @@ def test_training_refuses_a_directory_that_holds_a_run(tmp_path, written):
         plan.check_free(tmp_path)
 
 
+def test_a_directory_in_which_a_process_trains_is_not_one_to_remove(tmp_path, written):
+    with record.claim(tmp_path, None):
+        record.begin(written)
+        with pytest.raises(RefusedError, match="another process is training there") as caught:
+            plan.check_free(tmp_path)
+        assert "remove" not in str(caught.value)
+    with pytest.raises(RefusedError, match="already holds a run"):
+        plan.check_free(tmp_path)
+
+
+RUN_FLAGS = {
+    *("seed", "shots", "train_shots", "inner_batch", "inner_iters", "replacement"),
+    *("learning_rate", "weight_decay", "meta_step", "meta_step_final", "meta_batch", "meta_iters"),
+    *("foml", "foml_tail", "parallel_tasks", "eval_batch", "eval_iters", "transductive"),
+}
+
+
+def test_without_a_record_what_is_not_given_is_assumed(tmp_path, written):
+    """But not what the checkpoint itself shows: its classes and its optimizer."""
+    put_checkpoint(tmp_path, 5)
+    line = f"--pretrained --checkpoint {tmp_path}"
+    assert set(decide(line).assumed) == {*RUN_FLAGS, "train_classes"}
+    given = decide(f"{line} --shots 1 --no-transductive --seed 0")
+    assert set(given.assumed) == {*RUN_FLAGS, "train_classes"} - {"shots", "transductive", "seed"}
+    assert set(
+        plan.decide("miniimagenet", {"pretrained": True, "checkpoint": tmp_path}).assumed
+    ) == (RUN_FLAGS)
+    record.begin(written)
+    assert decide(line).assumed == ()
+
+
+def test_what_is_assumed_and_decides_an_evaluation_is_named_as_it_would_be_given(tmp_path, capsys):
+    put_checkpoint(tmp_path, 5)
+    line = f"--pretrained --checkpoint {tmp_path}"
+    plan.warn_of_assumed(decide(line))
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"Warning: {tmp_path} has no run.json")
+    assert lines[0].startswith("assumed: --seed 0, --train-classes 1200: decides which characters")
+    assert "has seen some of them" in lines[0]
+    said = " ".join(word.split(": ")[1].replace(",", "") for word in lines)
+    decisive = "seed train_classes shots transductive eval_batch eval_iters learning_rate"
+    decisive = {*decisive.split(), "weight_decay", "replacement"}
+    assert set(args.parse("run", "omniglot", said.split())) == decisive
+    # Whoever gives all of that is told nothing.
+    plan.warn_of_assumed(decide(f"{line} {said}"))
+    assert capsys.readouterr().err == ""
+
+
+def test_no_split_is_assumed_where_folders_are_the_split(tmp_path, capsys):
+    put_checkpoint(tmp_path, 5)
+    plan.warn_of_assumed(plan.decide("miniimagenet", {"pretrained": True, "checkpoint": tmp_path}))
+    err = capsys.readouterr().err
+    assert "--shots 5" in err and "--seed" not in err and "characters" not in err
+
+
 def test_training_refuses_a_directory_with_results(tmp_path):
     (tmp_path / "results.jsonl").touch()
     with pytest.raises(RefusedError, match="already holds a run"):

@@ -58,16 +58,16 @@ def on_all_cores(
     """
     pool = None
     results: Iterator[Result] = map(function, items)
-    with contextlib.suppress(OSError, ImportError, NotImplementedError):
-        # No memory for semaphores (/dev/shm), no more processes, no more handles.
-        pool = concurrent.futures.ProcessPoolExecutor(
-            max(1, min(cores or machine.cores(), len(items))),
-            multiprocessing.get_context("spawn"),
-            initializer=_leave_with_parent,
-        )
-        with _blocked_interrupt():
-            results = pool.map(function, items)  # Starts the processes as it submits.
     try:
+        with contextlib.suppress(OSError, ImportError, NotImplementedError):
+            # No memory for semaphores (/dev/shm), no more processes, no more handles.
+            pool = concurrent.futures.ProcessPoolExecutor(
+                max(1, min(cores or machine.cores(), len(items))),
+                multiprocessing.get_context("spawn"),
+                initializer=_leave_with_parent,
+            )
+            with _blocked_interrupt():
+                results = pool.map(function, items)  # Starts the processes as it submits.
         yield results
     except concurrent.futures.process.BrokenProcessPool:
         raise FailedError("a process reading images was killed: is memory short?") from None

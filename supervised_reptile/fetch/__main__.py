@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from supervised_reptile.system import signals
+from supervised_reptile.system import requirements, signals
 from supervised_reptile.system.commands import fetch_command
 from supervised_reptile.system.errors import FailedError, RefusedError, UnsoundError
 
@@ -176,6 +176,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
+    requirements.open_streams()
     status = run(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()

@@ -84,7 +84,11 @@ def _read_events(folder: pathlib.Path) -> dict[int, float]:
 def _points(path: pathlib.Path) -> Iterator[tuple[int, float]]:
     for event, _ in records(path):
         for value in event.summary.value:
-            if value.tag == "accuracy" and len(value.tensor.tensor_content) == 4:
+            if value.tag != "accuracy":
+                continue
+            if value.HasField("simple_value"):
+                yield event.step, value.simple_value
+            elif len(value.tensor.tensor_content) == 4:  # as runs of 0.1.0 have them
                 yield event.step, float(np.frombuffer(value.tensor.tensor_content, np.float32)[0])
 
 

@@ -19,7 +19,7 @@ from supervised_reptile.learning.state import State
 from supervised_reptile.runs import record, results
 from supervised_reptile.runs.results import SetResult, Tally
 from supervised_reptile.runs.training import Trained
-from supervised_reptile.system import machine, signals
+from supervised_reptile.system import machine, output, signals
 
 
 def evaluate(
@@ -64,7 +64,7 @@ def report(
     """
     config, found = reptile.config, {}
     tally = Tally(None if config.run.pretrained else directory / record.TALLY, trained.iteration)
-    print("Evaluating...", flush=True)
+    output.say("Evaluating...")
     try:
         for split in images.splits:
             purpose = Purpose[f"FINAL_{split.upper()}"]
@@ -79,6 +79,7 @@ def report(
         "data": images.provenance,
         "seconds": {"training": trained.seconds, "evaluation": tally.seconds()},
         "machine": machine.describe(pixels.device),
+        **({"assumed": list(trained.assumed)} if trained.assumed else {}),
     }
     results.append(directory, config, trained.iteration, found, circumstances)
     tally.remove()

@@ -1,13 +1,13 @@
 """What a person sees of a run while it trains."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterable, Mapping
 
 from tqdm import tqdm
 
 from supervised_reptile.runs.tensorboard import Curve
+from supervised_reptile.system import output
 
 
 class Progress(contextlib.ExitStack):
@@ -44,11 +44,9 @@ class Progress(contextlib.ExitStack):
         line = f"batch {iteration}: train={accuracy['train']:f} test={accuracy['test']:f}"
         with tqdm.external_write_mode(sys.stdout):
             try:
-                print(line, flush=True)
+                output.say(line)
             except BrokenPipeError:
                 self.closed = True
-                # Or Python would complain once more, when it flushes what was not written.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         for split, curve in self._curves.items():
             curve.add(iteration, accuracy[split])
 

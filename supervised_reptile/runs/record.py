@@ -2,7 +2,8 @@
 
 `run.json` holds what the run is: configuration, split, data, versions, machine. `results.jsonl` has
 one line per evaluation, `evaluation.json` is a final evaluation under way, `seconds.json` says how
-long training took, and `model.ckpt-<i>.index` marks a checkpoint. Nothing here needs TensorFlow.
+long training took, and `model.ckpt-<i>.index` marks a checkpoint. TensorFlow's state file,
+`checkpoint`, names the newest one. Nothing here needs TensorFlow.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from supervised_reptile.args import Config
 from supervised_reptile.system import files, machine
-from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.system.errors import RefusedError, explain
 
 RECORD = "run.json"
 RESULTS = "results.jsonl"
@@ -24,6 +25,9 @@ TALLY = "evaluation.json"
 SECONDS = "seconds.json"
 LOCK = "lock"
 KEPT = ("split", "data", "versions", "machine", "commit")  # of a Record, beside its Config
+STATE = "checkpoint"  # TensorFlow's own file on which checkpoints there are
+SHOWN = 10  # checkpoints that a refusal names
+PART = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")  # what a shell completes
 CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.index")
 
 
@@ -75,9 +79,7 @@ def claim(directory: str | Path, recorded: Record | None) -> Iterator[None]:
     with _locked(directory):
         if read(directory) != recorded:
             raise RefusedError(f"--checkpoint {directory}: another run has just started there")
-        left = [
-            files.temporary(directory / name) for name in (RECORD, TALLY, SECONDS, "checkpoint")
-        ]
+        left = [files.temporary(directory / name) for name in (RECORD, TALLY, SECONDS, STATE)]
         for path in (*left, *directory.glob("model.ckpt.tmp*")):
             path.unlink(missing_ok=True)  # of a process that was killed as it wrote
         try:
@@ -96,15 +98,14 @@ def _locked(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / LOCK).touch()
     except OSError as error:
-        raise RefusedError(f"--checkpoint {directory} cannot be written: {error}") from None
+        raise _unwritable(directory, error) from None
     with contextlib.ExitStack() as lock:
         try:
             lock.enter_context(files.locked(directory / LOCK))
         except BlockingIOError:
-            busy = f"--checkpoint {directory}: another process is training there"
-            raise RefusedError(busy) from None
+            raise busy(directory) from None
         except PermissionError as error:
-            raise RefusedError(f"--checkpoint {directory} cannot be written: {error}") from None
+            raise _unwritable(directory, error) from None
         except OSError as error:
             print(
                 f"Warning: {directory} cannot be locked ({error.strerror}): make sure that no "
@@ -112,6 +113,18 @@ def _locked(directory: Path) -> Iterator[None]:
                 file=sys.stderr,
             )
         yield
+
+
+def _unwritable(directory: Path, error: OSError) -> RefusedError:
+    return RefusedError(f"--checkpoint {directory} cannot be written: {explain(error)}")
+
+
+def busy(directory: str | Path) -> RefusedError:
+    """The refusal of a directory that another process holds."""
+    return RefusedError(
+        f"--checkpoint {directory}: another process is training there; let it finish, or name "
+        "another directory"
+    )
 
 
 def begin(record: Record) -> None:
@@ -138,21 +151,90 @@ def checkpoints(directory: str | Path) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
+def number(prefix: Path) -> int | None:
+    """The number in a checkpoint's name, None if it has none."""
+    found = re.search(r"-(\d+)$", prefix.name)
+    return int(found[1]) if found else None
+
+
+def _exists(prefix: Path) -> bool:
+    return os.path.exists(f"{prefix}.index")
+
+
+def _stated(directory: str | Path) -> Path | None:
+    """The prefix of the checkpoint that a directory's state file names as the newest.
+
+    None if there is no such file, or none that TensorFlow can read.
+    """
+    try:
+        content = (Path(directory) / STATE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    found = re.search(rb'^\s*model_checkpoint_path:\s*"((?:[^"\\\n]|\\.)+)"', content, re.M)
+    try:  # whatever is not ASCII, its bytes are written as octal numbers
+        name = found[1].decode("unicode_escape").encode("latin-1").decode() if found else ""
+    except ValueError:
+        return None
+    # The folder may have been moved: what it has of an absolute path is the name.
+    own = Path(name).name if os.path.isabs(name) else name
+    return Path(directory) / own if own else None
+
+
+def stated(directory: str | Path) -> Path | None:
+    """The checkpoint that a directory's state file names as the newest, None if it is not there."""
+    named = _stated(directory)
+    return named if named and _exists(named) else None
+
+
+def doubt(directory: str | Path) -> str | None:
+    """What speaks against the checkpoint that a directory's newest is taken to be, if anything."""
+    named = _stated(directory)
+    if not named:
+        return None
+    if not _exists(named):
+        return f"{directory}/{STATE} names {named.name} as the newest, but that is not there"
+    own, numbers = number(named), checkpoints(directory)
+    higher = [found for found in numbers if own is None or found > own]
+    if not higher:
+        return None
+    return (
+        f"{directory}/{STATE} names {named.name} as the newest, but there are others, up to "
+        f"model.ckpt-{higher[-1]}: they are left aside"
+    )
+
+
 def find_checkpoint(path: str | Path) -> Path:
-    """The checkpoint that a directory's newest is, or that `path` itself names, as its prefix.
+    """The checkpoint that `path` names by its prefix or by one of its files, as its prefix; of a
+    directory, the newest: the one its state file names, or else the one of the highest number.
 
     Raises RefusedError if there is none.
     """
     path = Path(path)
-    if CHECKPOINT.fullmatch(path.name + ".index") and path.with_name(path.name + ".index").exists():
-        return path
-    numbers = checkpoints(path)
-    if not numbers:
-        raise RefusedError(
-            f"--pretrained: there is no checkpoint in {path}; name with --checkpoint a directory "
-            "that a run has written, or one checkpoint in it (model.ckpt-100)"
+    if path.is_dir():
+        numbers = checkpoints(path)
+        highest = path / f"model.ckpt-{numbers[-1]}" if numbers else None
+        prefix = stated(path) or highest
+    else:
+        prefix = path.with_name(PART.sub("", path.name))
+    if prefix and _exists(prefix):
+        return prefix
+    raise RefusedError(f"--pretrained: there is no checkpoint {_other_than(path)}")
+
+
+def _other_than(path: Path) -> str:
+    """How to name a checkpoint where `path` is none: one of those that there are."""
+    folder = path if path.is_dir() else path.parent
+    files = os.listdir(folder) if folder.is_dir() else []
+    prefixes = [Path(name).stem for name in files if name.endswith(".index")]
+    if not prefixes:
+        return (
+            f"in {path}; name with --checkpoint a directory that a run has written, or one "
+            "checkpoint in it (model.ckpt-100)"
         )
-    return path / f"model.ckpt-{numbers[-1]}"
+    names = sorted(prefixes, key=lambda name: (number(Path(name)) or 0, name))
+    there = ", ".join([*(["..."] if len(names) > SHOWN else []), *names[-SHOWN:]])
+    own = "model.ckpt-<number>" if path == folder else path.name
+    return f"{own} in {folder}, but {there}: name one of these, --checkpoint {folder / names[-1]}"
 
 
 def read(directory: str | Path) -> Record | None:
@@ -169,5 +251,5 @@ def read(directory: str | Path) -> Record | None:
         # Earlier runs lack the digest of their data, their machine, or the commit.
         optional = {name: content.get(name, {}) for name in ("data", "versions", "machine")}
         return Record(config, content["split"], **optional, commit=content.get("commit"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RefusedError(f"{path} is not a complete record of a run ({error!r})") from None

@@ -21,7 +21,7 @@ import numpy as np
 
 from supervised_reptile.args import Config
 from supervised_reptile.runs import record
-from supervised_reptile.system import files, machine
+from supervised_reptile.system import files, machine, output
 
 PROGRESS_SECONDS = 5
 TITLES = {"train": "Train", "val": "Validation", "test": "Test"}
@@ -63,13 +63,13 @@ def accuracy(correct: np.ndarray, classes: int) -> Accuracy:
 
 def show(split: str, result: SetResult) -> None:
     """Print the final lines of a split."""
-    print(f"{TITLES[split]} accuracy: {result.asked.mean}", flush=True)
+    output.say(f"{TITLES[split]} accuracy: {result.asked.mean}")
     if result.asked.confidence is not None:
         interval = f"{result.asked.confidence:.5f} (95% confidence over {result.asked.tasks} tasks)"
-        print(f"  +/- {interval}", flush=True)
+        output.say(f"  +/- {interval}")
     if together := result.transductive:
         interval = "" if together.confidence is None else f" +/- {together.confidence:.5f}"
-        print(f"  transductive: {together.mean}{interval}", flush=True)
+        output.say(f"  transductive: {together.mean}{interval}")
 
 
 def append(
@@ -81,8 +81,9 @@ def append(
 ) -> None:
     """Append one evaluation to results.jsonl.
 
-    iteration: the number of the checkpoint, None for an untrained network. found: by split.
-    circumstances: what else to record: "data" (ImageSet.provenance), "seconds", "machine".
+    iteration: the number of the checkpoint, None without one. found: by split.
+    circumstances: what else to record: "data" (ImageSet.provenance), "seconds", "machine",
+    "assumed" (flags that nobody has given or recorded).
     Raises OSError if that is not possible; with --pretrained, it is only a warning.
     """
     line = {

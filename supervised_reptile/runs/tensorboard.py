@@ -1,7 +1,10 @@
 """TensorBoard's points of a run: one file for each split, which a resumed run appends to.
 
-A point always takes as many bytes, so that a TensorBoard that had read beyond the cut, too, finds
-every point once.
+Points are simple values, as the authors' program wrote them: TensorBoard turns these into the
+tensors that TensorFlow 2 writes, while scripts that look for simple values read 0 from a tensor.
+
+A point of one meta-iteration always takes as many bytes, so that a TensorBoard that had read beyond
+the cut, too, finds every point once.
 """
 
 import os
@@ -11,18 +14,16 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-from tensorboard.compat.proto.tensor_pb2 import TensorProto
-from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from tensorboard.compat.tensorflow_stub.errors import DataLossError, OutOfRangeError
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 NAME = "events.out.tfevents.0"
 FRAME = 16  # bytes of a record beside its content: length and checksums
+# Makes a point as long as the tensors that 0.1.0 wrote, in case that one of its runs is resumed.
+FILLER = "const"
 METADATA = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="scalars"))
 
 
@@ -41,12 +42,9 @@ class Curve:
 
     def add(self, iteration: int, accuracy: float) -> None:
         """Add the point of a meta-iteration."""
-        value = TensorProto(
-            dtype=DT_FLOAT,
-            tensor_shape=TensorShapeProto(),
-            tensor_content=np.float32(accuracy).tobytes(),
+        point = Summary.Value(
+            tag="accuracy", metadata=METADATA, node_name=FILLER, simple_value=accuracy
         )
-        point = Summary.Value(tag="accuracy", metadata=METADATA, tensor=value)
         self._write(step=iteration, summary=Summary(value=[point]))
 
     def _write(self, **content: Any) -> None:

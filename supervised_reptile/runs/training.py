@@ -2,6 +2,7 @@
 
 import time
 import typing
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -31,13 +32,15 @@ SECONDS_AT_ONCE = 1  # so that a signal is heeded soon
 class Trained(typing.NamedTuple):
     """A State to evaluate.
 
-    iteration: its last meta-iteration, None if it is untrained. seconds: how long its training
-    took, None where that is not known.
+    iteration: its last meta-iteration, None if it is untrained or that is not known. seconds: how
+    long its training took, None where that is not known. assumed: flags of its training and
+    evaluation that nobody has given or recorded, by name.
     """
 
     state: State
     iteration: int | None
     seconds: float | None = None
+    assumed: Sequence[str] = ()
 
 
 def step_size(outer: OuterLoop, iteration: int) -> float:

@@ -43,6 +43,18 @@ def sync(path: Path) -> None:
         os.close(number)
 
 
+def is_locked(path: Path) -> bool:
+    """Whether another process holds the lock of a file. It is not made if it is missing."""
+    try:
+        with open(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass  # no such file, or no locks
+    return False
+
+
 @contextlib.contextmanager
 def locked(
     path: Path, waiting: Callable[[], None] | None = None, folder: bool = False

@@ -1,5 +1,6 @@
 """The cache of decoded images: mapped, whole or not there, and never of other images."""
 
+import hashlib
 import multiprocessing
 import os
 import shutil
@@ -73,18 +74,32 @@ def test_the_cache_is_no_class(folder):
 
 
 def test_the_digest_is_of_names_counts_and_pixels_whatever_the_split(folder):
+    """Filled up with zeros, as 0.1.0 stored them, so that its runs can be resumed."""
     found = read(folder)
-    pixels = [
-        np.stack([np.full((4, 4, 1), 10 * index + number, np.uint8) for number in range(count)])
-        for index, count in enumerate((3, 1, 2))
-    ]
-    expected = cache.digest_of(["c0", "c1", "c2"], [3, 1, 2], pixels)
-    assert found.digest == expected and len(expected) == 64
+    pixels = np.zeros((3, 3, 4, 4, 1), np.uint8)
+    for index, count in enumerate((3, 1, 2)):
+        for number in range(count):
+            pixels[index, number] = 10 * index + number
+    expected = hashlib.sha256(b'[["c0", "c1", "c2"], [3, 1, 2]]' + pixels.tobytes()).hexdigest()
+    assert found.digest == expected
     assert read(folder, {"train": ["c2"], "test": ["c0"]}).digest == expected
-    assert cache.digest_of(["c0", "c1", "cx"], [3, 1, 2], pixels) != expected
-    assert cache.digest_of(["c0", "c1", "c2"], [3, 2, 2], pixels) != expected
-    pixels[2][1] += 1
-    assert cache.digest_of(["c0", "c1", "c2"], [3, 1, 2], pixels) != expected
+    classes = [pixels[0], pixels[1, :1], pixels[2, :2]]
+
+    def digest(names, counts=(3, 1, 2)):
+        return cache.digest_of(names, counts, classes)
+
+    assert digest(["c0", "c1", "c2"]) == expected
+    assert digest(["c0", "c1", "cx"]) != expected
+    assert digest(["c0", "c1", "c2"], (3, 2, 2)) != expected
+    classes[2][1] += 1
+    assert digest(["c0", "c1", "c2"]) != expected
+
+
+def test_the_digest_of_very_uneven_classes_is_that_of_their_pixels_alone():
+    """Or filling them up would take longer than anything else."""
+    pixels = [np.full((count, 1, 1, 1), count, np.uint8) for count in (9, 1, 1)]
+    expected = hashlib.sha256(b'[["a", "b", "c"], [9, 1, 1]]' + b"\x09" * 9 + b"\x01\x01")
+    assert cache.digest_of(["a", "b", "c"], (9, 1, 1), pixels) == expected.hexdigest()
 
 
 def test_another_split_is_taken_from_the_same_cache(folder, decodings):

@@ -1,8 +1,10 @@
 """Saving and restoring, the authors' TensorFlow 1 checkpoints included."""
 
+import contextlib
 import os
 import pathlib
 import random
+import resource
 import shutil
 
 import numpy as np
@@ -121,7 +123,54 @@ def test_what_contradicts_the_checkpoint_is_refused(tmp_path):
     write_as_the_authors_program(prefix, models.OMNIGLOT, random_learner(models.OMNIGLOT, True))
     assert "give --classes 3" in refusal(prefix, models.OMNIGLOT, classes=5, sgd=True)
     assert "run_omniglot.py" in refusal(prefix, models.MINIIMAGENET, sgd=True)
-    assert "--sgd" in refusal(prefix, models.OMNIGLOT)
+    # It may as well have been trained with Adam, and saved without its moments.
+    missing = refusal(prefix, models.OMNIGLOT)
+    assert "has no Adam moments" in missing and "if that was SGD, give --sgd; otherwise" in missing
+
+
+def tensors_of(learner):
+    moments = {f"{name}/Adam_1": value for name, value in learner.second_moments.items()}
+    return {**learner.parameters, **moments, "beta2_power": learner.beta2_power}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "found"),
+    [
+        ("conv2d_1/kernel", lambda t: tf.cast(t, tf.float16), "float16 of shape (3, 3, 64, 64)"),
+        ("dense/bias", lambda t: tf.cast(t, tf.float64), "float64 of shape (3,)"),
+        ("dense/bias/Adam_1", lambda t: tf.cast(t, tf.int32), "int32 of shape (3,)"),
+        ("beta2_power", lambda t: tf.cast(t, tf.bfloat16), "bfloat16 of shape ()"),
+        ("conv2d/kernel/Adam_1", lambda t: tf.zeros([2, 2]), "float32 of shape (2, 2)"),
+        ("beta2_power", lambda t: tf.zeros([3]), "float32 of shape (3,)"),
+        ("dense/kernel", lambda t: tf.zeros([]), "float32 of shape ()"),
+    ],
+)
+def test_other_types_and_shapes_are_refused_by_tensor(tmp_path, name, change, found):
+    tensors = tensors_of(random_learner(models.OMNIGLOT))
+    expected = f"float32 of shape {tuple(tensors[name].shape)}"
+    tensors[name] = change(tensors[name])
+    checkpoints.write(tmp_path / "model.ckpt-7", tensors)
+    message = refusal(tmp_path / "model.ckpt-7", models.OMNIGLOT)
+    assert f"holds {name} as {found}, but {expected} is needed" in message
+
+
+def test_a_process_without_file_handles_is_not_blamed_on_its_checkpoints(tmp_path):
+    """Or --resume would go back to an earlier one, or advise to remove the run."""
+    checkpoints.save(tmp_path, 7, random_learner(models.OMNIGLOT, sgd=True), keep=5)
+    limits, taken = resource.getrlimit(resource.RLIMIT_NOFILE), []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, limits[1]))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        with pytest.raises(OSError, match="Too many open files"):
+            checkpoints.restore(
+                tmp_path / "model.ckpt-7", models.OMNIGLOT, config(models.OMNIGLOT, sgd=True)
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for number in taken:
+            os.close(number)
 
 
 @pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
@@ -200,7 +249,7 @@ def test_the_newest_sound_checkpoint_is_gone_on_from(tmp_path, capsys):
     for iteration in (90, 100, 200, 300):
         checkpoints.save(tmp_path, iteration, learner, keep=5)
     assert newest() == 300
-    (tmp_path / "checkpoint").write_text("nonsense")  # only TensorFlow's tools read it
+    (tmp_path / "checkpoint").write_text("nonsense")  # the numbers are left
     assert newest() == 300 and capsys.readouterr().err == ""
     damage(tmp_path / "model.ckpt-300.data-00000-of-00001", "flipped", 1000, 3)
     (tmp_path / "model.ckpt-200.index").unlink()
@@ -220,6 +269,38 @@ def test_the_newest_sound_checkpoint_is_gone_on_from(tmp_path, capsys):
     damage(tmp_path / "model.ckpt-300.index", "cut", 0, 0)
     with pytest.raises(RefusedError, match=r"no checkpoint in .* is sound"):
         newest()
+
+
+def test_a_run_goes_on_from_what_the_state_file_says_is_its_newest(tmp_path, capsys):
+    """Beside what an older, longer run has left, or what was saved just before a kill."""
+    settings = config(models.OMNIGLOT, sgd=True)
+
+    def newest():
+        return checkpoints.restore_newest(tmp_path, models.OMNIGLOT, settings)[1]
+
+    learner = random_learner(models.OMNIGLOT, sgd=True)
+    for iteration in (100, 200):
+        checkpoints.save(tmp_path, iteration, learner, keep=5)
+    state_file = (tmp_path / "checkpoint").read_bytes()
+    for iteration in (300, 400):
+        checkpoints.save(tmp_path, iteration, learner, keep=5)
+    assert newest() == 400 and capsys.readouterr().err == ""
+    (tmp_path / "checkpoint").write_bytes(state_file)
+    assert newest() == 200
+    warning = capsys.readouterr().err
+    assert "names model.ckpt-200 as the newest" in warning and "up to model.ckpt-400" in warning
+    assert warning.count("\n") == 1
+    (tmp_path / "foo-1.index").touch()
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "foo-1"\n')
+    assert newest() == 400  # for foo-1 is none that a run saves
+    (tmp_path / "checkpoint").write_bytes(state_file)
+    damage(tmp_path / "model.ckpt-200.index", "cut", 0, 0)
+    assert newest() == 100
+    damage(tmp_path / "model.ckpt-100.index", "cut", 0, 0)
+    with pytest.raises(RefusedError, match=r"is sound: remove its file checkpoint to take higher"):
+        newest()
+    (tmp_path / "checkpoint").unlink()
+    assert newest() == 400
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.inf])

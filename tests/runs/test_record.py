@@ -3,8 +3,10 @@
 import dataclasses
 import errno
 import json
+import pathlib
 
 import pytest
+import tensorflow as tf
 
 from supervised_reptile import plan
 from supervised_reptile.args import Config
@@ -50,7 +52,97 @@ def test_a_damaged_record_is_refused_by_name(tmp_path, content):
         record.read(tmp_path)
 
 
-def test_the_newest_checkpoint_is_found_by_number(tmp_path):
+STATES = ["model.ckpt-900", "{folder}/model.ckpt-900", "model.ckpt", "foo-12", "größe-3"]
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_the_state_file_says_which_checkpoint_is_the_newest_as_to_tensorflow(tmp_path, name):
+    for number in (900, 1000):
+        put_checkpoint(tmp_path, number)
+    for other in STATES[2:]:
+        (tmp_path / f"{other}.index").touch()
+    named = name.format(folder=tmp_path)
+    tf.compat.v1.train.update_checkpoint_state(str(tmp_path), named, [named])
+    found = record.find_checkpoint(tmp_path)
+    assert str(found) == tf.train.latest_checkpoint(str(tmp_path))
+    assert found == record.stated(tmp_path) and "up to model.ckpt-1000" in record.doubt(tmp_path)
+
+
+def test_a_state_file_that_was_copied_with_its_folder_is_read(tmp_path):
+    put_checkpoint(tmp_path, 900)
+    put_checkpoint(tmp_path, 1000)
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/gone/model.ckpt-900"\n')
+    assert record.find_checkpoint(tmp_path) == tmp_path / "model.ckpt-900"
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff", b'model_checkpoint_path: "\\x"'])
+def test_a_state_file_that_says_nothing_is_as_good_as_none(tmp_path, content):
+    put_checkpoint(tmp_path, 900)
+    (tmp_path / "checkpoint").write_bytes(content)
+    assert record.find_checkpoint(tmp_path) == tmp_path / "model.ckpt-900"
+    assert record.doubt(tmp_path) is None
+
+
+def test_a_state_file_may_name_what_is_gone(tmp_path):
+    put_checkpoint(tmp_path, 900)
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-1000"\n')
+    assert record.find_checkpoint(tmp_path) == tmp_path / "model.ckpt-900"
+    assert "model.ckpt-1000 as the newest, but that is not there" in record.doubt(tmp_path)
+
+
+def test_where_the_newest_is_the_highest_nothing_is_doubted(tmp_path):
+    put_checkpoint(tmp_path, 900)
+    put_checkpoint(tmp_path, 1000)
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-1000"\n')
+    assert record.doubt(tmp_path) is None
+    assert record.doubt(tmp_path / "model.ckpt-900") is None  # named: nothing was to be found
+
+
+@pytest.mark.parametrize("prefix", ["model.ckpt", "foo", "bar-12", "model.ckpt-7"])
+@pytest.mark.parametrize("end", ["", ".index", ".meta", ".data-00000-of-00001"])
+def test_a_checkpoint_is_named_by_any_prefix_or_by_one_of_its_files(tmp_path, prefix, end):
+    (tmp_path / f"{prefix}.index").touch()
+    assert record.find_checkpoint(f"{tmp_path}/{prefix}{end}") == tmp_path / prefix
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("model.ckpt", None), ("foo", None), ("bar-12", 12), ("model.ckpt-0", 0)]
+)
+def test_the_number_is_in_the_name_if_it_is_known(name, number):
+    assert record.number(pathlib.Path("a-7", name)) == number
+
+
+@pytest.mark.parametrize("name", ["model.ckpt-999", "foo", "model.ckpt", "model.ckpt-999.index"])
+def test_where_a_checkpoint_is_not_those_that_are_there_are_named(tmp_path, name):
+    for number in (9, 100, 20):
+        put_checkpoint(tmp_path, number)
+    with pytest.raises(RefusedError, match=r"model.ckpt-9, model.ckpt-20, model.ckpt-100: name"):
+        record.find_checkpoint(tmp_path / name)
+    for number in range(1000, 1020):
+        put_checkpoint(tmp_path, number)
+    with pytest.raises(RefusedError) as caught:
+        record.find_checkpoint(tmp_path / name)
+    assert "..., model.ckpt-1010, " in str(caught.value) and len(str(caught.value)) < 700
+
+
+def test_a_folder_with_other_names_and_no_state_file_names_them(tmp_path):
+    (tmp_path / "foo.index").touch()
+    with pytest.raises(RefusedError, match=r"model\.ckpt-<number> in .*, but foo: name"):
+        record.find_checkpoint(tmp_path)
+
+
+def test_a_system_without_files_is_not_blamed_on_the_record(tmp_path, recorded, monkeypatch):
+    record.begin(recorded)
+
+    def read_text(path):
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    monkeypatch.setattr(pathlib.Path, "read_text", read_text)
+    with pytest.raises(OSError, match="Too many open files"):
+        record.read(tmp_path)
+
+
+def test_without_a_state_file_the_newest_checkpoint_is_found_by_number(tmp_path):
     for number in (900, 1000, 99):
         put_checkpoint(tmp_path, number)
     assert record.find_checkpoint(tmp_path) == tmp_path / "model.ckpt-1000"

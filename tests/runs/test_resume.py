@@ -155,8 +155,8 @@ class Killed:
 
 
 def points(folder):
-    loaded = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
-    return [(e.step, e.tensor_proto.SerializeToString()) for e in loaded.Tensors("accuracy")]
+    loaded = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    return [(event.step, event.value) for event in loaded.Scalars("accuracy")]
 
 
 def kill_and_compare(folder, dataset, flags, moments, seed):
@@ -182,6 +182,35 @@ def kill_and_compare(folder, dataset, flags, moments, seed):
 
 def test_a_killed_run_ends_with_the_same_bits(tmp_path):
     kill_and_compare(tmp_path, "omniglot", "", ["batch", "Training...", "Evaluating..."], "few")
+
+
+KILL = """
+import os
+from supervised_reptile.system import files
+write = files.write_atomically
+def write_or_be_killed(path, text):
+    if path.name == "checkpoint" and "-6" in text and "-9" not in text:
+        os.kill(os.getpid(), 9)
+    write(path, text)
+files.write_atomically = write_or_be_killed
+main.main("""
+
+
+def test_a_run_that_is_killed_before_its_state_file_is_written_ends_with_the_same_bits(tmp_path):
+    whole, killed = (Killed(tmp_path / name, "omniglot", "") for name in ("whole", "killed"))
+    expected, _ = whole.finish()
+    command = list(killed.command)
+    killed.command[2] = RUN.replace("main.main(", KILL)
+    assert killed.start().wait(timeout=80) == -signal.SIGKILL
+    run = killed.folder / "run"
+    assert record.checkpoints(run) == [0, 3, 6]
+    assert record.stated(run) == run / "model.ckpt-3"
+    killed.command = command
+    killed.note_lines()
+    found, _ = killed.finish()
+    assert "Resuming after meta-iteration 3" in (killed.folder / "err").read_text()
+    for part, value in expected.items():
+        assert found[part] == value, part
 
 
 @pytest.mark.soak

@@ -1,10 +1,13 @@
-"""TensorBoard's points: as tf.summary writes them, and cut where a run goes on."""
+"""TensorBoard's points: as the authors' program wrote them, and cut where a run goes on."""
 
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR
 
+from supervised_reptile.report import curves
 from supervised_reptile.runs import tensorboard
 
 
@@ -16,34 +19,91 @@ def write(folder, iterations, last=-1):
     return folder / tensorboard.NAME
 
 
-def reader(folder):
-    return EventAccumulator(str(folder), size_guidance={"tensors": 0})  # 0: all of them
+def scalars(folder):
+    loaded = EventAccumulator(str(folder), size_guidance={"scalars": 0})  # 0: all of them
+    return [(event.step, event.value) for event in loaded.Reload().Scalars("accuracy")]
+
+
+def running(folder):
+    """What TensorBoard itself keeps of a folder, and goes on reading."""
+    return plugin_event_accumulator.EventAccumulator(str(folder), size_guidance={"tensors": 0})
+
+
+def shown(loaded):
+    events = loaded.Reload().Tensors("accuracy")
+    return [(event.step, float(tf.make_ndarray(event.tensor_proto))) for event in events]
 
 
 def points(folder):
-    loaded = reader(folder).Reload()
-    return [(e.step, float(tf.make_ndarray(e.tensor_proto))) for e in loaded.Tensors("accuracy")]
+    assert scalars(folder) == shown(running(folder))
+    return scalars(folder)
 
 
 def expected(iterations):
     return [(i, pytest.approx(i / 1000)) for i in iterations]
 
 
-def test_points_are_those_of_tf_summary(tmp_path):
+def test_points_are_those_of_the_authors_program(tmp_path):
+    """Simple values, as tf.summary.scalar wrote them in TensorFlow 1."""
+
     def content(path):
-        records = [Event.FromString(r.numpy()) for r in tf.data.TFRecordDataset(str(path))]
-        for record in records:
-            record.ClearField("wall_time")
-            record.ClearField("source_metadata")
-        return records
+        events = tf.compat.v1.train.summary_iterator(str(path))
+        return [
+            (event.step, value.tag, value.WhichOneof("value"), value.simple_value)
+            for event in events
+            for value in event.summary.value
+        ]
 
     ours = write(tmp_path / "ours", [0, 10, 20000])
-    with tf.summary.create_file_writer(str(tmp_path / "theirs")).as_default():
+    with (
+        tf.Graph().as_default(),
+        tf.compat.v1.Session() as session,
+        tf.compat.v1.summary.FileWriter(str(tmp_path / "theirs")) as writer,
+    ):
+        accuracy = tf.compat.v1.placeholder(tf.float32, [])
+        merged = tf.compat.v1.summary.scalar("accuracy", accuracy)
         for iteration in (0, 10, 20000):
-            tf.summary.scalar("accuracy", iteration / 1000, step=iteration)
-    tf.summary.flush()
+            writer.add_summary(session.run(merged, {accuracy: iteration / 1000}), iteration)
     (theirs,) = (tmp_path / "theirs").iterdir()
     assert content(ours) == content(theirs)
+
+
+def test_tensorboard_takes_the_points_for_scalars(tmp_path):
+    write(tmp_path, [0, 10])
+    loaded = running(tmp_path).Reload()
+    assert list(loaded.PluginTagToContent("scalars")) == ["accuracy"]
+    assert loaded.SummaryMetadata("accuracy").data_class == DATA_CLASS_SCALAR
+    assert points(tmp_path) == expected([0, 10])
+
+
+def write_tensors(folder, iterations):
+    """As 0.1.0 wrote its points, in a file that begins as every file does."""
+    folder.mkdir(exist_ok=True)
+    with tf.summary.create_file_writer(str(folder)).as_default():
+        for iteration in iterations:
+            tf.summary.scalar("accuracy", iteration / 1000, step=iteration)
+    (path,) = folder.iterdir()
+    events = [event for event in map(Event.FromString, tf_records(path))]
+    path.unlink()
+    with tf.io.TFRecordWriter(str(folder / tensorboard.NAME)) as file:
+        for event in events:
+            event.ClearField("source_metadata")
+            file.write(event.SerializeToString())
+
+
+def tf_records(path):
+    return [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
+
+
+def test_a_run_with_tensors_goes_on_with_every_point_once(tmp_path):
+    write_tensors(tmp_path / "test", range(0, 200, 10))
+    loaded = running(tmp_path / "test")
+    assert shown(loaded) == expected(range(0, 200, 10))
+    write(tmp_path / "test", range(110, 300, 10), last=105)
+    # TensorBoard sees them, and so does one that had read beyond the cut; the report, too.
+    assert shown(loaded) == shown(running(tmp_path / "test")) == expected(range(0, 300, 10))
+    curve = curves.read(tmp_path)
+    assert list(zip(curve.iterations, curve.accuracy["test"])) == expected(range(0, 300, 10))
 
 
 def test_points_after_the_restored_iteration_are_cut(tmp_path):
@@ -71,6 +131,7 @@ def test_a_half_written_point_is_cut(tmp_path):
 def test_a_reader_that_is_beyond_the_cut_sees_every_point_once(tmp_path):
     """TensorBoard keeps its file open, and goes on reading where it was."""
     write(tmp_path, range(0, 200, 10))
-    running = reader(tmp_path).Reload()
+    loaded = running(tmp_path)
+    assert shown(loaded) == expected(range(0, 200, 10))
     write(tmp_path, range(110, 300, 10), last=105)
-    assert [event.step for event in running.Reload().Tensors("accuracy")] == [*range(0, 300, 10)]
+    assert shown(loaded) == expected(range(0, 300, 10))

@@ -1,6 +1,7 @@
 """A Python that cannot run the program is told so in one line."""
 
 import ast
+import os
 import pathlib
 import subprocess
 import sys
@@ -27,6 +28,33 @@ def test_an_old_python_is_told_which_is_needed(monkeypatch, capsys):
     assert caught.value.code == 2
     said = capsys.readouterr().err
     assert "needs Python 3.10 to 3.13, but this is 3.9: run 'make venv'" in said
+
+
+OPEN_A_FILE = """
+import sys
+from supervised_reptile.system import requirements
+requirements.open_streams()
+print("out")
+print("err", file=sys.stderr)
+with open(sys.argv[1], "w") as file:
+    file.write(f"{file.fileno() > 2} {sys.stdin.read()!r}")
+"""
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (1, 2), (0, 1, 2)])
+def test_a_closed_standard_stream_is_no_place_for_the_next_file(tmp_path, closed):
+    """As cron and some launchers close them."""
+
+    def close():
+        for number in closed:
+            os.close(number)
+
+    command = [sys.executable, "-c", OPEN_A_FILE, tmp_path / "file"]
+    found = subprocess.run(command, preexec_fn=close, cwd=TOP, capture_output=True, input=b"")
+    assert found.returncode == 0, found.stderr
+    assert (tmp_path / "file").read_text() == "True ''"
+    assert found.stdout == (b"" if 1 in closed else b"out\n")
+    assert found.stderr == (b"" if 2 in closed else b"err\n")
 
 
 @pytest.mark.parametrize(
