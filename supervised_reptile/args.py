@@ -106,6 +106,18 @@ class Run:
     synthetic: bool = flag(False, "use generated images instead of downloaded ones", bool)
 
 
+@dataclasses.dataclass(frozen=True)
+class Classifying:
+    """Classify images of new classes with a saved model (--pretrained)."""
+
+    classify: tuple[str, ...] = flag(
+        (), "a folder of class folders with examples, and the images to classify", path, count=2
+    )
+    repeats: int = flag(1, "adaptations whose probabilities are averaged", whole(1))
+    json: str = flag("", "file for the answers, as JSON", path)
+    page: str = flag("", "file for a page to look at, as HTML", path)
+
+
 GROUPS = {
     "task": Task,
     "inner": InnerLoop,
@@ -170,7 +182,7 @@ def parse(script: str, dataset: str, argv: Sequence[str]) -> dict[str, Any]:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    for group in GROUPS.values():
+    for group in (*GROUPS.values(), Classifying):
         section = parser.add_argument_group((group.__doc__ or "").rstrip("."))
         for field in dataclasses.fields(group):
             if field.metadata["only"] in (None, dataset):
@@ -204,8 +216,14 @@ def _add_flag(
         action: Any = "store_true" if field.name in OWN else argparse.BooleanOptionalAction
         section.add_argument(name, action=action, help=f"{meaning} (default: off)")
     else:
-        shown = default or ("none" if field.default is None else field.default)
-        section.add_argument(name, type=convert, help=f"{meaning} (default: {shown})")
+        shown = default or ("none" if field.default in (None, (), "") else field.default)
+        section.add_argument(
+            name,
+            type=convert,
+            nargs=field.metadata["count"],
+            metavar=("LABELLED", "UNLABELLED") if field.metadata["count"] else None,
+            help=f"{meaning} (default: {shown})",
+        )
 
 
 def flag_name(key: str) -> str:

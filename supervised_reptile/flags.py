@@ -10,12 +10,19 @@ from typing import Any
 LARGEST = 3.4028234e38  # that a float32 holds
 
 
-def flag(default: Any, meaning: str, convert: Callable[[str], Any], only: str | None = None) -> Any:
+def flag(
+    default: Any,
+    meaning: str,
+    convert: Callable[[str], Any],
+    only: str | None = None,
+    count: int | None = None,
+) -> Any:
     """A dataclass field that is also a command-line flag of the same name.
 
-    only: the dataset whose script alone has the flag.
+    only: the dataset whose script alone has the flag. count: how many values it takes, None for
+    one that is no list.
     """
-    metadata = {"meaning": meaning, "convert": convert, "only": only}
+    metadata = {"meaning": meaning, "convert": convert, "only": only, "count": count}
     return dataclasses.field(default=default, metadata=metadata)
 
 

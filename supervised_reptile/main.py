@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from supervised_reptile import args, plan
+from supervised_reptile.classification import command
 from supervised_reptile.data import mapping
 from supervised_reptile.data.dataset import Dataset, Split
 from supervised_reptile.data.image_set import ImageSet
 from supervised_reptile.learning.sampling import check_data
-from supervised_reptile.plan import FinishedRun, NewRun, ResumedRun, SavedModel
+from supervised_reptile.plan import Classification, FinishedRun, NewRun, ResumedRun, SavedModel
 from supervised_reptile.runs import record, results
 from supervised_reptile.system import machine, output, signals
 from supervised_reptile.system.errors import (
@@ -72,6 +73,9 @@ def run(dataset: Dataset, script: str, argv: Sequence[str]) -> None:
     match decided:
         case FinishedRun():
             report_again(decided)
+        case Classification(model, asked):
+            with _refused_by_path():
+                command.carry_out(model, asked)
         case SavedModel():
             evaluate_saved(decided, *_load(dataset, decided))
         case NewRun() | ResumedRun():

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
-from supervised_reptile.args import OWN, Config, Run, check, flag_name
+from supervised_reptile.args import OWN, Classifying, Config, Run, check, flag_name
 from supervised_reptile.data.image_set import ImageSet
 from supervised_reptile.runs import record, results
 from supervised_reptile.runs.record import Record
@@ -81,7 +81,15 @@ class SavedModel:
     assumed: tuple[str, ...] = ()
 
 
-Plan = NewRun | ResumedRun | FinishedRun | SavedModel
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """Classify images with a checkpoint."""
+
+    model: SavedModel
+    asked: Classifying
+
+
+Plan = NewRun | ResumedRun | FinishedRun | SavedModel | Classification
 
 
 def decide(dataset: str, given: dict) -> Plan:
@@ -90,13 +98,22 @@ def decide(dataset: str, given: dict) -> Plan:
     Raises RefusedError if it contradicts itself, or the run in its --checkpoint; OSError if that
     cannot be read.
     """
+    own = {field.name for field in dataclasses.fields(Classifying)} & given.keys()
+    if not own:
+        return _decide(dataset, given)
+    asked = Classifying(**{name: given[name] for name in own})
+    rest = {name: value for name, value in given.items() if name not in own}
+    if not asked.classify:
+        raise RefusedError(f"{flag_name(min(own))} is part of --classify: give that, too")
+    if not given.get("pretrained"):
+        raise RefusedError("--classify needs a saved model: add --pretrained --checkpoint")
+    return Classification(saved_model(dataset, rest), asked)
+
+
+def _decide(dataset: str, given: dict) -> NewRun | ResumedRun | FinishedRun | SavedModel:
     given = {"checkpoint": Run.checkpoint, **given}
     if given.get("pretrained"):
-        prefix = record.find_checkpoint(given["checkpoint"])
-        recorded = record.read(prefix.parent)
-        own_images = bool(given.keys() & {"data_dir", "synthetic"})
-        config = resolve(dataset, given, recorded.config if recorded else None)
-        return SavedModel(config, prefix, recorded, own_images, _assumed(config, given, recorded))
+        return saved_model(dataset, given)
     recorded = record.read(given["checkpoint"]) if given.get("resume") else None
     config = resolve(dataset, given, recorded.config if recorded else None)
     if not recorded:
@@ -106,6 +123,16 @@ def decide(dataset: str, given: dict) -> Plan:
         return FinishedRun(config, found)
     check_versions(recorded)
     return ResumedRun(config, recorded)
+
+
+def saved_model(dataset: str, given: dict) -> SavedModel:
+    """The checkpoint that a command names, and how it is evaluated. Raises as `decide`."""
+    given = {"checkpoint": Run.checkpoint, "pretrained": True, **given}
+    prefix = record.find_checkpoint(given["checkpoint"])
+    recorded = record.read(prefix.parent)
+    own_images = bool(given.keys() & {"data_dir", "synthetic"})
+    config = resolve(dataset, given, recorded.config if recorded else None)
+    return SavedModel(config, prefix, recorded, own_images, _assumed(config, given, recorded))
 
 
 def _assumed(config: Config, given: dict, recorded: Record | None) -> tuple[str, ...]:

@@ -1,0 +1,193 @@
+"""Classifying people's own files: what is accepted, what is refused, what is written."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from supervised_reptile import main, plan
+from supervised_reptile.args import Config
+from supervised_reptile.classification import answers, examples, page
+from supervised_reptile.classification.answers import Answer
+from supervised_reptile.classification.command import classify
+from supervised_reptile.data import omniglot, synthetic
+from supervised_reptile.data.formats import CHARACTERS
+from supervised_reptile.learning import models
+from supervised_reptile.learning.reptile import Reptile
+from supervised_reptile.runs import checkpoints, record
+from supervised_reptile.system.errors import RefusedError
+
+NAMES = ("ka", "ki", "ku")
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """Three characters: two, one and three examples in l/, two of each in q/."""
+    monkeypatch.chdir(tmp_path)
+    drawings = synthetic.characters(0, 3, 6)[..., 0]
+    for name, count, images in zip(NAMES, (2, 1, 3), drawings):
+        for place, part in (("l", images[:count]), ("q", images[4:])):
+            (tmp_path / place / name).mkdir(parents=True)
+            for number, image in enumerate(part):
+                Image.fromarray(image).save(tmp_path / place / name / f"{number}.png")
+    (tmp_path / "flat").mkdir()
+    for name in NAMES:
+        for path in (tmp_path / "q" / name).iterdir():
+            (tmp_path / "flat" / f"{name}{path.name}").write_bytes(path.read_bytes())
+    return tmp_path
+
+
+@pytest.fixture
+def model(folders):
+    """An untrained network for four classes: it learns characters from six examples well enough."""
+    config = Config.of(
+        "omniglot",
+        {"checkpoint": "ckpt", "classes": 4, "eval_iters": 20, "eval_batch": 6, "synthetic": True},
+    )
+    with record.claim("ckpt", None):
+        record.begin(record.Record(config, {"train": [], "test": []}, {}))
+        state = Reptile(models.OMNIGLOT, config).new_state()
+        checkpoints.save("ckpt", 0, state, 1)
+    return "ckpt"
+
+
+def command(line):
+    main.main(omniglot.OMNIGLOT, line.split())
+
+
+def test_one_line_for_each_image_and_the_truth_if_it_is_known(folders, model, handlers, capsys):
+    command("--pretrained --checkpoint ckpt --classify l q --json a.json --page p.html")
+    out, err = capsys.readouterr()
+    lines = [line.split("\t") for line in out.splitlines() if line[0] != "#"]
+    assert [line[0] for line in lines] == [f"q/{name}/{n}.png" for name in NAMES for n in (0, 1)]
+    assert all({line[1], line[3]} < set(NAMES) and float(line[2]) > 1 / 3 for line in lines)
+    right = sum(line[0].split("/")[1] == line[1] for line in lines)
+    assert f"# accuracy: {right / 6:.4f} ({right} of 6)\n" in out
+    kept = json.loads((folders / "a.json").read_text())
+    assert [(answer["path"], answer["class"]) for answer in kept] == [
+        tuple(line[:2]) for line in lines
+    ]
+    assert all(abs(sum(answer["probabilities"].values()) - 1) < 1e-5 for answer in kept)
+    text = (folders / "p.html").read_text()
+    assert text.count("data:image/png;base64,") == 12 and "http" not in text
+    assert err == "Restoring ckpt/model.ckpt-0\n"
+
+
+def test_without_the_truth_there_are_only_lines(model, handlers, capsys):
+    command("--pretrained --checkpoint ckpt --classify l flat")
+    assert re.fullmatch(r"(flat/k.\d\.png\tk.\t0\.\d{4}\tk.\n){6}", capsys.readouterr().out)
+    command("--pretrained --checkpoint ckpt --classify l flat/ka0.png")
+    assert re.fullmatch(r"flat/ka0\.png\tk.\t0\.\d{4}\tk.\n", capsys.readouterr().out)
+
+
+def test_the_function_gives_what_the_command_prints(model, handlers, capsys):
+    command("--pretrained --checkpoint ckpt --classify l q --repeats 2 --seed 5")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line[0] != "#"]
+    found = classify("ckpt", "l", "q", repeats=2, seed=5)
+    assert [answers.line(answer) for answer in found] == lines
+    support = {name: [f"l/{name}/0.png"] for name in NAMES}
+    alone = classify("ckpt", support, ["q/ka/1.png"], eval_batch=3)
+    assert alone[0].path == "q/ka/1.png" and alone[0].truth is None
+    other = classify("ckpt", "l", "q", repeats=2, seed=6)
+    assert [a.probability for a in other] != [a.probability for a in found]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("--classify l nowhere", "nowhere is neither an image nor a folder of images"),
+        ("--classify nowhere q", "nowhere is no folder"),
+        ("--classify flat q", "flat holds no folders of images"),
+        ("--classify l/ka q", "l/ka holds no folders of images"),
+        ("--repeats 3", "--repeats is part of --classify"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(model, handlers, capsys, line, reason):
+    with pytest.raises(SystemExit) as caught:
+        command(f"--pretrained --checkpoint ckpt {line}")
+    out, err = capsys.readouterr()
+    assert caught.value.code == 2 and out == "" and err.count("\n") == 1
+    assert re.search(reason, err)
+
+
+def test_more_classes_than_the_model_tells_apart_are_refused(model, folders):
+    for name in ("ke", "ko"):
+        (folders / "l" / name).mkdir()
+        Image.new("L", (28, 28), 9).save(folders / "l" / name / "a.png")
+    with pytest.raises(RefusedError, match=r"5 classes of examples, but .* tells 2 to 4 apart"):
+        classify("ckpt", "l", "flat")
+
+
+def test_a_truth_that_is_no_class_is_refused(folders):
+    (folders / "q" / "ku").rename(folders / "q" / "other")
+    with pytest.raises(RefusedError, match="q has the class other, which l lacks"):
+        examples.find("l", "q")
+
+
+def test_classifying_needs_a_saved_model():
+    with pytest.raises(RefusedError, match="--classify needs a saved model"):
+        plan.decide("omniglot", {"classify": ["l", "q"]})
+
+
+def test_all_unreadable_images_are_named(folders):
+    (folders / "l" / "ka" / "0.png").write_bytes(b"")
+    (folders / "flat" / "ku0.png").write_bytes(b"x")
+    with pytest.raises(RefusedError, match=r"2 images cannot be read: l/ka/0\.png.*flat/ku0\.png"):
+        examples.read(examples.find("l", "flat"), CHARACTERS)
+
+
+def test_pixels_are_those_of_training_turned_and_on_white(folders):
+    drawing = np.asarray(Image.open(folders / "l" / "ki" / "0.png"))
+    image = Image.new("LA", (28, 28))
+    image.putalpha(Image.fromarray(255 - np.rot90(drawing)))
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned clockwise
+    image.save(folders / "l" / "ki" / "0.png", exif=exif)
+    support, _ = examples.read(examples.find("l", "flat"), CHARACTERS)
+    assert (support[2, ..., 0] == drawing).all()
+
+
+def test_light_ink_on_dark_paper_is_noticed(folders, capsys):
+    examples.read(examples.find("l", "flat"), CHARACTERS)
+    assert capsys.readouterr().err == ""
+    for path in [*folders.glob("l/*/*"), *folders.glob("flat/*")]:
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    examples.read(examples.find("l", "flat"), CHARACTERS)
+    assert "light on dark" in capsys.readouterr().err
+
+
+def test_accuracy_by_class_and_the_confusion_matrix():
+    def answer(truth, best):
+        return Answer("x", {best: 0.9, **{name: 0.05 for name in "abc" if name != best}}, truth)
+
+    found = [answer(*pair) for pair in ("aa", "aa", "ab", "bb", "ba", "ba")]
+    assert answers.summary(found) == [
+        "# accuracy: 0.5000 (3 of 6)",
+        "#   a: 0.6667 (2 of 3)",
+        "#   b: 0.3333 (1 of 3)",
+        "# rows: what it is; columns: what it was taken for",
+        "#   a b c",
+        "# a 2 1 0",
+        "# b 2 1 0",
+        "# c 0 0 0",
+    ]
+
+
+def test_names_that_would_break_a_line_or_a_page_do_not(folders):
+    name = "a\tb\n<b>.png"
+    (folders / "flat" / name).write_bytes((folders / "flat" / "ka0.png").read_bytes())
+    answer = Answer(f"flat/{name}", {"<i>": 0.7, "x": 0.3})
+    assert answers.line(answer) == "flat/a\\tb\\n<b>.png\t<i>\t0.7000\tx"
+    text = page.page(examples.find("l", "flat"), [answer])
+    assert "<b>.png" not in text and "<i>" not in text
+
+
+def test_the_least_certain_come_first_on_the_page(folders):
+    found = [
+        Answer(f"flat/k{v}0.png", {"x": p, "y": 1 - p}) for v, p in zip("aiu", (0.9, 0.6, 0.8))
+    ]
+    text = page.page(examples.find("l", "flat"), found)
+    places = [text.index(f'alt="flat/k{v}0.png"') for v in "iua"]
+    assert places == sorted(places)
