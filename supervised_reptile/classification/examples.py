@@ -75,7 +75,7 @@ def read(examples: Examples, format: Format) -> tuple[np.ndarray, np.ndarray]:
     (pixels,) = decoding.pixels_of([found])
     if format == CHARACTERS and np.median(pixels) < 128:
         print(
-            "Warning: most images are light on dark, but the model was trained on dark ink on light "
+            "Warning: most images are light on dark, but the model has learned dark ink on light "
             "paper: invert them",
             file=sys.stderr,
         )

@@ -39,7 +39,7 @@ def page(examples: Examples, answers: Sequence[Answer]) -> str:
 
 def _answer(answer: Answer) -> str:
     lines = [
-        f"<b>{html.escape(answer.best)}</b> {answer.probability:.0%}",
+        f"<b>{html.escape(answer.best)}</b> {answer.probability:.1%}",
         f"<small>or {html.escape(answer.runner_up)}</small>",
     ]
     wrong = answer.truth is not None and answer.truth != answer.best
