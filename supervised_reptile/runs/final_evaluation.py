@@ -4,7 +4,6 @@ import contextlib
 from pathlib import Path
 
 import tensorflow as tf
-from tqdm import tqdm
 
 from supervised_reptile.data.image_set import ImageSet
 from supervised_reptile.learning.evaluation import count_side_by_side
@@ -17,6 +16,7 @@ from supervised_reptile.learning.sampling import (
 )
 from supervised_reptile.learning.state import State
 from supervised_reptile.runs import record, results
+from supervised_reptile.runs.progress import Bar
 from supervised_reptile.runs.results import SetResult, Tally
 from supervised_reptile.runs.training import Trained
 from supervised_reptile.system import machine, output, signals
@@ -37,6 +37,7 @@ def evaluate(
     config, tally = reptile.config, tally or Tally()
     samples, correct = config.evaluation.eval_samples, tally.correct[purpose.name]
     del correct[samples:]
+    name = results.TITLES[purpose.name.split("_")[-1].lower()]
     todo = range(len(correct), samples)
 
     def draw(index: int) -> EvaluationTasks:
@@ -44,14 +45,14 @@ def evaluate(
 
     with (
         contextlib.closing(count_side_by_side(reptile, state, pixels, draw, todo)) as counts,
-        tqdm(
-            total=samples, initial=len(correct), unit=" tasks", disable=None, leave=False
-        ) as progress,
+        Bar(samples, len(correct), "tasks", name) as progress,
     ):
         for found in counts:
             correct.append(found)
             tally.keep()
-            progress.update()
+            progress.advance(len(correct))
+            if len(correct) == todo.start + 1:
+                progress.compiled()
     return results.summarize(correct, config.task.classes, config.evaluation.transductive)
 
 

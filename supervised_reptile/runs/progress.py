@@ -1,13 +1,50 @@
 """What a person sees of a run while it trains."""
 
 import contextlib
-import sys
+import time
 from collections.abc import Iterable, Mapping
 
 from tqdm import tqdm
 
 from supervised_reptile.runs.tensorboard import Curve
 from supervised_reptile.system import output
+
+
+class Bar(tqdm):
+    """A progress bar on standard error, if that is a terminal."""
+
+    def __init__(self, total: int, done: int, unit: str, name: str = "") -> None:
+        """done: how many of the total were done before. name: of what is done."""
+        counts = f"{{n_fmt}}/{{total_fmt}} {unit} [{{elapsed}}<{{remaining}}, {{rate_noinv_fmt}}]"
+        super().__init__(
+            total=total,
+            initial=done,
+            desc=f"{name} (compiling)".strip(),
+            bar_format=f"{{l_bar}}{{bar}}| {counts}",
+            unit="",
+            smoothing=0,  # the rate of all, since lines are printed between the updates
+            miniters=1,
+            disable=None,
+            dynamic_ncols=True,
+            leave=False,
+        )
+        self._name = name
+
+    def advance(self, done: int) -> None:
+        """Show how many are done."""
+        self.update(done - self.n)
+
+    def compiled(self) -> None:
+        """The time until now is no measure of what follows."""
+        if not self.disable:
+            self.initial, self.start_t = self.n, time.time()
+            self.set_description_str(self._name)
+
+    def step_aside(self) -> None:
+        """Leave the line to what is printed; a pipe to tee brings it a moment later."""
+        if not self.disable:
+            self.clear()
+            self.last_print_t = time.time()
 
 
 class Progress(contextlib.ExitStack):
@@ -25,30 +62,31 @@ class Progress(contextlib.ExitStack):
             split: self.enter_context(contextlib.closing(Curve(f"{directory}/{split}", done - 1)))
             for split in splits
         }
-        self._progress = self.enter_context(
-            tqdm(
-                total=total,
-                initial=done,
-                unit=" meta-iterations",
-                disable=None,
-                dynamic_ncols=True,
-            )
-        )
+        self._known: set[str] = set()
+        self._progress = self.enter_context(Bar(total, done, "meta-iterations"))
 
     def advance(self, done: int) -> None:
         """Show how many meta-iterations are done."""
-        self._progress.update(done - self._progress.n)
+        self._progress.advance(done)
+        self._compiled("training")
 
     def report(self, iteration: int, accuracy: Mapping[str, float]) -> None:
         """Print and log the accuracy by split after a meta-iteration."""
         line = f"batch {iteration}: train={accuracy['train']:f} test={accuracy['test']:f}"
-        with tqdm.external_write_mode(sys.stdout):
-            try:
-                output.say(line)
-            except BrokenPipeError:
-                self.closed = True
+        self._progress.step_aside()
+        try:
+            output.say(line)
+        except BrokenPipeError:
+            self.closed = True
+        self._compiled("evaluation")
         for split, curve in self._curves.items():
             curve.add(iteration, accuracy[split])
+
+    def _compiled(self, what: str) -> None:
+        """Something has run, which compiles at its first time."""
+        if what not in self._known:
+            self._known.add(what)
+            self._progress.compiled()
 
     def sync(self) -> None:
         """Wait until all points are on the disk."""

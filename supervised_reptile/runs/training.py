@@ -27,6 +27,7 @@ from supervised_reptile.system.errors import FailedError
 
 ITERATIONS_AT_ONCE = 10
 SECONDS_AT_ONCE = 1  # so that a signal is heeded soon
+STOPPING = "Stopping: this step is finished and saved first (again: leave at once, without saving)"
 
 
 class Trained(typing.NamedTuple):
@@ -61,7 +62,10 @@ def train(
     config, last, at_once = reptile.config, done - 1, 1
     total, directory = config.outer.meta_iters, config.run.checkpoint
     clock = Clock(record.training_seconds(directory, started=done > 0))
-    with signals.deferred() as pending, Progress(directory, images.splits, done, total) as progress:
+    with (
+        signals.deferred(STOPPING, lambda: lost(directory)) as pending,
+        Progress(directory, images.splits, done, total) as progress,
+    ):
         while done < total and not (pending or progress.closed):
             begin, last = time.perf_counter(), next_stop(config, done, at_once)
             state = advance(reptile, state, images, pixels, range(done, last + 1))
@@ -80,6 +84,13 @@ def train(
     if progress.closed:
         raise FailedError(f"standard output was closed; {saved}; continue with --resume")
     return Trained(state, config.outer.last, clock.seconds())
+
+
+def lost(directory: str) -> str:
+    """What is said of a run that leaves without saving."""
+    numbers = record.checkpoints(directory)
+    rest = f"after model.ckpt-{numbers[-1]} is lost" if numbers else "is lost"
+    return f"Left without saving: what was trained {rest}"
 
 
 class Clock:

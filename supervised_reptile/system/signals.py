@@ -1,17 +1,17 @@
-"""Ctrl-C and SIGTERM: raised as an exception, or noted until the work at hand is whole.
+"""Ctrl-C, SIGTERM and SIGHUP: raised as an exception, or noted until the work at hand is whole.
 
-A second one ends the process at once, even within a compiled call, during which Python's own
-handlers have to wait.
+The first one is answered and a second one ends the process at once, even within a compiled call,
+during which Python's own handlers have to wait.
 """
 
 import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _heard: list[int] = []  # the first signal
 
 
@@ -24,9 +24,15 @@ class Interrupted(BaseException):
 
 
 class Pending:
-    """Whether a signal has arrived, and its number."""
+    """Whether a signal has arrived, and its number.
+
+    answer: what is then said at once. lost: what is said if a second one ends the process.
+    """
 
     number: int | None = None
+
+    def __init__(self, answer: str = "", lost: Callable[[], str] = str) -> None:
+        self.answer, self.lost = answer, lost
 
     def __bool__(self) -> bool:
         return self.number is not None
@@ -65,16 +71,29 @@ def _note(number: int) -> None:
 
 def _leave_at_the_second(reading: int) -> None:
     with open(reading, "rb", buffering=0) as pipe:
-        pipe.read(1)
+        if pipe.read(1) and _deferred:
+            _say(_deferred[-1].answer)
         second = pipe.read(1)
     if second:  # The pipe was not just closed.
+        if _deferred:
+            _say(_deferred[-1].lost())
         os._exit(128 + second[0])
 
 
+def _say(text: str) -> None:
+    """Print a line on standard error, below a bar if one is there; the terminal may be gone."""
+    with contextlib.suppress(OSError):
+        if text:
+            os.write(2, f"{os.linesep * os.isatty(2)}{text}{os.linesep}".encode())
+
+
+_deferred: list[Pending] = []
+
+
 @contextlib.contextmanager
-def deferred() -> Iterator[Pending]:
-    """Note the first signal in the Pending that is yielded."""
-    pending = Pending()
+def deferred(answer: str = "", lost: Callable[[], str] = str) -> Iterator[Pending]:
+    """Note the first signal in the Pending that is yielded. answer, lost: see there."""
+    pending = Pending(answer, lost)
 
     def handler(number: int, frame: FrameType | None) -> None:
         _note(number)
@@ -86,8 +105,10 @@ def deferred() -> Iterator[Pending]:
     heeded = [number for number in SIGNALS if previous[number] is not signal.SIG_IGN]
     for number in heeded:
         signal.signal(number, handler)
+    _deferred.append(pending)
     try:
         yield pending
     finally:
+        _deferred.remove(pending)
         for number in heeded:
             signal.signal(number, previous[number])

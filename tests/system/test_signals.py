@@ -23,7 +23,7 @@ def work():
         time.sleep(60)
 try:
     if "deferred" in sys.argv:
-        with signals.deferred() as pending:
+        with signals.deferred("one moment", lambda: "all is lost") as pending:
             work()
             sys.exit(100 + pending.number)
     work()
@@ -93,3 +93,24 @@ def test_a_second_command_in_a_process_keeps_no_pipe_of_the_first(handlers):
     while count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert count() == before
+
+
+@pytest.mark.parametrize("number", signals.SIGNALS)
+def test_a_deferred_signal_is_answered_at_once_and_the_second_says_what_is_lost(number):
+    """Even while no Python code can run."""
+    process = start("deferred", "computing", stderr=subprocess.PIPE)
+    process.send_signal(number)
+    assert process.stderr.readline() == "one moment\n"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=2)
+    assert (process.returncode, err) == (128 + number, "all is lost\n")
+
+
+def test_a_hangup_that_is_ignored_stays_ignored():
+    """As with nohup."""
+    process = start("deferred", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1)
+    process.kill()
+    process.communicate()
