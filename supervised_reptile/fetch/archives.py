@@ -26,6 +26,7 @@ _UNSOUND = (
     RuntimeError,  # of encrypted zip files
     ValueError,
 )
+OTHERS = {b"Rar!\x1a\x07": "RAR", b"7z\xbc\xaf\x27\x1c": "7z"}  # by how they begin
 
 
 class Archive:
@@ -66,6 +67,11 @@ def open_archive(path: Path) -> Iterator[Archive]:
         with _reading(path.name):
             if path.is_dir():
                 archive = _folder(path)
+            elif kind := _other_kind(path):
+                raise UnsoundError(
+                    f"{path.name} is a {kind} archive, which cannot be read here: unpack it first, "
+                    "and name the folder"
+                )
             elif zipfile.is_zipfile(path):
                 archive = _zip(path.name, stack.enter_context(zipfile.ZipFile(path)))
             else:
@@ -78,7 +84,15 @@ def _reading(name: str) -> Iterator[None]:
     try:
         yield
     except _UNSOUND as error:
-        raise UnsoundError(f"{name}: not a sound archive ({error})") from None
+        reason = (str(error) or repr(error)).splitlines()[0].rstrip(":")  # tarfile has many lines
+        raise UnsoundError(f"{name}: not a sound archive ({reason})") from None
+
+
+def _other_kind(path: Path) -> str:
+    """The name of the kind of archive that a file is, "" unless it is one of OTHERS."""
+    with path.open("rb") as file:
+        start = file.read(max(map(len, OTHERS)))
+    return next((kind for mark, kind in OTHERS.items() if start.startswith(mark)), "")
 
 
 def _folder(folder: Path) -> Archive:

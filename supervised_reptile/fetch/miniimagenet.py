@@ -70,11 +70,11 @@ def fetch(client: Client, sources: Sources, work: Path) -> Path:
     if sources.imagenet:
         images = work / "ranges"
         lists = imagenet.fetch_lists(client, sources.lists, CLASSES)
-        imagenet.fetch(client, sources.imagenet, lists, work, images)
+        packaging = imagenet.fetch(client, sources.imagenet, lists, work, images)
         check_names(images)
         # Each was decoded when it came.
         digest = checks.digest_of_files(images)
-        provenance.write(images, sources.imagenet, "ILSVRC2012_img_train.tar", digest)
+        provenance.write(images, sources.imagenet, packaging, digest)
         return images
     images = work / "images"
     shutil.rmtree(images, ignore_errors=True)
@@ -107,8 +107,12 @@ def _extract(content: Iterable[packagings.Picture], folder: Path) -> None:
     """Write images, (split, class, file name, bytes) each, as folders of classes."""
     print("Extracting miniimagenet ...", flush=True)
     total = sum(IMAGES * len(names) for names in CLASSES.values())
+    split_of = {name: split for split, names in CLASSES.items() for name in names}
     for split, name, file, image in tqdm(content, total=total, unit=" images", disable=None):
-        if name not in CLASSES[split]:
+        if name not in split_of:
+            raise UnsoundError(f"{name} is not a class of miniImageNet")
+        split = split or split_of[name]
+        if split != split_of[name]:
             raise UnsoundError(f"{name} is not a class of miniImageNet's {split} set")
         path = folder / split / name / Path(file).name
         if path.exists():

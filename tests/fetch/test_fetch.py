@@ -377,7 +377,7 @@ def test_second_fetch_does_not_disturb_the_first(server, target):
     first = start(server.folder.parent, server.url)
     assert server.reached.wait(30)
     status, _, stderr = run(server.folder.parent, server.url)
-    assert status == 1 and "another fetch is at work there" in stderr
+    assert status == 1 and "another fetch is at work there. Wait until it has ended." in stderr
     server.released.set()
     first.communicate(timeout=30)
     assert first.returncode == 0
