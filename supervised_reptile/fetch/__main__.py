@@ -27,7 +27,7 @@ except ModuleNotFoundError as error:
 FOLDER = Path("data")
 REMEDIES = {
     "omniglot": "set OMNIGLOT_URL to another address or folder with images_background.zip and "
-    "images_evaluation.zip, or to a folder with both unpacked",
+    "images_evaluation.zip, or to a folder in which they were unpacked",
     "miniimagenet": "set IMAGENET_TRAIN_TAR to your ILSVRC2012_img_train.tar (a file, a folder "
     "into which it was unpacked, or an address that serves byte ranges), or MINIIMAGENET_ARCHIVE "
     "to a file, folder or address of miniImageNet, packaged as --help says",
@@ -36,7 +36,8 @@ PART = "a part of it needs no fetching: name it with --data-dir"
 EPILOG = """\
 environment variables:
   OMNIGLOT_URL          an address or folder with images_background.zip and
-                        images_evaluation.zip, instead of GitHub
+                        images_evaluation.zip, or a folder in which they were unpacked,
+                        instead of GitHub
   IMAGENET_TRAIN_TAR    your ILSVRC2012_img_train.tar: a file, a folder into which it was
                         unpacked (train/n01532829/n01532829_33.JPEG), or an address that
                         serves byte ranges; the authors' 59,981 images are read from it

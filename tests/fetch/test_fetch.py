@@ -311,7 +311,54 @@ def test_status_404(server, target):
 
 def test_missing_file(mirror, target):
     (mirror / "images_evaluation.zip").unlink()
-    assert "images_evaluation.zip: no such file" in refusal(mirror, target)
+    message = refusal(mirror, target)
+    expected = "expected images_evaluation.zip or images_evaluation/, found images_background.zip"
+    assert f"{mirror}: {expected}. Set OMNIGLOT_URL to " in message
+    (mirror / "images_background.zip").unlink()
+    assert "images_background/ and images_evaluation.zip or" in (message := refusal(mirror, target))
+    assert "/, found nothing." in message
+    (mirror.parent / "a.zip").touch()
+    assert "a.zip is no folder: name the one" in refusal(mirror.parent / "a.zip", target)
+
+
+def unpack(folder, into="{folder}"):
+    """Replace the archives in a folder by what they hold, as unzip does."""
+    for name in SMALL:
+        with zipfile.ZipFile(folder / f"{name}.zip") as archive:
+            archive.extractall(into.format(folder=folder, name=name))
+        (folder / f"{name}.zip").unlink()
+
+
+# Into the folder itself, as unzip and torchvision do, or as Windows does.
+@pytest.mark.parametrize("into", ["{folder}", "{folder}/{name}"])
+def test_unpacked_archives(mirror, target, into):
+    unpack(mirror, into)
+    (mirror / "images_background" / "Thumbs.db").write_bytes(b"x")
+    fetch(mirror)
+    assert is_complete(target)
+    record = json.loads((target / "origin.json").read_text())
+    assert record["packaging"] == "archives, unpacked"
+    assert record["digest"] == SMALL_COUNTS["DIGEST"]
+
+
+def test_unpacked_archives_beside_the_zip_files(mirror, target):
+    """As torchvision leaves them. One of the zip files may have been removed."""
+    for name in SMALL:
+        shutil.copy(mirror / f"{name}.zip", mirror.parent)
+    unpack(mirror)
+    shutil.copy(mirror.parent / "images_background.zip", mirror)
+    fetch(mirror)
+    assert is_complete(target)
+
+
+def test_unpacked_archives_that_lack_something_are_refused(mirror, target):
+    unpack(mirror)
+    (mirror / "images_evaluation/Angelic/character01/0001_01.png").unlink()
+    message = refusal(mirror, target)
+    assert "not 2 drawings each: Angelic/character01 (1). A part of it needs no fetching" in message
+    shutil.rmtree(mirror / "images_evaluation/Angelic")
+    assert "1 alphabets with 2 characters instead of 2 with 3" in refusal(mirror, target)
+    assert os.listdir(target.parent) == []
 
 
 def test_archives_that_would_write_elsewhere_are_refused(mirror, target):
@@ -518,4 +565,14 @@ def test_real_archives_by_http(target, monkeypatch):
     with servers.serving(REAL) as server:
         server.faults = [servers.cut_after(1_000_000), servers.status(503), servers.hang_up]
         fetch(server.url)
+    check_real(target)
+
+
+@needs_real
+def test_real_archives_unpacked(target):
+    for name in SMALL:
+        with zipfile.ZipFile(REAL / f"{name}.zip") as archive:
+            archive.extractall(target.parent.parent / "unpacked")
+    fetch(target.parent.parent / "unpacked")
+    shutil.rmtree(target.parent.parent / "unpacked")
     check_real(target)
