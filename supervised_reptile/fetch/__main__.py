@@ -141,15 +141,25 @@ def verify() -> None:
     for name in found:
         folder = FOLDER / name
         try:
-            digest = DATASETS[name][1].check(folder)
-            recorded = provenance.read(folder).get("digest", digest)
-            if digest != recorded:
-                raise UnsoundError(f"changed since it was fetched: digest {digest}, not {recorded}")
-            print(f"{folder} is intact. Digest of all images: {digest}", flush=True)
+            print(f"{folder} is intact. {_verify(folder, DATASETS[name][1])}", flush=True)
         except (UnsoundError, RefusedError) as error:
             problems.append(f"{folder}: {error}")
     if problems:
         raise FailedError("\n".join(problems))
+
+
+def _verify(folder: Path, module: ModuleType) -> str:
+    """What is to be said of a dataset that is intact. Raises UnsoundError or RefusedError."""
+    digest = module.check(folder)
+    origin = provenance.read(folder)
+    recorded = origin.get("digest", digest)
+    if digest != recorded:
+        raise UnsoundError(f"changed since it was fetched: digest {digest}, not {recorded}")
+    if stale := module.stale_caches(folder):
+        places = " and ".join(str(place) for place in stale)
+        raise UnsoundError(f"the cache {places} holds other pixels than the images: remove it")
+    unknown = "" if "digest" in origin else f" (Source: {origin['source']}.)"
+    return f"Digest of all images: {digest}{unknown}"
 
 
 def read_command_line(arguments: Sequence[str]) -> list[str]:

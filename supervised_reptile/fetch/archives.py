@@ -10,10 +10,11 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from stat import S_ISLNK
 from typing import IO, Any
 
+from supervised_reptile.data.folders import SYSTEMS
 from supervised_reptile.system.errors import UnsoundError
 
 _UNSOUND = (
@@ -42,7 +43,7 @@ class Archive:
         open_member: Callable[[Any], IO[bytes] | None],
     ) -> None:
         self.name = name
-        self.members = {path: member for path, member in members if not _is_hidden(path)}
+        self.members = {path: member for path, member in members if not is_hidden(path)}
         self._open = open_member
 
     @contextlib.contextmanager
@@ -122,5 +123,6 @@ def _check_safe(name: str, member: str, is_special: bool) -> None:
         raise UnsoundError(f"{name}: unsafe path or link {member!r}")
 
 
-def _is_hidden(path: PurePosixPath) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+def is_hidden(path: PurePath) -> bool:
+    """Whether a file, by its relative path, is hidden or one of a system's own."""
+    return any(part.startswith(".") or part in SYSTEMS for part in path.parts)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from supervised_reptile.data import provenance
+from supervised_reptile.data import formats, image_set, provenance
+from supervised_reptile.data.folders import Folder
+from supervised_reptile.data.miniimagenet import find_classes
 from supervised_reptile.fetch import archives, checks, download, imagenet, packagings
 from supervised_reptile.fetch.download import Client
 from supervised_reptile.fetch.sources import Sources
@@ -144,3 +146,9 @@ def check(folder: Path) -> str:
     """The digest of a folder that holds all of miniImageNet. Raises UnsoundError for others."""
     check_names(folder)
     return checks.check_images(folder)
+
+
+def stale_caches(folder: Path) -> list[Path]:
+    """The caches of decoded images that hold other pixels than the images of a folder."""
+    root = Folder(folder)
+    return image_set.stale_caches(root, find_classes(root)[0], formats.PHOTOGRAPHS)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from supervised_reptile.data import provenance
+from supervised_reptile.data import formats, image_set, provenance
+from supervised_reptile.data.folders import Folder
+from supervised_reptile.data.omniglot import find_characters
 from supervised_reptile.fetch import archives, checks
 from supervised_reptile.fetch.download import Client, local_path
 from supervised_reptile.system.errors import FailedError, UnsoundError
@@ -94,3 +96,9 @@ def check(folder: Path) -> str:
             f"the drawings are not those of Omniglot: their digest is {digest}, not {DIGEST}"
         )
     return digest
+
+
+def stale_caches(folder: Path) -> list[Path]:
+    """The caches of decoded images that hold other pixels than the images of a folder."""
+    root = Folder(folder)
+    return image_set.stale_caches(root, find_characters(root), formats.CHARACTERS)

@@ -1,5 +1,6 @@
 """What `fetch_data.sh` leaves on disk: all of Omniglot, or nothing."""
 
+import contextlib
 import fcntl
 import hashlib
 import io
@@ -21,6 +22,11 @@ import pytest
 import servers
 from PIL import Image
 
+from supervised_reptile.data import image_set, provenance
+from supervised_reptile.data.class_files import ClassFiles
+from supervised_reptile.data.folders import Folder
+from supervised_reptile.data.formats import CHARACTERS
+from supervised_reptile.data.omniglot import find_characters
 from supervised_reptile.fetch import __main__ as command
 from supervised_reptile.fetch import checks, download, omniglot
 from supervised_reptile.system.errors import FailedError, RefusedError
@@ -476,6 +482,93 @@ def test_verify(mirror, target):
     (target / "Latin/character01/0001_01.png").write_bytes(drawing(77))
     status, _, stderr = run(mirror.parent, mirror, "verify")
     assert status == 1 and stderr.startswith("data/omniglot: the drawings are not those")
+
+
+STRAY = [
+    "Thumbs.db",
+    "Latin/desktop.ini",
+    "Latin/character01/Thumbs.db",
+    "Latin/character01/.DS_Store",
+    "Latin/character01/._0001_01.png",
+    "__MACOSX/character01/0001_01.png",
+    "__MACOSX/Latin/character01/0001_01.png",
+]
+
+
+def test_verify_passes_over_stray_files_of_systems(mirror, target, capsys):
+    fetch(mirror)
+    for name in STRAY:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes(b"x")
+    command.verify()
+    assert capsys.readouterr().out.endswith(f" of all images: {SMALL_COUNTS['DIGEST']}\n")
+
+
+@pytest.mark.parametrize("content", ['{"a": 1}', "[1, 2]", "null", '{"source": "https://a.org"}'])
+def test_verify_names_a_record_of_another_program(mirror, target, capsys, content):
+    fetch(mirror)
+    (target / "origin.json").write_text(content)
+    assert provenance.read(target).keys() == {"source"}
+    command.verify()
+    out = capsys.readouterr().out
+    assert f"data/omniglot is intact. Digest of all images: {SMALL_COUNTS['DIGEST']} (" in out
+    assert out.endswith("omniglot, whose origin.json was not written by fetch_data.sh.)\n")
+
+
+DAMAGED = {
+    "": "is damaged (no JSON: it is empty): ",
+    "<html>\nPlease log in": r"is damaged (no JSON: it begins with '<html>\nPlease log in'): ",
+    '{\n "source": "https': "is damaged (no JSON: it begins with",
+    '{"source": "a", "packaging": "b", "date": "c"}': "is damaged (it says nothing of digest): ",
+    '{"digest": 3}': "it says nothing of source, packaging, digest, date",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_verify_names_a_damaged_record(mirror, target, content):
+    fetch(mirror)
+    (target / "origin.json").write_text(content)
+    with pytest.raises(FailedError) as caught:
+        command.verify()
+    message = str(caught.value)
+    assert "data/omniglot/origin.json " in message and DAMAGED[content] in message
+    assert "fetch the data again, or remove this file if" in message and "\n" not in message
+
+
+def test_a_record_that_cannot_be_read_is_damaged(tmp_path):
+    (tmp_path / "origin.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RefusedError, match="it cannot be read: "):
+        provenance.read(tmp_path)
+
+
+def noise(listing):
+    """What a wrong decoder would read."""
+    draw = np.random.default_rng(0).integers
+    arrays = (draw(0, 256, (number, 28, 28, 1), np.uint8) for number in listing.counts)
+    return contextlib.nullcontext(arrays)
+
+
+def read_images(target):
+    """As a run does, which leaves a cache; return its place."""
+    characters = find_characters(root := Folder(target))
+    image_set.read_folders(root, characters, {"test": list(characters)}, CHARACTERS)
+    return target / ".cache" / "28-L.pixels"
+
+
+def test_verify_compares_the_cache(mirror, target, monkeypatch, capsys):
+    fetch(mirror)
+    place = read_images(target)
+    command.verify()
+    assert "is intact" in capsys.readouterr().out
+    place.unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(ClassFiles, "decode", noise)
+        read_images(target)
+    expected = "the cache data/omniglot/.cache/28-L.pixels holds other pixels than the images"
+    with pytest.raises(FailedError, match=f"^data/omniglot: {expected}: remove it$"):
+        command.verify()
+    place.unlink()
+    command.verify()
 
 
 def put_python(path):

@@ -1,5 +1,6 @@
 """miniImageNet from every packaging people share."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -28,6 +29,11 @@ from packaged import (
 )
 from PIL import Image
 
+from supervised_reptile.data import image_set
+from supervised_reptile.data.class_files import ClassFiles
+from supervised_reptile.data.folders import Folder
+from supervised_reptile.data.formats import PHOTOGRAPHS
+from supervised_reptile.data.miniimagenet import find_classes
 from supervised_reptile.fetch import __main__ as command
 from supervised_reptile.fetch import checks, download, miniimagenet
 from supervised_reptile.system.errors import FailedError, UnsoundError
@@ -506,6 +512,22 @@ def test_real_images_without_a_split(real, sixty, fetch_mini, tmp_path):
 def test_a_part_of_it_is_refused_and_says_what_to_do(fetch_mini):
     with pytest.raises(FailedError, match=r"not 600 images each: .*\(60\).*--data-dir"):
         fetch_mini(MINIIMAGENET_ARCHIVE=str(SHARED / "miniimagenet-60.tar"))
+
+
+def test_verify_compares_the_cache(small, fetch_mini, tmp_path, monkeypatch):
+    def noise(listing):
+        draw = np.random.default_rng(0).integers
+        arrays = (draw(0, 256, (number, 84, 84, 3), np.uint8) for number in listing.counts)
+        return contextlib.nullcontext(arrays)
+
+    found = fetch_mini(MINIIMAGENET_ARCHIVE=str(write_zip(tmp_path / "mine.zip", small)))
+    classes, split = find_classes(root := Folder(found))
+    with monkeypatch.context() as patched:
+        patched.setattr(ClassFiles, "decode", noise)
+        image_set.read_folders(root, classes, split, PHOTOGRAPHS)
+    expected = "the cache data/miniimagenet/.cache/84-RGB.pixels holds other pixels than the images"
+    with pytest.raises(FailedError, match=f"^data/miniimagenet: {expected}: remove it$"):
+        command.verify()
 
 
 def test_verify_names_what_is_broken(small, fetch_mini, tmp_path, capsys):
