@@ -9,7 +9,6 @@ from supervised_reptile.system.errors import RefusedError
 
 NAME = "origin.json"
 KEYS = ("source", "packaging", "digest", "date")
-OURS = {"packaging", "digest"}  # of these, another program's file has neither
 SHOWN = 20  # characters of a damaged file
 
 
@@ -43,7 +42,7 @@ def read(folder: str | pathlib.Path) -> dict[str, str]:
     except ValueError:
         there = f"it begins with {text[:SHOWN]!r}" if text else "it is empty"
         raise _damaged(path, f"no JSON: {there}") from None
-    if not (isinstance(content, dict) and content.keys() & OURS):
+    if not (isinstance(content, dict) and content.keys() & set(KEYS)):
         return {"source": f"{folder}, whose {NAME} was not written by fetch_data.sh"}
     missing = [key for key in KEYS if not isinstance(content.get(key), str)]
     if missing:
