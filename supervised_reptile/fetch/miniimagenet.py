@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from supervised_reptile.data import provenance
+from supervised_reptile.data import formats, image_set, provenance
+from supervised_reptile.data.folders import Folder
+from supervised_reptile.data.miniimagenet import find_classes
 from supervised_reptile.fetch import archives, checks, download, imagenet, packagings
 from supervised_reptile.fetch.download import Client
 from supervised_reptile.fetch.sources import Sources
@@ -70,11 +72,11 @@ def fetch(client: Client, sources: Sources, work: Path) -> Path:
     if sources.imagenet:
         images = work / "ranges"
         lists = imagenet.fetch_lists(client, sources.lists, CLASSES)
-        imagenet.fetch(client, sources.imagenet, lists, work, images)
+        packaging = imagenet.fetch(client, sources.imagenet, lists, work, images)
         check_names(images)
         # Each was decoded when it came.
         digest = checks.digest_of_files(images)
-        provenance.write(images, sources.imagenet, "ILSVRC2012_img_train.tar", digest)
+        provenance.write(images, sources.imagenet, packaging, digest)
         return images
     images = work / "images"
     shutil.rmtree(images, ignore_errors=True)
@@ -107,8 +109,12 @@ def _extract(content: Iterable[packagings.Picture], folder: Path) -> None:
     """Write images, (split, class, file name, bytes) each, as folders of classes."""
     print("Extracting miniimagenet ...", flush=True)
     total = sum(IMAGES * len(names) for names in CLASSES.values())
+    split_of = {name: split for split, names in CLASSES.items() for name in names}
     for split, name, file, image in tqdm(content, total=total, unit=" images", disable=None):
-        if name not in CLASSES[split]:
+        if name not in split_of:
+            raise UnsoundError(f"{name} is not a class of miniImageNet")
+        split = split or split_of[name]
+        if split != split_of[name]:
             raise UnsoundError(f"{name} is not a class of miniImageNet's {split} set")
         path = folder / split / name / Path(file).name
         if path.exists():
@@ -140,3 +146,9 @@ def check(folder: Path) -> str:
     """The digest of a folder that holds all of miniImageNet. Raises UnsoundError for others."""
     check_names(folder)
     return checks.check_images(folder)
+
+
+def stale_caches(folder: Path) -> list[Path]:
+    """The caches of decoded images that hold other pixels than the images of a folder."""
+    root = Folder(folder)
+    return image_set.stale_caches(root, find_classes(root)[0], formats.PHOTOGRAPHS)
