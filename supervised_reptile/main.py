@@ -108,10 +108,10 @@ def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> tuple[
     plan.check_images(decided, images)
     where = "generated" if config.run.synthetic else config.run.data_dir
     print(f"Images ({where}): {images}", file=sys.stderr)
-    if recorded and split != recorded.split:
-        print("Not the classes of the run: new ones test the model", file=sys.stderr)
-        origin = {**images.origin, "classes": "not those of the run: new ones are for testing"}
-        images = dataclasses.replace(images, origin=origin)
+    if recorded and plan.are_others(recorded, images):
+        note = "not those of the run; classes that it knows by name keep their part, others test"
+        print(f"The images are {note}", file=sys.stderr)
+        images = dataclasses.replace(images, origin={**images.origin, "images": note})
     return images, split
 
 

@@ -173,10 +173,14 @@ def check_free(directory: str) -> None:
     if record.checkpoints(folder) or run_there or (folder / record.RESULTS).exists():
         if files.is_locked(folder / record.LOCK):
             raise record.busy(folder)
-        go_on = "resume it with --resume, " if run_there else ""
+        if not run_there:
+            raise RefusedError(
+                f"--checkpoint {folder} already holds a run, but no {record.RECORD}, without which "
+                "it cannot be resumed: name another directory, or evaluate with --pretrained"
+            )
         raise RefusedError(
-            f"--checkpoint {folder} already holds a run: name another directory, {go_on}remove "
-            "this one, or evaluate it with --pretrained"
+            f"--checkpoint {folder} already holds a run: name another directory, resume it with "
+            "--resume, remove this one, or evaluate it with --pretrained"
         )
     if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
         raise RefusedError(f"--checkpoint {folder} cannot be written: check its permissions")
@@ -241,6 +245,11 @@ def check_images(plan: NewRun | ResumedRun | SavedModel, images: ImageSet) -> No
             f"{where}: the images (digest {ours[:12]}...) are not the ones the run was trained "
             f"on ({f'{theirs[:12]}...' if theirs else 'not recorded'}): use those"
         )
+
+
+def are_others(recorded: Record, images: ImageSet) -> bool:
+    """Whether images are known not to be those of the recorded run."""
+    return recorded.data.get("digest", "") not in ("", images.digest)
 
 
 def warn_of_machine(recorded: Record, here: dict) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,8 @@ from supervised_reptile.system.errors import FailedError, RefusedError, is_exhau
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+PHOTOMETRIC = 262  # a TIFF tag
+CAMERA = 12  # bits per value that cameras and microscopes often store in 16
 SHOWN = 5  # unreadable images that a message names
 
 
@@ -29,7 +31,7 @@ class ClassImages(typing.NamedTuple):
     """What came of the files of a class.
 
     pixels: uint8 [images, size, size, channels]. problems: the files that cannot be read, and
-    why. depths: the bits per value that files use (8, 12 or 16), and a file for each.
+    why. depths: how many of 16 bits per value files use, and a file for each; 0: with 8 bits.
     """
 
     pixels: np.ndarray
@@ -123,17 +125,29 @@ def pixels_of(classes: Iterable[ClassImages]) -> Iterator[np.ndarray]:
     some would be brighter than they should be beside the others.
     """
     problems: list[tuple[str, str]] = []
-    depths: dict[int, str] = {}
+    depths: dict[int, str] = {0: ""}
     for found in classes:
         problems += found.problems
         depths = found.depths | depths
         yield found.pixels
     if problems:
         raise RefusedError(_unreadable(problems))
-    if {12, 16} <= depths.keys():
+    _check_depths(depths)
+
+
+def _check_depths(depths: Mapping[int, str]) -> None:
+    """Refuse files with 16 bits per value that would be too dark. depths: as in ClassImages."""
+    used = sorted(depths.keys() - {0})
+    few, many = ([n for n in used if (n <= CAMERA) == is_few] for is_few in (True, False))
+    if few and many:
         raise RefusedError(
-            f"{depths[12]} uses only 12 of its 16 bits per value, {depths[16]} all of them: one "
-            "would be too dark or too bright beside the other; convert all images to 8 bits"
+            f"{depths[few[-1]]} uses only {few[-1]} of its 16 bits per value, {depths[many[-1]]} "
+            f"{many[-1]}: one would be too dark or too bright; convert all to 8 bits"
+        )
+    if used and (used[-1] < CAMERA - 1 or CAMERA < used[-1] < 15):
+        raise RefusedError(
+            f"{depths[used[-1]]} and the other files with 16 bits per value use at most "
+            f"{used[-1]} of them, and would be much too dark: convert them to 8 bits"
         )
 
 
@@ -164,21 +178,31 @@ def read_image(file: str | Path, format: Format) -> np.ndarray:
     return pixels[0]
 
 
+def _depth(image: Image.Image, format: Format) -> int:
+    """How many of 16 bits per value an image uses. Raises ValueError if that is not clear."""
+    if not format.as_shown:
+        return 16
+    white_is_zero = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
+    if white_is_zero or image.has_transparency_data:
+        raise ValueError("16 bits per value with white as zero, or transparent: convert it to 8")
+    return int(np.asarray(image).max()).bit_length()
+
+
 def _decode(file: str, format: Format) -> tuple[np.ndarray, int]:
-    """The pixels of a file, and how many of its bits per value it uses."""
+    """The pixels of a file, and how many of 16 bits per value it uses, 0 if it has 8."""
     with Image.open(file) as image:
-        depth = 8
+        depth = 0
         if image.mode in ("I", "F"):
             raise ValueError("32 bits per value, of unknown range: convert it to 8 bits")
         if format.as_shown:
             ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I;16"):
-            dark = format.as_shown and np.asarray(image).max() < 2**12
-            depth = 12 if dark else 16
+            depth = _depth(image, format)
         resized = image.resize((format.size, format.size), Image.Resampling.NEAREST)
-        if depth > 8:
+        if resized.mode.startswith("I;16"):
             # Pillow's conversion would cut values above 255 off.
-            resized = Image.fromarray((np.asarray(resized) >> (depth - 8)).astype(np.uint8))
+            shift = 4 if depth <= CAMERA else 8
+            resized = Image.fromarray((np.asarray(resized) >> shift).astype(np.uint8))
         if format.as_shown and resized.has_transparency_data:
             ink = resized.convert("RGBA")
             resized = Image.alpha_composite(Image.new("RGBA", ink.size, "white"), ink)

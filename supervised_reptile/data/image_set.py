@@ -166,14 +166,12 @@ def select_generated(pixels: np.ndarray, names: Sequence[str], split: Split) -> 
 def other_split(split: Split, names: Collection[str], new: Iterable[str]) -> Split:
     """The split in which a trained model is tested on other images than its own.
 
-    split: that of its run, which holds if all its classes are there. names: of the classes that
-    are there. new: those of them that are for testing if the run did not know them.
+    split: that of its run. names: of the classes that are there. new: those of them that are for
+    testing if the run did not know them.
     """
     known = {name for members in split.values() for name in members}
-    if known <= set(names):
-        return split
     left = {part: [name for name in members if name in names] for part, members in split.items()}
-    left["test"] += [name for name in new if name not in known]
+    left["test"] = left.get("test", []) + [name for name in new if name not in known]
     return {part: members for part, members in left.items() if members}
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -67,13 +67,27 @@ def find_characters(root: Folder) -> dict[str, Folder]:
             f"--data-dir {root.path}: {one} holds images, but {other} holds folders of images: put "
             "all classes on one level"
         )
+    groups.sort(key=lambda group: group.name)
     if flat:
-        return {group.name: group for group in groups if group.images}
-    return {
-        f"{group.name}/{character.name}": character
-        for group in sorted(groups, key=lambda group: group.name)
+        return _by_name((group.name, group) for group in groups)
+    return _by_name(
+        (f"{group.name}/{character.name}", character)
+        for group in groups
         for character in group.folders
-    }
+    )
+
+
+def _by_name(named: Iterable[tuple[str, Folder]]) -> dict[str, Folder]:
+    """Raises RefusedError if two have one name."""
+    found: dict[str, Folder] = {}
+    for name, folder in named:
+        if name in found:
+            raise RefusedError(
+                f"{folder.path} and {found[name].path} are one class by their names: rename one "
+                "of them, or put their images in one folder"
+            )
+        found[name] = folder
+    return found
 
 
 def draw_split(characters: Sequence[str], seed: int, train_classes: int) -> Split:

@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from supervised_reptile.args import Config
 from supervised_reptile.system import files, machine
@@ -38,7 +39,8 @@ def training_seconds(directory: str | Path, started: bool) -> float | None:
     started, None where an earlier part did not record it.
     """
     try:
-        return float(json.loads((Path(directory) / SECONDS).read_text())["training"])
+        seconds = float(json.loads((Path(directory) / SECONDS).read_text())["training"])
+        return seconds if seconds >= 0 else None
     except (OSError, ValueError, KeyError, TypeError):
         return None if started else 0.0
 
@@ -237,6 +239,20 @@ def _other_than(path: Path) -> str:
     return f"{own} in {folder}, but {there}: name one of these, --checkpoint {folder / names[-1]}"
 
 
+def _check(config: Config, content: dict[str, Any]) -> None:
+    """Raise ValueError for a record that somebody has changed so that it makes no sense."""
+    given, defaults = content["flags"], Config.of(config.dataset, {}).flags()
+    for name, default in defaults.items():
+        kinds = (int, type(None)) if default is None else (type(default),)
+        if name not in given:
+            raise ValueError(f"it lacks {name}")
+        if type(given[name]) not in kinds:
+            raise ValueError(f"{name} is {given[name]!r}")
+    names = [name for members in content["split"].values() for name in members]
+    if len(set(names)) < len(names):
+        raise ValueError("a class is in two sets, or twice in one")
+
+
 def read(directory: str | Path) -> Record | None:
     """The Record of a run, or None if the directory has none (those of the authors' program).
 
@@ -248,6 +264,7 @@ def read(directory: str | Path) -> Record | None:
     try:
         content = json.loads(path.read_text())
         config = Config.of(content["dataset"], content["flags"])
+        _check(config, content)
         # Earlier runs lack the digest of their data, their machine, or the commit.
         optional = {name: content.get(name, {}) for name in ("data", "versions", "machine")}
         return Record(config, content["split"], **optional, commit=content.get("commit"))

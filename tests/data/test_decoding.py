@@ -185,8 +185,29 @@ def test_images_of_twelve_and_of_sixteen_bits_are_not_mixed(tmp_path):
     Image.fromarray(np.full((6, 6), 4095, np.uint16)).save(tmp_path / "a.png")
     Image.fromarray(np.full((6, 6), 4096, np.uint16)).save(tmp_path / "b.png")
     found = [decoding.read_class([str(tmp_path / name)], SHOWN) for name in ("a.png", "b.png")]
-    with pytest.raises(RefusedError, match=r"a\.png uses only 12 of its 16 bits.*b\.png all"):
+    with pytest.raises(RefusedError, match=r"a\.png uses only 12 of its 16 bits.*b\.png 13"):
         list(decoding.pixels_of(found))
+
+
+@pytest.mark.parametrize("most", [255, 1023, 2**14 - 1])
+def test_sixteen_bits_of_unclear_range_are_refused(tmp_path, most):
+    """They would be almost black."""
+    for name, value in (("a.png", most), ("b.png", most // 4)):
+        Image.fromarray(np.full((6, 6), value, np.uint16)).save(tmp_path / name)
+    files = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    if most > 4095:
+        Image.fromarray(np.full((6, 6), most - 1, np.uint16)).save(tmp_path / "b.png")
+    with pytest.raises(RefusedError, match=r"a\.png and the other files .* convert them to 8 bits"):
+        list(decoding.pixels_of([decoding.read_class(files, SHOWN)]))
+
+
+def test_sixteen_bits_whose_zero_is_white_or_transparent_are_refused(tmp_path):
+    Image.fromarray(np.full((6, 6), 50_000, np.uint16)).save(tmp_path / "a.tiff", tiffinfo={262: 0})
+    image = Image.fromarray(np.full((6, 6), 50_000, np.uint16))
+    image.save(tmp_path / "a.png", transparency=50_000)
+    for name in ("a.tiff", "a.png"):
+        with pytest.raises(RefusedError, match=r"convert it to 8"):
+            decoding.read_image(tmp_path / name, SHOWN)
 
 
 def test_images_are_the_papers_if_they_were_fetched_or_are_imagenets(tmp_path, ink):

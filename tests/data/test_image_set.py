@@ -145,7 +145,8 @@ def test_classes_whose_images_all_look_the_same_are_named(folders, capsys):
 def test_a_model_is_tested_on_classes_that_it_has_not_seen():
     split = {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
     other = image_sets.other_split
-    assert other(split, ["a", "b", "c", "d", "e"], ["e"]) == split
+    assert other(split, ["a", "b", "c", "d"], ["d"]) == split
+    assert other(split, ["a", "b", "c", "d", "e"], ["e"]) == {**split, "test": ["d", "e"]}
     assert other(split, ["x", "y"], ["y"]) == {"test": ["y"]}
     assert other(split, ["b", "d", "x"], ["b", "d", "x"]) == {"train": ["b"], "test": ["d", "x"]}
 
