@@ -64,7 +64,7 @@ def train(
     clock = Clock(record.training_seconds(directory, started=done > 0))
     with (
         signals.deferred(STOPPING, lambda: lost(directory)) as pending,
-        Progress(directory, images.splits, done, total) as progress,
+        Progress(config, images, done) as progress,
     ):
         while done < total and not (pending or progress.closed):
             begin, last = time.perf_counter(), next_stop(config, done, at_once)
@@ -73,7 +73,8 @@ def train(
             done = last + 1
             progress.advance(done)
             if last % config.evaluation.eval_interval == 0:
-                progress.report(last, evaluate_interval(reptile, state, images, pixels, last))
+                accuracy = evaluate_interval(reptile, state, images, pixels, last)
+                progress.report(last, accuracy, step_size(config.outer, last), float(loss))
             if last % config.run.checkpoint_interval == 0 or last == total - 1:
                 save(progress, config, last, state, clock)
         if done and (pending or progress.closed):

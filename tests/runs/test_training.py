@@ -27,7 +27,8 @@ class StandIn:
         done, count = int(learner.parameters["x"]), int(count)
         self.calls.append((done, count, step_sizes[:count], tasks.batches.indices.shape))
         self._on_train(done)
-        return learner._replace(parameters={"x": learner.parameters["x"] + count})
+        after = learner._replace(parameters={"x": learner.parameters["x"] + count})
+        return state.Step(after, tf.constant(0.5))
 
     def count_correct(self, learner, rows, tasks):
         done = int(learner.parameters["x"])
@@ -148,7 +149,8 @@ def test_numbers_that_break_end_the_run_at_the_iteration(run, tmp_path, monkeypa
     def train_and_break(algorithm, learner, *arguments):
         learner = count_up(algorithm, learner, *arguments)
         done = int(learner.parameters["x"])
-        return learner._replace(second_moments={"x": tf.constant(value if done > 27 else 1.0)})
+        broken = learner._replace(second_moments={"x": tf.constant(value if done > 27 else 1.0)})
+        return state.Step(broken, tf.constant(0.5))
 
     monkeypatch.setattr(StandIn, "train", train_and_break)
     with pytest.raises(FailedError, match=r"meta-iteration 27 .*step size 0\.73, inner 0\.002\)"):
