@@ -147,7 +147,7 @@ def test_numbers_that_break_end_the_run_at_the_iteration(run, tmp_path, monkeypa
     count_up = StandIn.train
 
     def train_and_break(algorithm, learner, *arguments):
-        learner = count_up(algorithm, learner, *arguments)
+        learner = count_up(algorithm, learner, *arguments).state
         done = int(learner.parameters["x"])
         broken = learner._replace(second_moments={"x": tf.constant(value if done > 27 else 1.0)})
         return state.Step(broken, tf.constant(0.5))
