@@ -199,8 +199,8 @@ def test_a_signal_after_all_that_was_due_still_saves(run, tmp_path, monkeypatch)
     """It may come when an iteration is printed, and nothing but its checkpoint is left to do."""
     report = training.Progress.report
 
-    def report_and_signal(journal, iteration, accuracy):
-        report(journal, iteration, accuracy)
+    def report_and_signal(journal, iteration, *values):
+        report(journal, iteration, *values)
         if iteration == 40:
             signal.raise_signal(signal.SIGTERM)
 
