@@ -8,7 +8,33 @@ from supervised_reptile.data.formats import PHOTOGRAPHS
 from supervised_reptile.data.image_set import ImageSet, Split
 from supervised_reptile.system.errors import RefusedError
 
-CLASSES = {"train": 64, "val": 16, "test": 20}
+CLASSES = {  # by split
+    split: names.split()
+    for split, names in {
+        "train": """
+    n01532829 n01558993 n01704323 n01749939 n01770081 n01843383 n01910747
+    n02074367 n02089867 n02091831 n02101006 n02105505 n02108089 n02108551
+    n02108915 n02111277 n02113712 n02120079 n02165456 n02457408 n02606052
+    n02687172 n02747177 n02795169 n02823428 n02966193 n03017168 n03047690
+    n03062245 n03207743 n03220513 n03337140 n03347037 n03400231 n03476684
+    n03527444 n03676483 n03838899 n03854065 n03888605 n03908618 n03924679
+    n03998194 n04067472 n04243546 n04251144 n04258138 n04275548 n04296562
+    n04389033 n04435653 n04443257 n04509417 n04515003 n04596742 n04604644
+    n04612504 n06794110 n07584110 n07697537 n07747607 n09246464 n13054560
+    n13133613
+    """,
+        "val": """
+    n01855672 n02091244 n02114548 n02138441 n02174001 n02950826 n02971356
+    n02981792 n03075370 n03417042 n03535780 n03584254 n03770439 n03773504
+    n03980874 n09256479
+    """,
+        "test": """
+    n01930112 n01981276 n02099601 n02110063 n02110341 n02116738 n02129165
+    n02219486 n02443484 n02871525 n03127925 n03146219 n03272010 n03544143
+    n03775546 n04146614 n04149813 n04418357 n04522168 n07613480
+    """,
+    }.items()
+}
 SPLITS = {**{name: name for name in CLASSES}, "validation": "val"}  # by the name of a folder
 SYNTHETIC_IMAGES = 60
 SHOWN = 5  # folders that a message names
@@ -24,9 +50,9 @@ def load(
     Raises RefusedError if classes are missing or an image is broken.
     """
     if run.synthetic:
-        names = [f"texture{index:03d}" for index in range(1, sum(CLASSES.values()) + 1)]
+        places = image_set.ranges(CLASSES)
+        names = [f"texture{index:03d}" for index in range(1, places["test"].stop + 1)]
         pixels = synthetic.textures(seed, len(names), SYNTHETIC_IMAGES)
-        places = image_set.ranges({key: range(n) for key, n in CLASSES.items()})
         split = split or {key: [names[index] for index in place] for key, place in places.items()}
         return image_set.select_generated(pixels, names, split), split
     root = folders.root(run.data_dir, "miniimagenet")
@@ -40,11 +66,19 @@ def load(
 def find_classes(root: Folder, flat: bool = False) -> tuple[dict[str, Folder], Split]:
     """From the name of a class to its folder, and the names by split.
 
-    flat: whether class folders side by side will do, all of them for testing.
+    flat: whether any class folders side by side will do, all of them for testing. Those of
+    miniImageNet's own classes always do: their split is known.
     Raises RefusedError if a split is missing or a class belongs to two.
     """
-    parts = {"test": root} if flat and root.depth == 1 else find_splits(root)
-    classes: dict[str, Folder] = {}
+    if root.depth == 1:
+        classes = {folder.name: folder for folder in root.folders if folder.images}
+        known = {name: split for split, names in CLASSES.items() for name in names}
+        split = {part: [n for n in classes if known.get(n) == part] for part in CLASSES}
+        if classes.keys() <= known.keys() and all(split.values()):
+            return classes, split
+        if flat:
+            return classes, {"test": list(classes)}
+    parts, classes = find_splits(root), {}
     for folder in (folder for part in parts.values() for folder in part.folders):
         if folder.name in classes:
             raise RefusedError(

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 from supervised_reptile.system.errors import RefusedError
 
 NAME = "origin.json"
+KEYS = ("source", "packaging", "digest", "date")
+SHOWN = 20  # characters of a damaged file
 
 
 def write(folder: pathlib.Path, source: str, packaging: str, digest: str) -> None:
@@ -23,7 +25,8 @@ def write(folder: pathlib.Path, source: str, packaging: str, digest: str) -> Non
 
 
 def read(folder: str | pathlib.Path) -> dict[str, str]:
-    """What a data folder's origin.json says, or, without one, that the images are the user's own.
+    """What a data folder's origin.json says, or that the images are the user's own: without that
+    file, or if another program wrote it. Then there is no "digest".
 
     Raises RefusedError if it is damaged.
     """
@@ -31,7 +34,24 @@ def read(folder: str | pathlib.Path) -> dict[str, str]:
     if not path.exists():
         return {"source": f"{folder}, a folder without {NAME}"}
     try:
-        content = json.loads(path.read_text())
-        return {key: content[key] for key in ("source", "packaging", "digest", "date")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RefusedError(f"{path} is damaged ({error!r}): fetch the data again") from None
+        text = path.read_text()
+    except (OSError, ValueError) as error:
+        raise _damaged(path, f"it cannot be read: {error}") from None
+    try:
+        content = json.loads(text)
+    except ValueError:
+        there = f"it begins with {text[:SHOWN]!r}" if text else "it is empty"
+        raise _damaged(path, f"no JSON: {there}") from None
+    if not (isinstance(content, dict) and content.keys() & set(KEYS)):
+        return {"source": f"{folder}, whose {NAME} was not written by fetch_data.sh"}
+    missing = [key for key in KEYS if not isinstance(content.get(key), str)]
+    if missing:
+        raise _damaged(path, f"it says nothing of {', '.join(missing)}")
+    return {key: content[key] for key in KEYS}
+
+
+def _damaged(path: pathlib.Path, reason: str) -> RefusedError:
+    return RefusedError(
+        f"{path} is damaged ({reason}): fetch the data again, or remove this file if the images "
+        "are your own"
+    )

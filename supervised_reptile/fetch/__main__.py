@@ -26,25 +26,31 @@ except ModuleNotFoundError as error:
 
 FOLDER = Path("data")
 REMEDIES = {
-    "omniglot": "Try again, or set OMNIGLOT_URL to another address or folder with "
-    "images_background.zip and images_evaluation.zip",
-    "miniimagenet": "Try again, or set IMAGENET_TRAIN_TAR to your ILSVRC2012_img_train.tar (a "
-    "file, or an address that serves byte ranges), or MINIIMAGENET_ARCHIVE to a file, folder or "
-    "address of miniImageNet as class folders, as images/ with train.csv, val.csv and test.csv, or "
-    "as mini-imagenet-cache-*.pkl; a part of it needs no fetching: name it with --data-dir",
+    "omniglot": "set OMNIGLOT_URL to another address or folder with images_background.zip and "
+    "images_evaluation.zip, or to a folder in which they were unpacked",
+    "miniimagenet": "set IMAGENET_TRAIN_TAR to your ILSVRC2012_img_train.tar (a file, a folder "
+    "into which it was unpacked, or an address that serves byte ranges), or MINIIMAGENET_ARCHIVE "
+    "to a file, folder or address of miniImageNet, packaged as --help says",
 }
+PART = "a part of it needs no fetching: name it with --data-dir"
 EPILOG = """\
 environment variables:
   OMNIGLOT_URL          an address or folder with images_background.zip and
-                        images_evaluation.zip, instead of GitHub
-  IMAGENET_TRAIN_TAR    your ILSVRC2012_img_train.tar: a file, or an address that
+                        images_evaluation.zip, or a folder in which they were unpacked,
+                        instead of GitHub
+  IMAGENET_TRAIN_TAR    your ILSVRC2012_img_train.tar: a file, a folder into which it was
+                        unpacked (train/n01532829/n01532829_33.JPEG), or an address that
                         serves byte ranges; the authors' 59,981 images are read from it
   MINIIMAGENET_LISTS    the authors' lists for that: an address, a folder or a tar file,
                         instead of GitHub
   MINIIMAGENET_ARCHIVE  miniImageNet ready-made: a folder, a zip or tar file, or the address
-                        of one, that holds class folders (train/, val/, test/), images/ with
-                        train.csv, val.csv and test.csv, or mini-imagenet-cache-*.pkl; an
-                        address that ends in / is where the pickles are
+                        of one, that holds one of
+                          class folders in train/, val/ and test/
+                          the 100 class folders side by side
+                          images/ with train.csv, val.csv and test.csv
+                          mini-imagenet-cache-*.pkl
+                          miniImageNet_category_split_*.pickle
+                        an address that ends in / is where mini-imagenet-cache-*.pkl are
 Without the last three, the pickles are fetched from Zenodo (record 7978538).
 """
 
@@ -85,16 +91,18 @@ def fetch(name: str, sources: Sources) -> None:
     make, module = DATASETS[name]
     place = FOLDER / name
     target = place.resolve()  # a link may lead to where there is room
+    is_there = target.is_dir() and any(target.iterdir())
+    if is_there:
+        _check_there(place, module)
     try:
-        if target.is_dir() and any(target.iterdir()):
-            _check_there(place, module)
+        if is_there:
             staging.clear(target)
-        else:
-            with staging.work_folder(target) as work, download.Client() as client:
-                staging.publish(make(client, sources, work), target)
-            print(f"{place} is complete.", flush=True)
+            return
+        with staging.work_folder(target) as work, download.Client() as client:
+            staging.publish(make(client, sources, work), target)
+        print(f"{place} is complete.", flush=True)
     except FailedError as error:
-        raise FailedError(f"Cannot fetch {name}: {error}. {REMEDIES[name]}.") from None
+        raise FailedError(f"Cannot fetch {name}: {error}. {_remedy(name, error)}.") from None
     except OSError as error:
         raise FailedError(
             f"Cannot write {place}: {error.strerror or error}. What has arrived is kept in "
@@ -102,12 +110,24 @@ def fetch(name: str, sources: Sources) -> None:
         ) from None
 
 
+def _remedy(name: str, error: FailedError) -> str:
+    """What to do about a fetch that failed."""
+    if isinstance(error, staging.BusyError):
+        return "Wait until it has ended"
+    remedy = REMEDIES[name]
+    if isinstance(error, download.NetworkError):
+        remedy = f"try again, or {remedy}"
+    elif isinstance(error, (UnsoundError, imagenet.IncompleteError)):
+        remedy = f"{PART}; for all of it, {remedy}"
+    return remedy[0].upper() + remedy[1:]
+
+
 def _check_there(place: Path, module: ModuleType) -> None:
     try:
         module.check_names(place)
     except UnsoundError as error:
         raise FailedError(
-            f"{place} exists but is incomplete ({error}): remove it to fetch it again"
+            f"{place} exists but is incomplete ({error}): {PART}; or remove it to fetch it again"
         ) from None
     print(f"{place} is complete. ('{fetch_command()} verify' checks every image.)", flush=True)
 
@@ -121,15 +141,25 @@ def verify() -> None:
     for name in found:
         folder = FOLDER / name
         try:
-            digest = DATASETS[name][1].check(folder)
-            recorded = provenance.read(folder).get("digest", digest)
-            if digest != recorded:
-                raise UnsoundError(f"changed since it was fetched: digest {digest}, not {recorded}")
-            print(f"{folder} is intact. Digest of all images: {digest}", flush=True)
+            print(f"{folder} is intact. {_verify(folder, DATASETS[name][1])}", flush=True)
         except (UnsoundError, RefusedError) as error:
             problems.append(f"{folder}: {error}")
     if problems:
         raise FailedError("\n".join(problems))
+
+
+def _verify(folder: Path, module: ModuleType) -> str:
+    """What is to be said of a dataset that is intact. Raises UnsoundError or RefusedError."""
+    digest = module.check(folder)
+    origin = provenance.read(folder)
+    recorded = origin.get("digest", digest)
+    if digest != recorded:
+        raise UnsoundError(f"changed since it was fetched: digest {digest}, not {recorded}")
+    if stale := module.stale_caches(folder):
+        places = " and ".join(str(place) for place in stale)
+        raise UnsoundError(f"the cache {places} holds other pixels than the images: remove it")
+    unknown = "" if "digest" in origin else f" (Source: {origin['source']}.)"
+    return f"Digest of all images: {digest}{unknown}"
 
 
 def read_command_line(arguments: Sequence[str]) -> list[str]:

@@ -10,10 +10,11 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from stat import S_ISLNK
 from typing import IO, Any
 
+from supervised_reptile.data.folders import SYSTEMS
 from supervised_reptile.system.errors import UnsoundError
 
 _UNSOUND = (
@@ -26,6 +27,7 @@ _UNSOUND = (
     RuntimeError,  # of encrypted zip files
     ValueError,
 )
+OTHERS = {b"Rar!\x1a\x07": "RAR", b"7z\xbc\xaf\x27\x1c": "7z"}  # by how they begin
 
 
 class Archive:
@@ -41,7 +43,7 @@ class Archive:
         open_member: Callable[[Any], IO[bytes] | None],
     ) -> None:
         self.name = name
-        self.members = {path: member for path, member in members if not _is_hidden(path)}
+        self.members = {path: member for path, member in members if not is_hidden(path)}
         self._open = open_member
 
     @contextlib.contextmanager
@@ -66,6 +68,11 @@ def open_archive(path: Path) -> Iterator[Archive]:
         with _reading(path.name):
             if path.is_dir():
                 archive = _folder(path)
+            elif kind := _other_kind(path):
+                raise UnsoundError(
+                    f"{path.name} is a {kind} archive, which cannot be read here: unpack it first, "
+                    "and name the folder"
+                )
             elif zipfile.is_zipfile(path):
                 archive = _zip(path.name, stack.enter_context(zipfile.ZipFile(path)))
             else:
@@ -78,7 +85,15 @@ def _reading(name: str) -> Iterator[None]:
     try:
         yield
     except _UNSOUND as error:
-        raise UnsoundError(f"{name}: not a sound archive ({error})") from None
+        reason = (str(error) or repr(error)).splitlines()[0].rstrip(":")  # tarfile has many lines
+        raise UnsoundError(f"{name}: not a sound archive ({reason})") from None
+
+
+def _other_kind(path: Path) -> str:
+    """The name of the kind of archive that a file is, "" unless it is one of OTHERS."""
+    with path.open("rb") as file:
+        start = file.read(max(map(len, OTHERS)))
+    return next((kind for mark, kind in OTHERS.items() if start.startswith(mark)), "")
 
 
 def _folder(folder: Path) -> Archive:
@@ -108,5 +123,6 @@ def _check_safe(name: str, member: str, is_special: bool) -> None:
         raise UnsoundError(f"{name}: unsafe path or link {member!r}")
 
 
-def _is_hidden(path: PurePosixPath) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+def is_hidden(path: PurePath) -> bool:
+    """Whether a file, by its relative path, is hidden or one of a system's own."""
+    return any(part.startswith(".") or part in SYSTEMS for part in path.parts)

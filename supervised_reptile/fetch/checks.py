@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from supervised_reptile.data.decoding import on_all_cores
 from supervised_reptile.data.folders import is_image
+from supervised_reptile.fetch.archives import is_hidden
 from supervised_reptile.system.errors import UnsoundError
 
 GROUP = 200  # files that a process checks at once
@@ -19,11 +20,7 @@ def list_images(folder: Path) -> list[Path]:
     """The images of a dataset, <folder>/*/*/*, as paths relative to it, sorted by name."""
     paths = (path.relative_to(folder) for path in folder.glob("*/*/*"))
     return sorted(
-        (
-            path
-            for path in paths
-            if is_image(path.name) and not any(part.startswith(".") for part in path.parts)
-        ),
+        (path for path in paths if is_image(path.name) and not is_hidden(path)),
         key=lambda path: path.as_posix(),
     )
 

@@ -26,6 +26,10 @@ CONNECTIONS = 6  # at once, at most
 Result = TypeVar("Result")
 
 
+class NetworkError(FailedError):
+    """No server was reached, or it did not send all, in several attempts: later it may."""
+
+
 class _TransientError(Exception):
     """Worth another attempt, after so many seconds if the server said so."""
 
@@ -81,7 +85,8 @@ class Client:
         """The path of the whole file at an address: a local one itself, or a copy in `folder`.
 
         A part that an earlier call left in `folder` is continued if the server still has the same
-        file. Raises FailedError if it does not come, OSError if it cannot be written.
+        file. Raises FailedError if it does not come (NetworkError if trying
+        again may help), OSError if it cannot be written.
         """
         if path := local_path(address):
             if not path.is_file():
@@ -131,7 +136,7 @@ class Client:
                     failures, most = 0, part.size
                 failures += 1
                 if failures == ATTEMPTS:
-                    raise FailedError(f"{name}: {error} ({ATTEMPTS} attempts)") from None
+                    raise NetworkError(f"{name}: {error} ({ATTEMPTS} attempts)") from None
                 wait = min(max(BACK_OFF * 2 ** (failures - 1), error.wait), LONGEST_WAIT)
                 tqdm.write(f"{name}: {error}; trying again in {wait:g} s", file=sys.stderr)
                 time.sleep(wait)

@@ -1,15 +1,18 @@
-"""miniImageNet as its authors got it: byte ranges of the training archive of ImageNet."""
+"""miniImageNet as its authors got it: byte ranges of the training archive of ImageNet, or the files
+in it."""
 
 import concurrent.futures
 import functools
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
+from supervised_reptile.data.class_files import IMAGENET
+from supervised_reptile.data.folders import DEPTH
 from supervised_reptile.fetch import archives, checks, download
 from supervised_reptile.fetch.download import Client
 from supervised_reptile.system.errors import FailedError, UnsoundError
@@ -25,17 +28,28 @@ LISTS_DIGEST = (
 LINE = re.compile(r"^(n\d{8}_\d+\.JPEG),(\d+)-(\d+)\r?$", re.M)
 Line = tuple[str, int, int]  # name, first byte, last byte
 Lists = dict[tuple[str, str], list[Line]]  # by split and class
+Reader = Callable[[str, Line], bytes]  # of the image of a class
 
 
-def fetch(client: Client, archive: str, lists: Lists, work: Path, folder: Path) -> None:
+class IncompleteError(FailedError):
+    """An unpacked ImageNet lacks images of the lists. What has come before is not at fault."""
+
+
+def fetch(client: Client, archive: str, lists: Lists, work: Path, folder: Path) -> str:
     """Fetch the images into <folder>/<split>/<class>/, resuming where a killed fetch stopped.
 
-    archive: the address of ILSVRC2012_img_train.tar. work: where a file is until it is whole.
+    archive: the address of ILSVRC2012_img_train.tar, or of a local folder into which it was
+    unpacked. work: where a file is until it is whole. Returns what the archive was.
     """
+    packaging = "ILSVRC2012_img_train.tar"
+    read: Reader = functools.partial(_read_range, client, archive)
+    root = download.local_path(archive)
+    if root and root.is_dir():
+        packaging, read = "ILSVRC2012_img_train, unpacked", _reader_of_folder(root, lists)
     ranges = [line for lines in lists.values() for line in lines]
     total = sum(last - first + 1 for _, first, last in ranges)
     threads = concurrent.futures.ThreadPoolExecutor(download.CONNECTIONS)
-    get = functools.partial(_fetch_image, client, archive, work)
+    get = functools.partial(_fetch_image, read, work)
     try:
         with tqdm(total=total, unit="B", unit_scale=True, disable=None) as progress:
             for (split, name), lines in lists.items():
@@ -46,23 +60,78 @@ def fetch(client: Client, archive: str, lists: Lists, work: Path, folder: Path) 
                     progress.update(size)
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
+    return packaging
 
 
-def _fetch_image(client: Client, archive: str, work: Path, folder: Path, line: Line) -> int:
+def _fetch_image(read: Reader, work: Path, folder: Path, line: Line) -> int:
     """Fetch one image unless it is there, and return its size in bytes."""
     name, first, last = line
     path, size = folder / name, last - first + 1
     if not (path.exists() and path.stat().st_size == size):
-        content = client.get_range(archive, first, last)
-        if problem := checks.problem_of(content):
-            raise FailedError(
-                f"bytes {first}-{last} are not the image {name} ({problem}): it is not "
-                "ILSVRC2012_img_train.tar"
-            )
         part = work / f"{name}.part"
-        part.write_bytes(content)
+        part.write_bytes(read(folder.name, line))
         part.rename(path)
     return size
+
+
+def _read_range(client: Client, archive: str, _: str, line: Line) -> bytes:
+    """One image from the archive, of whatever class."""
+    name, first, last = line
+    content = client.get_range(archive, first, last)
+    if problem := checks.problem_of(content):
+        raise FailedError(
+            f"bytes {first}-{last} are not the image {name} ({problem}): it is not "
+            "ILSVRC2012_img_train.tar"
+        )
+    return content
+
+
+def _reader_of_folder(root: Path, lists: Lists) -> Reader:
+    """What reads images below a folder. Raises IncompleteError unless all of the lists are there,
+    each with as many bytes as in the archive."""
+    training = _training_folder(root, lists)
+    wrong = []
+    for (_, name), lines in lists.items():
+        for file, first, last in lines:
+            path = training / name / file
+            size = path.stat().st_size if path.is_file() else None
+            if size != last - first + 1:
+                found = "missing" if size is None else f"{size} bytes, not {last - first + 1}"
+                wrong.append(f"{name}/{file} ({found})")
+    if wrong:
+        raise IncompleteError(f"{training} lacks images of the authors: {checks.some(wrong)}")
+
+    def read(name: str, line: Line) -> bytes:
+        path = training / name / line[0]
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise FailedError(f"{path}: {error.strerror}") from None
+        if problem := checks.problem_of(content):
+            raise FailedError(f"{path} cannot be decoded ({problem})")
+        return content
+
+    return read
+
+
+def _training_folder(root: Path, lists: Lists) -> Path:
+    """The folder with the class folders, which may lie some levels below the one that was named.
+
+    That of the validation images may have class folders, too, but other images in them.
+    """
+    examples = [Path(name, lines[0][0]) for (_, name), lines in lists.items()]
+    level = [root]
+    for _ in range(DEPTH):
+        for folder in level:
+            if any((folder / example).is_file() for example in examples):
+                return folder
+        below = (path for folder in level for path in sorted(folder.iterdir()))
+        level = [path for path in below if path.is_dir() and not IMAGENET.fullmatch(path.name)]
+    found = checks.some(sorted(path.name for path in root.iterdir())) or "nothing"
+    raise IncompleteError(
+        f"{root} is no unpacked ILSVRC2012_img_train.tar: it has none of the authors' images, such "
+        f"as {examples[0]}; found {found}"
+    )
 
 
 def fetch_lists(client: Client, where: str, classes: Mapping[str, Iterable[str]]) -> Lists:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from supervised_reptile.data import provenance
+from supervised_reptile.data import formats, image_set, provenance
+from supervised_reptile.data.folders import Folder
+from supervised_reptile.data.miniimagenet import CLASSES, find_classes
 from supervised_reptile.fetch import archives, checks, download, imagenet, packagings
 from supervised_reptile.fetch.download import Client
 from supervised_reptile.fetch.sources import Sources
@@ -17,33 +19,6 @@ from supervised_reptile.system.errors import UnsoundError
 ZENODO = "https://zenodo.org/records/7978538/files/{}?download=1"
 PICKLES = [f"mini-imagenet-cache-{split}.pkl" for split in ("train", "validation", "test")]
 IMAGES = 600  # of each class
-CLASSES = {  # by split
-    split: names.split()
-    for split, names in {
-        "train": """
-    n01532829 n01558993 n01704323 n01749939 n01770081 n01843383 n01910747
-    n02074367 n02089867 n02091831 n02101006 n02105505 n02108089 n02108551
-    n02108915 n02111277 n02113712 n02120079 n02165456 n02457408 n02606052
-    n02687172 n02747177 n02795169 n02823428 n02966193 n03017168 n03047690
-    n03062245 n03207743 n03220513 n03337140 n03347037 n03400231 n03476684
-    n03527444 n03676483 n03838899 n03854065 n03888605 n03908618 n03924679
-    n03998194 n04067472 n04243546 n04251144 n04258138 n04275548 n04296562
-    n04389033 n04435653 n04443257 n04509417 n04515003 n04596742 n04604644
-    n04612504 n06794110 n07584110 n07697537 n07747607 n09246464 n13054560
-    n13133613
-    """,
-        "val": """
-    n01855672 n02091244 n02114548 n02138441 n02174001 n02950826 n02971356
-    n02981792 n03075370 n03417042 n03535780 n03584254 n03770439 n03773504
-    n03980874 n09256479
-    """,
-        "test": """
-    n01930112 n01981276 n02099601 n02110063 n02110341 n02116738 n02129165
-    n02219486 n02443484 n02871525 n03127925 n03146219 n03272010 n03544143
-    n03775546 n04146614 n04149813 n04418357 n04522168 n07613480
-    """,
-    }.items()
-}
 # The authors' lists have fewer of these.
 AUTHORS_IMAGES = {
     "n02099601": 599,
@@ -70,11 +45,11 @@ def fetch(client: Client, sources: Sources, work: Path) -> Path:
     if sources.imagenet:
         images = work / "ranges"
         lists = imagenet.fetch_lists(client, sources.lists, CLASSES)
-        imagenet.fetch(client, sources.imagenet, lists, work, images)
+        packaging = imagenet.fetch(client, sources.imagenet, lists, work, images)
         check_names(images)
         # Each was decoded when it came.
         digest = checks.digest_of_files(images)
-        provenance.write(images, sources.imagenet, "ILSVRC2012_img_train.tar", digest)
+        provenance.write(images, sources.imagenet, packaging, digest)
         return images
     images = work / "images"
     shutil.rmtree(images, ignore_errors=True)
@@ -107,8 +82,12 @@ def _extract(content: Iterable[packagings.Picture], folder: Path) -> None:
     """Write images, (split, class, file name, bytes) each, as folders of classes."""
     print("Extracting miniimagenet ...", flush=True)
     total = sum(IMAGES * len(names) for names in CLASSES.values())
+    split_of = {name: split for split, names in CLASSES.items() for name in names}
     for split, name, file, image in tqdm(content, total=total, unit=" images", disable=None):
-        if name not in CLASSES[split]:
+        if name not in split_of:
+            raise UnsoundError(f"{name} is not a class of miniImageNet")
+        split = split or split_of[name]
+        if split != split_of[name]:
             raise UnsoundError(f"{name} is not a class of miniImageNet's {split} set")
         path = folder / split / name / Path(file).name
         if path.exists():
@@ -140,3 +119,9 @@ def check(folder: Path) -> str:
     """The digest of a folder that holds all of miniImageNet. Raises UnsoundError for others."""
     check_names(folder)
     return checks.check_images(folder)
+
+
+def stale_caches(folder: Path) -> list[Path]:
+    """The caches of decoded images that hold other pixels than the images of a folder."""
+    root = Folder(folder)
+    return image_set.stale_caches(root, find_classes(root)[0], formats.PHOTOGRAPHS)

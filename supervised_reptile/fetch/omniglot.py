@@ -6,10 +6,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from supervised_reptile.data import provenance
+from supervised_reptile.data import formats, image_set, provenance
+from supervised_reptile.data.folders import Folder
+from supervised_reptile.data.omniglot import find_characters
 from supervised_reptile.fetch import archives, checks
-from supervised_reptile.fetch.download import Client
-from supervised_reptile.system.errors import UnsoundError
+from supervised_reptile.fetch.download import Client, local_path
+from supervised_reptile.system.errors import FailedError, UnsoundError
 
 OFFICIAL = "https://github.com/brendenlake/omniglot/raw/master/python"
 MD5 = {  # of the official archives
@@ -21,26 +23,50 @@ DIGEST = "811c7e9fcc07e5e7f708a9d2dcaf34a1957fb263ed1841b403d5dbf8e9eaf054"  # c
 
 
 def fetch(client: Client, base: str, work: Path) -> Path:
-    """Make the dataset in `work`, from the archives at the address `base`; return its folder."""
+    """Make the dataset in `work` from both archives; return its folder.
+
+    base: an address below which the archives are, or of a local folder with them, packed or not.
+    """
     images = work / "images"
     shutil.rmtree(images, ignore_errors=True)
+    unpacked = _find_unpacked(base)
     for name, md5 in MD5.items():
         print(f"Fetching omniglot/{name} ...", flush=True)
-        archive = client.fetch(f"{base}/{name}.zip", work)
+        archive = unpacked.get(name) or client.fetch(f"{base}/{name}.zip", work)
         if base == OFFICIAL and checks.file_digest(archive, "md5") != md5:
             raise UnsoundError(f"{name}.zip is not the official archive (MD5 {md5})")
         print(f"Extracting omniglot/{name} ...", flush=True)
         with archives.open_archive(archive) as opened:
             _extract(opened, name, images)
-    provenance.write(images, base, "archives", check(images))
+    packaging = "archives, unpacked" if unpacked else "archives"
+    provenance.write(images, base, packaging, check(images))
     return images
+
+
+def _find_unpacked(base: str) -> dict[str, Path]:
+    """The folders, by name, of those archives of which a local folder holds no zip file.
+
+    Raises FailedError if it holds neither of one.
+    """
+    if not (folder := local_path(base)):
+        return {}
+    if not folder.is_dir():
+        raise FailedError(f"{folder} is no folder: name the one that holds the archives")
+    packed = [name for name in MD5 if (folder / f"{name}.zip").is_file()]
+    unpacked = {name: folder / name for name in MD5 if name not in packed}
+    missing = [f"{name}.zip or {name}/" for name, path in unpacked.items() if not path.is_dir()]
+    if missing:
+        found = checks.some(sorted(path.name for path in folder.iterdir())) or "nothing"
+        raise FailedError(f"{folder}: expected {' and '.join(missing)}, found {found}")
+    return unpacked
 
 
 def _extract(archive: archives.Archive, name: str, folder: Path) -> None:
     """Write the drawings of an archive to <folder>/<Alphabet>/characterNN/."""
     for path in tqdm(archive.members, unit=" files", disable=None):
-        if path.match(f"{name}/*/*/*.png") and len(path.parts) == 4:
-            drawing = folder / Path(*path.parts[1:])
+        # Some programs unpack an archive into a folder of its name, in which that folder is again.
+        if path.suffix == ".png" and path.parts[:-3] in ((), (name,)) and len(path.parts) > 2:
+            drawing = folder / Path(*path.parts[-3:])
             content = archive.read(path)
             drawing.parent.mkdir(parents=True, exist_ok=True)
             drawing.write_bytes(content)
@@ -70,3 +96,9 @@ def check(folder: Path) -> str:
             f"the drawings are not those of Omniglot: their digest is {digest}, not {DIGEST}"
         )
     return digest
+
+
+def stale_caches(folder: Path) -> list[Path]:
+    """The caches of decoded images that hold other pixels than the images of a folder."""
+    root = Folder(folder)
+    return image_set.stale_caches(root, find_characters(root), formats.CHARACTERS)

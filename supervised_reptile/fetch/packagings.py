@@ -4,21 +4,30 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from supervised_reptile.data.class_files import IMAGENET
 from supervised_reptile.data.folders import is_image
+from supervised_reptile.data.miniimagenet import SPLITS
 from supervised_reptile.fetch import checks, pickles
 from supervised_reptile.fetch.archives import Archive
 from supervised_reptile.system.errors import UnsoundError
 
-SPLITS = ("train", "val", "test")
+PARTS = set(SPLITS.values())
 PICKLE = re.compile(r"mini-imagenet-cache-(train|val|validation|test)\.pkl")
+# The files of train_phase_val and train_phase_test hold other images of the training classes.
+LABELLED = re.compile(r"miniImageNet_category_split_(?:(train)_phase_train|(val|test))\.pickle")
+LIST = re.compile(r"(train|val|test)\.csv")
+COLUMNS = (("filename", "label"), ("image_name", "class_name"))  # of lists: file, class
 SHAPE = (84, 84, 3)
-Picture = tuple[str, str, str, bytes]  # split, class, file name, content
+Picture = tuple[str, str, str, bytes]  # split ("": that of the class), class, file name, content
+Indices = dict[str, list[int]]  # of the images of a pickle, by class
+Files = dict[str, PurePosixPath]  # by split
 
 
 def read(archive: Archive) -> tuple[str, Iterator[Picture]]:
@@ -29,23 +38,31 @@ def read(archive: Archive) -> tuple[str, Iterator[Picture]]:
     for name, find, images in PACKAGINGS:
         if found := find(archive):
             return name, images(archive, found)
+    there = checks.some(list(archive.members), 3) or "nothing"
     raise UnsoundError(
-        f"{archive.name} holds neither train/, val/ and test/ with class folders, nor images/ with "
-        "train.csv, val.csv and test.csv, nor the pickles mini-imagenet-cache-*.pkl of all three"
+        f"{archive.name} holds neither train/, val/ and test/ with class folders, nor the 100 "
+        "class folders side by side, nor images with train.csv, val.csv and test.csv, nor the "
+        f"pickles of all three sets; found {there}"
     )
 
 
-def _find_pickles(archive: Archive) -> dict[str, PurePosixPath] | None:
-    matches = {path: PICKLE.fullmatch(path.name) for path in archive.members}
-    found = {match[1].replace("validation", "val"): p for p, match in matches.items() if match}
-    return found if set(found) == set(SPLITS) else None
+def _find_all_three(name: re.Pattern[str], archive: Archive) -> Files | None:
+    """The files of the three splits, by the split that is in their names."""
+    matches = ((path, name.fullmatch(path.name)) for path in archive.members)
+    found = {SPLITS[match[match.lastindex or 0]]: path for path, match in matches if match}
+    return found if found.keys() == PARTS else None
 
 
-def _pickled_images(archive: Archive, found: dict[str, PurePosixPath]) -> Iterator[Picture]:
+def _pickled_images(
+    indices_of: Callable[[dict[str, Any]], tuple[np.ndarray, Indices]],
+    archive: Archive,
+    found: Files,
+) -> Iterator[Picture]:
     for split, path in found.items():
         with archive.open(path) as file:
             try:
-                images, classes = _check_content(pickles.load(file))
+                content = pickles.load(file)
+                images, classes = indices_of(content if isinstance(content, dict) else {})
             except UnsoundError as error:
                 raise UnsoundError(f"{path.name}: {error}") from None
         for name, indices in classes.items():
@@ -53,21 +70,55 @@ def _pickled_images(archive: Archive, found: dict[str, PurePosixPath]) -> Iterat
                 yield split, name, f"{name}_{number:03}.png", _png(images[index])
 
 
-def _check_content(content: object) -> tuple[np.ndarray, dict[str, Any]]:
-    """The images and the indices by class of one pickle."""
-    if not isinstance(content, dict) or not {"image_data", "class_dict"} <= content.keys():
-        raise UnsoundError("no dictionary with image_data and class_dict")
-    images, classes = content["image_data"], content["class_dict"]
-    if not (isinstance(images, np.ndarray) and images.dtype == np.uint8):
-        raise UnsoundError("image_data is no array of uint8")
-    if images.shape[1:] != SHAPE:
-        raise UnsoundError(f"image_data has the shape {images.shape}, not n×84×84×3")
+def _by_class_dict(content: dict[str, Any]) -> tuple[np.ndarray, Indices]:
+    """The images and the indices by class of a pickle with image_data and class_dict."""
+    images, classes = _take(content, "image_data", "class_dict")
+    _check_images("image_data", images)
     if not (isinstance(classes, dict) and all(isinstance(name, str) for name in classes)):
         raise UnsoundError("class_dict is no dictionary of names")
-    indices = [index for members in classes.values() for index in np.asarray(members).tolist()]
+    lists = {name: np.asarray(members).tolist() for name, members in classes.items()}
+    indices = [index for members in lists.values() for index in members]
     if sorted(indices) != list(range(len(images))):
         raise UnsoundError("the indices of class_dict are not those of the images, each once")
-    return images, classes
+    return images, lists
+
+
+def _by_labels(content: dict[str, Any]) -> tuple[np.ndarray, Indices]:
+    """The images and the indices by class of a pickle with data, labels and catname2label."""
+    images, labels = _take(content, "data", "labels")
+    _check_images("data", images)
+    names = content.get("catname2label")
+    if not isinstance(names, dict):
+        raise UnsoundError("without catname2label, the names of its classes cannot be known")
+    by_label = {
+        label: name
+        for name, label in names.items()
+        if isinstance(name, str) and isinstance(label, (int, np.integer))
+    }
+    if len(by_label) != len(names):
+        raise UnsoundError("catname2label does not give each name a label of its own")
+    numbers = np.asarray(labels)
+    if numbers.shape != images.shape[:1] or numbers.dtype.kind not in "iu":
+        raise UnsoundError("labels is no list of one whole number for each image")
+    lists: Indices = {}
+    for index, label in enumerate(numbers.tolist()):
+        if label not in by_label:
+            raise UnsoundError(f"catname2label has no name for the label {label}")
+        lists.setdefault(by_label[label], []).append(index)
+    return images, lists
+
+
+def _take(content: dict[str, Any], *keys: str) -> list[Any]:
+    if not content.keys() >= set(keys):
+        raise UnsoundError(f"no dictionary with {' and '.join(keys)}")
+    return [content[key] for key in keys]
+
+
+def _check_images(name: str, images: object) -> None:
+    if not (isinstance(images, np.ndarray) and images.dtype == np.uint8):
+        raise UnsoundError(f"{name} is no array of uint8")
+    if images.shape[1:] != SHAPE:
+        raise UnsoundError(f"{name} has the shape {images.shape}, not n×84×84×3")
 
 
 def _png(pixels: np.ndarray) -> bytes:
@@ -77,47 +128,67 @@ def _png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _find_lists(archive: Archive) -> dict[str, PurePosixPath] | None:
-    found = {path.stem: path for path in archive.members if path.name in LISTS}
-    return found if set(found) == set(SPLITS) else None
-
-
-LISTS = {f"{split}.csv" for split in SPLITS}
-
-
-def _listed_images(archive: Archive, found: dict[str, PurePosixPath]) -> Iterator[Picture]:
-    paths = {path.name: path for path in archive.members if path.parent.name == "images"}
+def _listed_images(archive: Archive, found: Files) -> Iterator[Picture]:
+    places = {(path.parent.name, path.name): path for path in archive.members}
     wanted: dict[PurePosixPath, tuple[str, str]] = {}
     for split, path in found.items():
-        rows = list(csv.DictReader(io.StringIO(archive.read(path).decode(errors="replace"))))
-        if not rows or not {"filename", "label"} <= rows[0].keys():
-            raise UnsoundError(f"{path.name} has no rows of filename,label")
-        missing = [row["filename"] for row in rows if row["filename"] not in paths]
+        missing = []
+        for file, name in _rows(archive, path):
+            # They lie in images/, or in a folder for each class.
+            if place := places.get(("images", file)) or places.get((name, file)):
+                wanted[place] = split, name
+            else:
+                missing.append(file)
         if missing:
             raise UnsoundError(f"{path.name} lists what images/ lacks: {checks.some(missing)}")
-        wanted |= {paths[row["filename"]]: (split, row["label"]) for row in rows}
     for path in archive.members:  # in stored order: a compressed archive cannot go back
         if path in wanted:
             yield (*wanted[path], path.name, archive.read(path))
 
 
+def _rows(archive: Archive, path: PurePosixPath) -> list[tuple[str, str]]:
+    """The file and the class in each row of a list, which may begin with a byte order mark."""
+    text = archive.read(path).decode("utf-8-sig", errors="replace")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    for file, name in COLUMNS:
+        if rows and {file, name} <= rows[0].keys():
+            return [(row[file], row[name]) for row in rows]
+    raise UnsoundError(f"{path.name} has no rows of filename,label or class_name,image_name")
+
+
 def _find_folders(archive: Archive) -> list[PurePosixPath] | None:
+    found = [path for path in archive.members if _split_of(path) and is_image(path.name)]
+    return found if {_split_of(path) for path in found} == PARTS else None
+
+
+def _find_unsplit_folders(archive: Archive) -> list[PurePosixPath] | None:
     found = [
         path
         for path in archive.members
-        if len(path.parts) > 2 and path.parts[-3] in SPLITS and is_image(path.name)
+        if IMAGENET.fullmatch(path.parent.name) and is_image(path.name)
     ]
-    return found if {path.parts[-3] for path in found} == set(SPLITS) else None
+    return None if any(map(_split_of, found)) else found
+
+
+def _split_of(path: PurePosixPath) -> str:
+    """The split in whose folder an image's class folder lies, "" if it lies in none."""
+    return SPLITS.get(path.parent.parent.name, "")
 
 
 def _images_in_folders(archive: Archive, found: list[PurePosixPath]) -> Iterator[Picture]:
     for path in found:
-        split, name, file = path.parts[-3:]
-        yield split, name, file, archive.read(path)
+        yield _split_of(path), path.parent.name, path.name, archive.read(path)
 
 
+# The name, what finds it in an Archive, and what reads the images of what was found.
 PACKAGINGS: tuple[tuple[str, Callable, Callable], ...] = (
-    ("pickles", _find_pickles, _pickled_images),
-    ("images/ with lists", _find_lists, _listed_images),
+    ("pickles", partial(_find_all_three, PICKLE), partial(_pickled_images, _by_class_dict)),
+    (
+        "pickles with labels",
+        partial(_find_all_three, LABELLED),
+        partial(_pickled_images, _by_labels),
+    ),
+    ("images/ with lists", partial(_find_all_three, LIST), _listed_images),
     ("class folders", _find_folders, _images_in_folders),
+    ("class folders without a split", _find_unsplit_folders, _images_in_folders),
 )

@@ -10,6 +10,10 @@ from supervised_reptile.system import files
 from supervised_reptile.system.errors import FailedError, UnsoundError
 
 
+class BusyError(FailedError):
+    """Another fetch makes the same dataset."""
+
+
 def work_path(target: Path) -> Path:
     """The hidden folder beside `target` in which it is made."""
     return target.with_name(f".{target.name}.partial")
@@ -27,14 +31,14 @@ def work_folder(target: Path) -> Iterator[Path]:
     """Yield the folder in which `target` is made.
 
     It outlives a fetch that fails or is killed, for the next one to go on, unless UnsoundError
-    says that its content is wrong. Raises FailedError if another fetch is at work there.
+    says that its content is wrong. Raises BusyError if another fetch is at work there.
     """
     work = work_path(target)
     with contextlib.ExitStack() as lock:
         try:
             lock.enter_context(files.locked(work, folder=True))
         except BlockingIOError:
-            raise FailedError("another fetch is at work there") from None
+            raise BusyError("another fetch is at work there") from None
         try:
             yield work
         except UnsoundError:

@@ -90,6 +90,18 @@ def test_validation_is_val(splits):
     assert photographs(splits) == {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
 
 
+def test_miniimagenets_own_classes_side_by_side_have_their_split(tmp_path):
+    """As Kaggle has them; the names are of Ravi and Larochelle's lists."""
+    split = {"train": ["n01532829", "n13133613"], "val": ["n01855672"], "test": ["n01930112"]}
+    for names in split.values():
+        for name in names:
+            fill(tmp_path / "d" / name)
+    assert photographs(tmp_path / "d") == split
+    fill(tmp_path / "d" / "n00000001")
+    with pytest.raises(RefusedError, match=r"expected train/, val/ and test/"):
+        photographs(tmp_path / "d")
+
+
 def test_advice_to_fetch_is_given_for_the_folder_that_fetching_fills_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RefusedError, match=r"get the data with \./fetch_data\.sh omniglot,"):

@@ -70,8 +70,13 @@ def below(top, files):
     return {f"{top}/{name}": content for name, content in files.items()}
 
 
-def listed(files):
-    """The packaging with images/ and lists, the lists last."""
+def unsplit(files):
+    """Class folders side by side."""
+    return {path.partition("/")[2]: content for path, content in files.items()}
+
+
+def listed(files, header=("filename", "label"), start=b""):
+    """The packaging with images/ and lists, the lists last. start: what each begins with."""
     result, rows = {}, {"train": [], "val": [], "test": []}
     for path, content in files.items():
         split, name, file = path.split("/")
@@ -79,8 +84,9 @@ def listed(files):
         rows[split].append((file, name))
     for split, lines in rows.items():
         text = io.StringIO()
-        csv.writer(text).writerows([("filename", "label"), *lines])
-        result[f"mini/{split}.csv"] = text.getvalue().encode()
+        order = slice(None, None, -1 if header[0] == "class_name" else 1)
+        csv.writer(text).writerows([header, *(line[order] for line in lines)])
+        result[f"mini/{split}.csv"] = start + text.getvalue().encode()
     return result
 
 
@@ -96,3 +102,25 @@ def pickled(files, names=("train", "val", "test"), protocol=2):
         content = {"image_data": np.stack(pixels), "class_dict": classes}
         result[f"mini-imagenet-cache-{name}.pkl"] = pickle.dumps(content, protocol)
     return result
+
+
+def labelled(files):
+    """The three pickles of FewShotWithoutForgetting, with their images in no order of classes."""
+    result, label = {}, 0
+    for split, name in (("train", "train_phase_train"), ("val", "val"), ("test", "test")):
+        paths = sorted((path for path in files if path.startswith(f"{split}/")), key=by_number)
+        classes = sorted({path.split("/")[1] for path in paths})
+        names = {label + index: name for index, name in enumerate(classes)}
+        label += len(classes)
+        labels = {name: number for number, name in names.items()}
+        content = {
+            "data": np.stack([np.asarray(Image.open(io.BytesIO(files[path]))) for path in paths]),
+            "labels": [labels[path.split("/")[1]] for path in paths],
+            "catname2label": labels,
+        }
+        result[f"miniImageNet_category_split_{name}.pickle"] = pickle.dumps(content, 2)
+    return result
+
+
+def by_number(path):
+    return path[-5:], path

@@ -1,5 +1,6 @@
 """What `fetch_data.sh` leaves on disk: all of Omniglot, or nothing."""
 
+import contextlib
 import fcntl
 import hashlib
 import io
@@ -21,6 +22,11 @@ import pytest
 import servers
 from PIL import Image
 
+from supervised_reptile.data import image_set, provenance
+from supervised_reptile.data.class_files import ClassFiles
+from supervised_reptile.data.folders import Folder
+from supervised_reptile.data.formats import CHARACTERS
+from supervised_reptile.data.omniglot import find_characters
 from supervised_reptile.fetch import __main__ as command
 from supervised_reptile.fetch import checks, download, omniglot
 from supervised_reptile.system.errors import FailedError, RefusedError
@@ -311,7 +317,54 @@ def test_status_404(server, target):
 
 def test_missing_file(mirror, target):
     (mirror / "images_evaluation.zip").unlink()
-    assert "images_evaluation.zip: no such file" in refusal(mirror, target)
+    message = refusal(mirror, target)
+    expected = "expected images_evaluation.zip or images_evaluation/, found images_background.zip"
+    assert f"{mirror}: {expected}. Set OMNIGLOT_URL to " in message
+    (mirror / "images_background.zip").unlink()
+    assert "images_background/ and images_evaluation.zip or" in (message := refusal(mirror, target))
+    assert "/, found nothing." in message
+    (mirror.parent / "a.zip").touch()
+    assert "a.zip is no folder: name the one" in refusal(mirror.parent / "a.zip", target)
+
+
+def unpack(folder, into="{folder}"):
+    """Replace the archives in a folder by what they hold, as unzip does."""
+    for name in SMALL:
+        with zipfile.ZipFile(folder / f"{name}.zip") as archive:
+            archive.extractall(into.format(folder=folder, name=name))
+        (folder / f"{name}.zip").unlink()
+
+
+# Into the folder itself, as unzip and torchvision do, or as Windows does.
+@pytest.mark.parametrize("into", ["{folder}", "{folder}/{name}"])
+def test_unpacked_archives(mirror, target, into):
+    unpack(mirror, into)
+    (mirror / "images_background" / "Thumbs.db").write_bytes(b"x")
+    fetch(mirror)
+    assert is_complete(target)
+    record = json.loads((target / "origin.json").read_text())
+    assert record["packaging"] == "archives, unpacked"
+    assert record["digest"] == SMALL_COUNTS["DIGEST"]
+
+
+def test_unpacked_archives_beside_the_zip_files(mirror, target):
+    """As torchvision leaves them. One of the zip files may have been removed."""
+    for name in SMALL:
+        shutil.copy(mirror / f"{name}.zip", mirror.parent)
+    unpack(mirror)
+    shutil.copy(mirror.parent / "images_background.zip", mirror)
+    fetch(mirror)
+    assert is_complete(target)
+
+
+def test_unpacked_archives_that_lack_something_are_refused(mirror, target):
+    unpack(mirror)
+    (mirror / "images_evaluation/Angelic/character01/0001_01.png").unlink()
+    message = refusal(mirror, target)
+    assert "not 2 drawings each: Angelic/character01 (1). A part of it needs no fetching" in message
+    shutil.rmtree(mirror / "images_evaluation/Angelic")
+    assert "1 alphabets with 2 characters instead of 2 with 3" in refusal(mirror, target)
+    assert os.listdir(target.parent) == []
 
 
 def test_archives_that_would_write_elsewhere_are_refused(mirror, target):
@@ -377,7 +430,7 @@ def test_second_fetch_does_not_disturb_the_first(server, target):
     first = start(server.folder.parent, server.url)
     assert server.reached.wait(30)
     status, _, stderr = run(server.folder.parent, server.url)
-    assert status == 1 and "another fetch is at work there" in stderr
+    assert status == 1 and "another fetch is at work there. Wait until it has ended." in stderr
     server.released.set()
     first.communicate(timeout=30)
     assert first.returncode == 0
@@ -429,6 +482,94 @@ def test_verify(mirror, target):
     (target / "Latin/character01/0001_01.png").write_bytes(drawing(77))
     status, _, stderr = run(mirror.parent, mirror, "verify")
     assert status == 1 and stderr.startswith("data/omniglot: the drawings are not those")
+
+
+STRAY = [
+    "Thumbs.db",
+    "Latin/desktop.ini",
+    "Latin/character01/Thumbs.db",
+    "Latin/character01/.DS_Store",
+    "Latin/character01/._0001_01.png",
+    "__MACOSX/character01/0001_01.png",
+    "__MACOSX/Latin/character01/0001_01.png",
+]
+
+
+def test_verify_passes_over_stray_files_of_systems(mirror, target, capsys):
+    fetch(mirror)
+    for name in STRAY:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes(b"x")
+    command.verify()
+    assert capsys.readouterr().out.endswith(f" of all images: {SMALL_COUNTS['DIGEST']}\n")
+
+
+@pytest.mark.parametrize("content", ['{"a": 1}', "[1, 2]", "null"])
+def test_verify_names_a_record_of_another_program(mirror, target, capsys, content):
+    fetch(mirror)
+    (target / "origin.json").write_text(content)
+    assert provenance.read(target).keys() == {"source"}
+    command.verify()
+    out = capsys.readouterr().out
+    assert f"data/omniglot is intact. Digest of all images: {SMALL_COUNTS['DIGEST']} (" in out
+    assert out.endswith("omniglot, whose origin.json was not written by fetch_data.sh.)\n")
+
+
+DAMAGED = {
+    "": "is damaged (no JSON: it is empty): ",
+    "<html>\nPlease log in": r"is damaged (no JSON: it begins with '<html>\nPlease log in'): ",
+    '{\n "source": "https': "is damaged (no JSON: it begins with",
+    '{"source": "a", "packaging": "b", "date": "c"}': "is damaged (it says nothing of digest): ",
+    '{"source": "https://a.org"}': "it says nothing of packaging, digest, date",
+    '{"digest": 3}': "it says nothing of source, packaging, digest, date",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_verify_names_a_damaged_record(mirror, target, content):
+    fetch(mirror)
+    (target / "origin.json").write_text(content)
+    with pytest.raises(FailedError) as caught:
+        command.verify()
+    message = str(caught.value)
+    assert "data/omniglot/origin.json " in message and DAMAGED[content] in message
+    assert "fetch the data again, or remove this file if" in message and "\n" not in message
+
+
+def test_a_record_that_cannot_be_read_is_damaged(tmp_path):
+    (tmp_path / "origin.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RefusedError, match="it cannot be read: "):
+        provenance.read(tmp_path)
+
+
+def noise(listing):
+    """What a wrong decoder would read."""
+    draw = np.random.default_rng(0).integers
+    arrays = (draw(0, 256, (number, 28, 28, 1), np.uint8) for number in listing.counts)
+    return contextlib.nullcontext(arrays)
+
+
+def read_images(target):
+    """As a run does, which leaves a cache; return its place."""
+    characters = find_characters(root := Folder(target))
+    image_set.read_folders(root, characters, {"test": list(characters)}, CHARACTERS)
+    return target / ".cache" / "28-L.pixels"
+
+
+def test_verify_compares_the_cache(mirror, target, monkeypatch, capsys):
+    fetch(mirror)
+    place = read_images(target)
+    command.verify()
+    assert "is intact" in capsys.readouterr().out
+    place.unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(ClassFiles, "decode", noise)
+        read_images(target)
+    expected = "the cache data/omniglot/.cache/28-L.pixels holds other pixels than the images"
+    with pytest.raises(FailedError, match=f"^data/omniglot: {expected}: remove it$"):
+        command.verify()
+    place.unlink()
+    command.verify()
 
 
 def put_python(path):
@@ -518,4 +659,14 @@ def test_real_archives_by_http(target, monkeypatch):
     with servers.serving(REAL) as server:
         server.faults = [servers.cut_after(1_000_000), servers.status(503), servers.hang_up]
         fetch(server.url)
+    check_real(target)
+
+
+@needs_real
+def test_real_archives_unpacked(target):
+    for name in SMALL:
+        with zipfile.ZipFile(REAL / f"{name}.zip") as archive:
+            archive.extractall(target.parent.parent / "unpacked")
+    fetch(target.parent.parent / "unpacked")
+    shutil.rmtree(target.parent.parent / "unpacked")
     check_real(target)

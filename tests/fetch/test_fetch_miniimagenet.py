@@ -1,5 +1,6 @@
 """miniImageNet from every packaging people share."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -16,16 +17,23 @@ from packaged import (
     below,
     files_in,
     jpeg,
+    labelled,
     listed,
     needs_real,
     pickled,
     small_files,
+    unsplit,
     write_tar,
     write_tree,
     write_zip,
 )
 from PIL import Image
 
+from supervised_reptile.data import image_set
+from supervised_reptile.data.class_files import ClassFiles
+from supervised_reptile.data.folders import Folder
+from supervised_reptile.data.formats import PHOTOGRAPHS
+from supervised_reptile.data.miniimagenet import find_classes
 from supervised_reptile.fetch import __main__ as command
 from supervised_reptile.fetch import checks, download, miniimagenet
 from supervised_reptile.system.errors import FailedError, UnsoundError
@@ -61,6 +69,75 @@ def test_class_folders_in_a_folder_a_zip_and_a_tar(small, fetch_mini, tmp_path):
         shutil.rmtree(found)
 
 
+@pytest.mark.parametrize("top", ["", "archive/", "train_data/images/"])
+def test_class_folders_without_a_split(small, fetch_mini, tmp_path, top):
+    """As on Kaggle. Their names say to which split they belong."""
+    files = {f"{top}{path}": content for path, content in unsplit(small).items()}
+    for packaged in (
+        write_tree(tmp_path / "mine", files),
+        write_zip(tmp_path / "mine.zip", files),
+        write_tar(tmp_path / "mine.tgz", files),
+    ):
+        found = fetch_mini(MINIIMAGENET_ARCHIVE=str(packaged))
+        assert files_in(found) == small
+        shutil.rmtree(found)
+
+
+def test_a_folder_called_validation(small, fetch_mini, tmp_path):
+    packaged = write_tree(tmp_path / "mine", moved("val/", "validation/")(small))
+    assert files_in(fetch_mini(MINIIMAGENET_ARCHIVE=str(packaged))) == small
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+@pytest.mark.parametrize("header", [("filename", "label"), ("class_name", "image_name")])
+def test_lists_of_other_programs(small, fetch_mini, tmp_path, header, start):
+    files = listed(small, header, start)
+    assert all(files[f"mini/{split}.csv"].startswith(start) for split in SMALL)
+    packaged = write_zip(tmp_path / "mine.zip", files)
+    assert files_in(fetch_mini(MINIIMAGENET_ARCHIVE=str(packaged))) == small
+
+
+def test_lists_of_images_in_class_folders(small, fetch_mini, tmp_path):
+    lists = {path: text for path, text in listed(small).items() if path.endswith(".csv")}
+    packaged = write_tree(tmp_path / "mine", lists | below("mini/images", unsplit(small)))
+    assert files_in(fetch_mini(MINIIMAGENET_ARCHIVE=str(packaged))) == small
+
+
+def test_lists_with_other_columns_are_refused(small, fetch_mini, tmp_path):
+    packaged = write_tree(tmp_path / "mine", listed(small, ("name", "class")))
+    with pytest.raises(FailedError, match=r"csv has no rows of filename,label or class_name"):
+        fetch_mini(MINIIMAGENET_ARCHIVE=str(packaged))
+
+
+STRAY = {
+    "Thumbs.db": b"x",
+    "train/desktop.ini": b"x",
+    "train/n00000001/Thumbs.db": b"x",
+    "val/n00000003/.DS_Store": b"x",
+    "val/n00000003/._n0000000300000000.jpg": b"x",
+    "__MACOSX/train/n00000001/n0000000100000000.jpg": b"x",
+}
+
+
+@pytest.mark.parametrize("write", [write_tree, write_zip, write_tar])
+def test_stray_files_of_systems_are_passed_over(small, fetch_mini, tmp_path, write):
+    side_by_side = unsplit(small) | {"Thumbs.db": b"x", "n00000001/desktop.ini": b"x"}
+    for number, files in enumerate((small | STRAY, side_by_side)):
+        found = fetch_mini(MINIIMAGENET_ARCHIVE=str(write(tmp_path / f"mine{number}", files)))
+        assert files_in(found) == small
+        shutil.rmtree(found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"), [("RAR", b"Rar!\x1a\x07\x01"), ("7z", b"7z\xbc\xaf\x27\x1c")]
+)
+def test_archives_that_cannot_be_read_are_to_be_unpacked(fetch_mini, tmp_path, kind, start):
+    (tmp_path / "mini").write_bytes(start + bytes(100))
+    with pytest.raises(FailedError, match=f"mini is a {kind} archive.*: unpack it first") as caught:
+        fetch_mini(MINIIMAGENET_ARCHIVE=str(tmp_path / "mini"))
+    assert "\n" not in str(caught.value) and "ry again" not in str(caught.value)
+
+
 def test_images_with_lists(small, fetch_mini, tmp_path):
     for packaged in (
         write_tree(tmp_path / "mine", listed(small)),
@@ -92,6 +169,73 @@ def test_pickles(small, fetch_mini, tmp_path, validation):
         assert pixels.keys() == again.keys()
         assert all((pixels[name] == again[name]).all() for name in pixels)
         shutil.rmtree(found)
+
+
+def pixels_by_class(files):
+    """The pixels of each class's images, in the order of their names."""
+    result = {}
+    for path in sorted(files):
+        pixels = np.asarray(Image.open(io.BytesIO(files[path])))
+        result.setdefault(path.rpartition("/")[0], []).append(pixels)
+    return {name: np.stack(pixels) for name, pixels in result.items()}
+
+
+@pytest.mark.parametrize("write", [write_tree, write_zip, write_tar])
+def test_pickles_with_labels(small, fetch_mini, tmp_path, write):
+    """Without the other images of the training classes."""
+    files = labelled(small)
+    for split in ("val", "test"):
+        other = files["miniImageNet_category_split_train_phase_train.pickle"]
+        files[f"miniImageNet_category_split_train_phase_{split}.pickle"] = other
+    found = fetch_mini(MINIIMAGENET_ARCHIVE=str(write(tmp_path / "mine", files)))
+    expected, pixels = pixels_by_class(small), pixels_by_class(files_in(found))
+    assert pixels.keys() == expected.keys()
+    assert all((pixels[name] == expected[name]).all() for name in expected)
+    record = json.loads((found / "origin.json").read_text())
+    assert record["packaging"] == "pickles with labels"
+
+
+def test_pickles_with_labels_need_all_three_sets(small, fetch_mini, tmp_path):
+    files = moved("split_val", "split_train_phase_val")(labelled(small))
+    with pytest.raises(FailedError, match="nor the pickles of all three sets; found mini"):
+        fetch_mini(MINIIMAGENET_ARCHIVE=str(write_tree(tmp_path / "mine", files)))
+
+
+IMAGES = np.zeros((3, 84, 84, 3), np.uint8)
+NAMES = {"n00000003": 7}
+LABELS = {
+    "a list": ([1], "no dictionary with data and labels"),
+    "no names": ({"data": IMAGES, "labels": [7] * 3}, "catname2label.*names.*cannot be known"),
+    "floats": (
+        {"data": IMAGES / 1, "labels": [7] * 3, "catname2label": NAMES},
+        "no array of uint8",
+    ),
+    "too few": ({"data": IMAGES, "labels": [7] * 2, "catname2label": NAMES}, "for each image"),
+    "no numbers": ({"data": IMAGES, "labels": ["7"] * 3, "catname2label": NAMES}, "whole number"),
+    "one unnamed": ({"data": IMAGES, "labels": [7, 7, 8], "catname2label": NAMES}, "the label 8"),
+    "two names": (
+        {"data": IMAGES, "labels": [7] * 3, "catname2label": NAMES | {"n00000004": 7}},
+        "a label of its own",
+    ),
+    "a label that is none": (
+        {"data": IMAGES, "labels": [7] * 3, "catname2label": {"n00000003": [7]}},
+        "a label of its own",
+    ),
+    "a class of another split": (
+        {"data": IMAGES, "labels": [7] * 3, "catname2label": {"n00000004": 7}},
+        "n00000004 is not a class of miniImageNet's val set",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", LABELS)
+def test_pickles_with_other_labels_are_refused(small, fetch_mini, tmp_path, fault):
+    content, message = LABELS[fault]
+    name = "miniImageNet_category_split_val.pickle"
+    files = labelled(small) | {name: pickle.dumps(content)}
+    with pytest.raises(FailedError, match=message):
+        fetch_mini(MINIIMAGENET_ARCHIVE=str(write_tree(tmp_path / "mine", files)))
+    assert list((tmp_path / "data").iterdir()) == []
 
 
 def test_addresses_of_an_archive_and_of_pickles(small, fetch_mini, server):
@@ -184,6 +328,46 @@ REFUSED = {
 }
 
 
+UNSPLIT = {
+    "a class is missing": (without("n00000002"), "lacks the classes train/n00000002"),
+    "an image is missing": (without("n0000000200000001"), r"train/n00000002 \(2\)"),
+    "a class too many": (
+        lambda files: files | {"n00000009/1.jpg": jpeg(1)},
+        "n00000009 is not a class of miniImageNet\\.",
+    ),
+    "twice": (lambda files: files | below("again", files), "is there twice"),
+}
+
+
+@pytest.mark.parametrize("fault", UNSPLIT)
+def test_unsplit_folders_that_are_not_whole_are_refused_by_name(small, fetch_mini, tmp_path, fault):
+    change, message = UNSPLIT[fault]
+    packaged = write_zip(tmp_path / "mine.zip", change(unsplit(small)))
+    with pytest.raises(FailedError, match=message):
+        fetch_mini(MINIIMAGENET_ARCHIVE=str(packaged))
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_only_failures_of_the_network_are_worth_another_try(
+    small, fetch_mini, server, tmp_path, monkeypatch
+):
+    """For a part of it, the first advice is not to fetch it at all."""
+    packaged = write_zip(tmp_path / "mine.zip", without("n00000002")(small))
+    with pytest.raises(FailedError) as caught:
+        fetch_mini(MINIIMAGENET_ARCHIVE=str(packaged))
+    message = str(caught.value)
+    assert "train/n00000002. A part of it needs no fetching: name it with --data-dir;" in message
+    assert "ry again" not in message
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    write_zip(server.folder / "mini.zip", small)
+    server.always = servers.status(503)
+    with pytest.raises(FailedError, match=r"503.*\. Try again, or set IMAGENET_TRAIN_TAR"):
+        fetch_mini(MINIIMAGENET_ARCHIVE=f"{server.url}/mini.zip")
+    server.always = servers.status(404)
+    with pytest.raises(FailedError, match=r"404 Not Found\. Set IMAGENET_TRAIN_TAR"):
+        fetch_mini(MINIIMAGENET_ARCHIVE=f"{server.url}/mini.zip")
+
+
 @pytest.mark.parametrize("fault", REFUSED)
 def test_what_is_not_whole_is_refused_by_name(small, fetch_mini, tmp_path, fault):
     change, message = REFUSED[fault]
@@ -206,7 +390,7 @@ def evil_name(files):
 
 
 def test_lists_that_lead_elsewhere_are_refused(small, fetch_mini, tmp_path):
-    with pytest.raises(FailedError, match="is not a class of miniImageNet's val set"):
+    with pytest.raises(FailedError, match="n00000003 is not a class of miniImageNet"):
         fetch_mini(MINIIMAGENET_ARCHIVE=str(write_zip(tmp_path / "a.zip", evil_name(small))))
 
 
@@ -319,10 +503,31 @@ def test_real_images_by_pickles(real, sixty, fetch_mini, tmp_path):
             assert (pixels == expected).all()
 
 
+def test_real_images_without_a_split(real, sixty, fetch_mini, tmp_path):
+    packaged = write_tree(tmp_path / "mine", unsplit(real))
+    assert files_in(fetch_mini(MINIIMAGENET_ARCHIVE=str(packaged))) == real
+
+
 @needs_real
 def test_a_part_of_it_is_refused_and_says_what_to_do(fetch_mini):
     with pytest.raises(FailedError, match=r"not 600 images each: .*\(60\).*--data-dir"):
         fetch_mini(MINIIMAGENET_ARCHIVE=str(SHARED / "miniimagenet-60.tar"))
+
+
+def test_verify_compares_the_cache(small, fetch_mini, tmp_path, monkeypatch):
+    def noise(listing):
+        draw = np.random.default_rng(0).integers
+        arrays = (draw(0, 256, (number, 84, 84, 3), np.uint8) for number in listing.counts)
+        return contextlib.nullcontext(arrays)
+
+    found = fetch_mini(MINIIMAGENET_ARCHIVE=str(write_zip(tmp_path / "mine.zip", small)))
+    classes, split = find_classes(root := Folder(found))
+    with monkeypatch.context() as patched:
+        patched.setattr(ClassFiles, "decode", noise)
+        image_set.read_folders(root, classes, split, PHOTOGRAPHS)
+    expected = "the cache data/miniimagenet/.cache/84-RGB.pixels holds other pixels than the images"
+    with pytest.raises(FailedError, match=f"^data/miniimagenet: {expected}: remove it$"):
+        command.verify()
 
 
 def test_verify_names_what_is_broken(small, fetch_mini, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """miniImageNet from byte ranges of ImageNet's archive, by the authors' lists."""
 
 import hashlib
+import json
 import tarfile
 
 import pytest
@@ -90,6 +91,65 @@ def test_byte_ranges_of_a_local_archive(ranges, fetch_mini, tmp_path, capsys):
     assert files_in(found) == expected_files(served / "training.tar", ranges)
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "Fetching wnid: n01532829" and len(out) == 101
+
+
+@pytest.fixture
+def unpacked(tmp_path, ranges):
+    """The files of the stand-in, by class, as its class archives unpack, and the settings."""
+    files = expected_files(tmp_path / "served" / "training.tar", ranges)
+    by_class = {path.partition("/")[2]: content for path, content in files.items()}
+    settings = {
+        "IMAGENET_TRAIN_TAR": str(tmp_path / "ILSVRC"),
+        "MINIIMAGENET_LISTS": str(tmp_path / "served" / "lists"),
+    }
+    return by_class, settings
+
+
+@pytest.mark.parametrize("top", ["", "train", "ILSVRC/Data/CLS-LOC/train"])
+def test_an_unpacked_archive(ranges, unpacked, fetch_mini, tmp_path, top):
+    """Only the authors' images are taken, and none of the validation images."""
+    by_class, settings = unpacked
+    folder = write_tree(tmp_path / "ILSVRC" / top, by_class)
+    write_tree(folder, {"n01532829/n01532829_0.JPEG": jpeg(1), "n01440764/n01440764_1.JPEG": b""})
+    if top:
+        write_tree(folder.parent / "a_val", {"n01532829/ILSVRC2012_val_00000001.JPEG": jpeg(1)})
+    found = fetch_mini(**settings)
+    assert files_in(found) == expected_files(tmp_path / "served" / "training.tar", ranges)
+    record = json.loads((found / "origin.json").read_text())
+    assert record["packaging"] == "ILSVRC2012_img_train, unpacked"
+
+
+UNPACKED = {
+    "another size": (lambda content: content + b"x", r"bytes, not \d+\)"),
+    "another image": (lambda content: bytes(len(content)), "JPEG cannot be decoded"),
+    "no image": (lambda content: None, r"lacks images of the authors: \S+ \(missing\)"),
+}
+
+
+@pytest.mark.parametrize("fault", UNPACKED)
+def test_an_unpacked_archive_with_other_images_is_refused(unpacked, fetch_mini, tmp_path, fault):
+    by_class, settings = unpacked
+    change, message = UNPACKED[fault]
+    name = next(path for path in by_class if path.startswith("n13133613/"))
+    changed = by_class | {name: change(by_class[name])}
+    files = {path: content for path, content in changed.items() if content is not None}
+    write_tree(tmp_path / "ILSVRC", files)
+    with pytest.raises(FailedError, match=message) as caught:
+        fetch_mini(**settings)
+    assert name.partition("/")[2] in str(caught.value) and "ry again" not in str(caught.value)
+    assert not (tmp_path / "data" / "miniimagenet").exists()
+
+
+def test_another_folder_is_no_unpacked_archive(unpacked, fetch_mini, tmp_path):
+    by_class, settings = unpacked
+    write_tree(tmp_path / "ILSVRC", {"n01532829/other.JPEG": jpeg(1), "readme.txt": b""})
+    with pytest.raises(FailedError) as caught:
+        fetch_mini(**settings)
+    example = next(path for path in by_class if path.startswith("n01532829/"))
+    expected = f"it has none of the authors' images, such as {example}; found n01532829, readme.txt"
+    assert f"{expected}. A part of it needs no fetching: name it with --data-dir" in str(
+        caught.value
+    )
 
 
 def test_byte_ranges_of_an_address_a_few_at_a_time(ranges, fetch_mini, server, monkeypatch):
