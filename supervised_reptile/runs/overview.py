@@ -30,14 +30,13 @@ MEAN_OF = 50  # points that a running mean looks back at, about
 PLACES = {"checkpoint", "data_dir", "pretrained", "checkpoint_interval", "keep_checkpoints"}
 
 
-class Overview(contextlib.closing):
+class Overview:
     """The events of a run as a whole."""
 
     def __init__(self, config: Config, images: ImageSet, last: int) -> None:
         """Continue after meta-iteration `last`, as it was; -1: from the start."""
         folder = config.run.checkpoint
         self._events = Events(folder, last, _head(config, images))
-        super().__init__(self._events)
         self._points, self._means = _earlier(Path(folder))
         self._last, self._time = last, time.monotonic()
 
@@ -64,6 +63,10 @@ class Overview(contextlib.closing):
     def sync(self) -> None:
         """Wait until all events are on the disk."""
         self._events.sync()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._events.close()
 
 
 def mean_tag(split: str) -> str:

@@ -66,8 +66,8 @@ class Progress(contextlib.ExitStack):
             split: self.enter_context(contextlib.closing(Curve(f"{directory}/{split}", done - 1)))
             for split in images.splits
         }
-        self._overview = Overview(config, images, done - 1)
-        self.enter_context(self._overview)
+        overview = contextlib.closing(Overview(config, images, done - 1))
+        self._overview = self.enter_context(overview)
         self._known: set[str] = set()
         self._progress = self.enter_context(Bar(total, done, "meta-iterations"))
 
