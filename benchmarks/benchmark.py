@@ -119,7 +119,7 @@ class Bench:
     def train(self):
         """Make the meta-iterations, in one call, and wait for them."""
         tasks, sizes = training.inputs(self.config, self.images, range(self.count))
-        state = self.reptile.train(self.state, self.pixels, tasks, sizes, self.count)
+        state = self.reptile.train(self.state, self.pixels, tasks, sizes, self.count).state
         state.beta2_power.numpy()
 
     def evaluate(self):

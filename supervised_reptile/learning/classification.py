@@ -83,7 +83,7 @@ class Classifier:
 
 @tf.function(jit_compile=True, autograph=False)
 def _adapt(reptile: Reptile, state: State, pixels: tf.Tensor, batches: Batches) -> Tensors:
-    return reptile.inner_loop(copies(state, 1), pixels, batches).parameters
+    return reptile.inner_loop(copies(state, 1), pixels, batches).state.parameters
 
 
 @tf.function(jit_compile=True, autograph=False)

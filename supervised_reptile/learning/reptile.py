@@ -18,6 +18,7 @@ from supervised_reptile.learning.sampling import Batches, EvaluationTasks, Train
 from supervised_reptile.learning.state import (
     FlatState,
     State,
+    Step,
     TaskResult,
     Tensors,
     copies,
@@ -41,6 +42,11 @@ def repeat(count: int | tf.Tensor, step: Callable, carried: typing.Any) -> typin
 def tree_map(function: Callable, *trees: typing.Any) -> typing.Any:
     """Apply a function to corresponding tensors of nested structures."""
     return tf.nest.map_structure(function, *trees)
+
+
+# What training on the tasks of a meta-batch, one after another, has moved so far, second moments
+# and their step, the sum of losses.
+Carried = tuple[Tensors, Tensors, tf.Tensor, tf.Tensor]
 
 
 class Predictions(typing.NamedTuple):
@@ -70,7 +76,7 @@ class Reptile:
         values = self.model.initial_parameters(self.config.task.classes, generator)
         return untrained(tree_map(tf.constant, values), self.config.inner.sgd)
 
-    def inner_step(self, state: State, batch: tf.Tensor, labels: tf.Tensor) -> State:
+    def inner_step(self, state: State, batch: tf.Tensor, labels: tf.Tensor) -> Step:
         """One step on a mini-batch of each task; the loss is the sum over the batch.
 
         state: with a leading axis of tasks. batch: uint8 [tasks, batch, ...], labels: int32
@@ -80,37 +86,36 @@ class Reptile:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.parameters)
             logits = self.model.logits(state.parameters, batch[:, None])[:, 0]
-            loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            loss = tf.reduce_sum(losses)
         gradients = tape.gradient(loss, state.parameters, unconnected_gradients="zero")
-        return optimizers.update(state, gradients, self.config.inner.learning_rate)
+        state = optimizers.update(state, gradients, self.config.inner.learning_rate)
+        return Step(state, tf.reduce_mean(losses, axis=1))
 
-    def inner_loop(self, state: State, pixels: tf.Tensor, batches: Batches) -> State:
+    def inner_loop(self, state: State, pixels: tf.Tensor, batches: Batches) -> Step:
         """Train on the mini-batches of tasks, side by side.
 
         batches: of tensors [tasks, steps, batch].
         """
 
-        def step(index: tf.Tensor, state: State) -> State:
+        def step(index: tf.Tensor, before: Step) -> Step:
             batch = tf.gather(pixels, batches.indices[:, index])
-            return self.inner_step(state, batch, batches.labels[:, index])
+            return self.inner_step(before.state, batch, batches.labels[:, index])
 
-        steps = batches.indices.shape[1]
-        return repeat(steps, step, state) if steps else state
+        tasks, steps = batches.indices.shape[:2]
+        start = Step(state, tf.zeros([tasks]))
+        return repeat(steps, step, start) if steps else start
 
-    def _adapt(
-        self, state: State, pixels: tf.Tensor, tasks: TrainingTasks
-    ) -> tuple[State, Tensors]:
-        """Train on tasks. Returns the state after it and where its outer step counts from."""
-        start = state.parameters
-        state = self.inner_loop(state, pixels, tasks.batches)
+    def _adapt(self, state: State, pixels: tf.Tensor, tasks: TrainingTasks) -> tuple[Step, Tensors]:
+        """Train on tasks. Returns the step and where its outer step counts from."""
+        step = self.inner_loop(state, pixels, tasks.batches)
         if not isinstance(tasks.last, Batches):
-            return state, start
-        before_last = state.parameters
-        return self.inner_loop(state, pixels, tasks.last), before_last
+            return step, state.parameters
+        return self.inner_loop(step.state, pixels, tasks.last), step.state.parameters
 
     def outer_step(
         self, state: State, pixels: tf.Tensor, tasks: TrainingTasks, step_size: tf.Tensor
-    ) -> State:
+    ) -> Step:
         """One meta-iteration: Reptile's (algorithm 2), or FOML's if tasks.last is given.
 
         tasks: of tensors [tasks, ...]. They come one after another; each starts from the same
@@ -119,29 +124,27 @@ class Reptile:
         count = tasks.batches.indices.shape[0]
         start = copies(state, 1)
 
-        def one_more_task(
-            index: tf.Tensor, carried: tuple[Tensors, Tensors, tf.Tensor]
-        ) -> tuple[Tensors, Tensors, tf.Tensor]:
-            moved, second_moments, beta2_power = carried
+        def one_more_task(index: tf.Tensor, carried: Carried) -> Carried:
+            moved, second_moments, beta2_power, losses = carried
             task = tree_map(lambda value: value[index][None], tasks)
             initial = State(start.parameters, second_moments, beta2_power)
-            after, before = self._adapt(initial, pixels, task)
+            (after, loss), before = self._adapt(initial, pixels, task)
             moved = tree_map(
                 lambda total, new, old: total + (new - old), moved, after.parameters, before
             )
-            return moved, after.second_moments, after.beta2_power
+            return moved, after.second_moments, after.beta2_power, losses + loss[0]
 
         still = tree_map(tf.zeros_like, start.parameters)
-        moved, second_moments, beta2_power = repeat(
-            count, one_more_task, (still, start.second_moments, start.beta2_power)
+        moved, second_moments, beta2_power, losses = repeat(
+            count,
+            one_more_task,
+            (still, start.second_moments, start.beta2_power, tf.constant(0.0)),
         )
-        return State(
-            tree_map(
-                lambda old, total: old + step_size / count * total[0], state.parameters, moved
-            ),
-            tree_map(lambda value: value[0], second_moments),
-            beta2_power,
+        parameters = tree_map(
+            lambda old, total: old + step_size / count * total[0], state.parameters, moved
         )
+        second_moments = tree_map(lambda value: value[0], second_moments)
+        return Step(State(parameters, second_moments, beta2_power), losses / count)
 
     def train(
         self,
@@ -150,18 +153,18 @@ class Reptile:
         tasks: TrainingTasks,
         step_sizes: tf.Tensor,
         count: int,
-    ) -> State:
-        """The state after the first `count` of the given meta-iterations.
+    ) -> Step:
+        """The Step that the first `count` of the given meta-iterations make.
 
         tasks: of arrays [iterations, tasks, ...], step_sizes: float32 [iterations]. The arrays keep
         their length when fewer iterations are wanted, so that one compiled program serves all.
         """
         if self.config.outer.parallel_tasks:
-            flat = flatten(state)
+            flat, loss = flatten(state), tf.constant(0.0)
             for index in range(count):
                 chosen = tree_map(lambda value, index=index: value[index], tasks)
-                flat = self.parallel_step(flat, pixels, chosen, step_sizes[index])
-            return self._unflatten(flat)
+                flat, loss = self.parallel_step(flat, pixels, chosen, step_sizes[index])
+            return Step(self._unflatten(flat), loss)
         return self.train_in_order(
             state, pixels, tree_map(tf.constant, tasks), tf.constant(step_sizes), tf.constant(count)
         )
@@ -174,18 +177,18 @@ class Reptile:
         tasks: TrainingTasks,
         step_sizes: tf.Tensor,
         count: tf.Tensor,
-    ) -> State:
+    ) -> Step:
         """`train` with the tasks of a meta-batch one after another, in one call, on tensors."""
 
-        def iteration(index: tf.Tensor, state: State) -> State:
+        def iteration(index: tf.Tensor, before: Step) -> Step:
             chosen = tree_map(lambda value: value[index], tasks)
-            return self.outer_step(state, pixels, chosen, step_sizes[index])
+            return self.outer_step(before.state, pixels, chosen, step_sizes[index])
 
-        return repeat(count, iteration, state)
+        return repeat(count, iteration, Step(state, tf.constant(0.0)))
 
     def parallel_step(
         self, flat: FlatState, pixels: tf.Tensor, tasks: TrainingTasks, step_size: float
-    ) -> FlatState:
+    ) -> tuple[FlatState, tf.Tensor]:
         """`outer_step` with the tasks side by side: all start from the same second moments and
         step, and the averages of theirs are carried on. With SGD nothing else is computed.
 
@@ -205,21 +208,22 @@ class Reptile:
     @tf.function(jit_compile=True, autograph=False)
     def train_on_task(self, flat: FlatState, pixels: tf.Tensor, task: TrainingTasks) -> TaskResult:
         """Train on one task. task: of tensors [1, ...]."""
-        after, before = self._adapt(copies(self._unflatten(flat), 1), pixels, task)
+        (after, loss), before = self._adapt(copies(self._unflatten(flat), 1), pixels, task)
         moved = tree_map(tf.subtract, after.parameters, before)
-        return TaskResult(vector(moved), vector(after.second_moments), after.beta2_power)
+        return TaskResult(vector(moved), vector(after.second_moments), after.beta2_power, loss[0])
 
     @tf.function(jit_compile=True, autograph=False)
     def combine(
         self, flat: FlatState, trained: list[TaskResult], step_size: tf.Tensor
-    ) -> FlatState:
-        """The FlatState after a meta-iteration, from the results of all its tasks."""
-        moved, second_moments, powers = zip(*trained, strict=True)
-        return FlatState(
+    ) -> tuple[FlatState, tf.Tensor]:
+        """The FlatState after a meta-iteration and its loss, from the results of all its tasks."""
+        moved, second_moments, powers, losses = zip(*trained, strict=True)
+        combined = FlatState(
             flat.parameters + step_size / len(trained) * tf.add_n(moved),
             tf.add_n(second_moments) / len(trained),
             powers[0],
         )
+        return combined, tf.add_n(losses) / len(trained)
 
     def _unflatten(self, flat: FlatState) -> State:
         return unflatten(flat, self.model.shapes(self.config.task.classes), self.config.inner.sgd)
@@ -232,7 +236,7 @@ class Reptile:
         Returns Predictions of float32 [tasks, classes (the query images), classes].
         """
         count, passes = tasks.queries.shape[:2]
-        adapted = self.inner_loop(copies(state, count), pixels, tasks.batches).parameters
+        adapted = self.inner_loop(copies(state, count), pixels, tasks.batches).state.parameters
         if passes == 1:
             together = self.answer(adapted, pixels, tasks.queries[:, 0])
             return Predictions(together, together)

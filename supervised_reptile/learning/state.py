@@ -25,6 +25,17 @@ class State(typing.NamedTuple):
     beta2_power: tf.Tensor
 
 
+class Step(typing.NamedTuple):
+    """Where a step of training led.
+
+    loss: mean over the images of the last inner step's mini-batch, float32: [tasks] of an inner
+    step, a scalar (the mean over tasks) of an outer one. It changes nothing; people look at it.
+    """
+
+    state: State
+    loss: tf.Tensor
+
+
 class FlatState(typing.NamedTuple):
     """A State as vectors, since a compiled call costs time for every tensor."""
 
@@ -37,12 +48,13 @@ class TaskResult(typing.NamedTuple):
     """What training on one task gives its outer step.
 
     moved: how far it moved the parameters, as a vector. second_moments, beta2_power: where the
-    optimizer arrived, as in FlatState.
+    optimizer arrived, as in FlatState. loss: as in Step, a scalar.
     """
 
     moved: tf.Tensor
     second_moments: tf.Tensor
     beta2_power: tf.Tensor
+    loss: tf.Tensor
 
 
 def untrained(parameters: Tensors, sgd: bool) -> State:

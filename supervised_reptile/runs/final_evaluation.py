@@ -15,7 +15,7 @@ from supervised_reptile.learning.sampling import (
     evaluation_tasks,
 )
 from supervised_reptile.learning.state import State
-from supervised_reptile.runs import record, results
+from supervised_reptile.runs import overview, record, results
 from supervised_reptile.runs.progress import Bar
 from supervised_reptile.runs.results import SetResult, Tally
 from supervised_reptile.runs.training import Trained
@@ -82,5 +82,7 @@ def report(
         "machine": machine.describe(pixels.device),
         **({"assumed": list(trained.assumed)} if trained.assumed else {}),
     }
+    if not config.run.pretrained and config.outer.meta_iters:
+        overview.finish(config, found)
     results.append(directory, config, trained.iteration, found, circumstances)
     tally.remove()

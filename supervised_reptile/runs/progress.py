@@ -2,10 +2,13 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from tqdm import tqdm
 
+from supervised_reptile.args import Config
+from supervised_reptile.data.image_set import ImageSet
+from supervised_reptile.runs.overview import Overview
 from supervised_reptile.runs.tensorboard import Curve
 from supervised_reptile.system import output
 
@@ -55,13 +58,16 @@ class Progress(contextlib.ExitStack):
 
     closed = False
 
-    def __init__(self, directory: str, splits: Iterable[str], done: int, total: int) -> None:
-        """done: meta-iterations that were done before, of the total."""
+    def __init__(self, config: Config, images: ImageSet, done: int) -> None:
+        """done: meta-iterations that were done before."""
         super().__init__()
+        directory, total = config.run.checkpoint, config.outer.meta_iters
         self._curves = {
             split: self.enter_context(contextlib.closing(Curve(f"{directory}/{split}", done - 1)))
-            for split in splits
+            for split in images.splits
         }
+        overview = contextlib.closing(Overview(config, images, done - 1))
+        self._overview = self.enter_context(overview)
         self._known: set[str] = set()
         self._progress = self.enter_context(Bar(total, done, "meta-iterations"))
 
@@ -70,8 +76,10 @@ class Progress(contextlib.ExitStack):
         self._progress.advance(done)
         self._compiled("training")
 
-    def report(self, iteration: int, accuracy: Mapping[str, float]) -> None:
-        """Print and log the accuracy by split after a meta-iteration."""
+    def report(
+        self, iteration: int, accuracy: Mapping[str, float], step_size: float, loss: float
+    ) -> None:
+        """Print and log the accuracy by split after a meta-iteration; log the others."""
         line = f"batch {iteration}: train={accuracy['train']:f} test={accuracy['test']:f}"
         self._progress.step_aside()
         try:
@@ -81,6 +89,7 @@ class Progress(contextlib.ExitStack):
         self._compiled("evaluation")
         for split, curve in self._curves.items():
             curve.add(iteration, accuracy[split])
+        self._overview.add(iteration, accuracy, step_size, loss)
 
     def _compiled(self, what: str) -> None:
         """Something has run, which compiles at its first time."""
@@ -90,5 +99,6 @@ class Progress(contextlib.ExitStack):
 
     def sync(self) -> None:
         """Wait until all points are on the disk."""
+        self._overview.sync()
         for curve in self._curves.values():
             curve.sync()

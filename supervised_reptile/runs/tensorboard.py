@@ -11,7 +11,7 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event
@@ -27,11 +27,21 @@ FILLER = "const"
 METADATA = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="scalars"))
 
 
-class Curve:
-    """The scalar `accuracy` of one split over meta-iterations."""
+def scalar(tag: str, value: float, filler: str = "") -> Summary.Value:
+    """A point of a curve."""
+    return Summary.Value(tag=tag, metadata=METADATA, node_name=filler, simple_value=value)
 
-    def __init__(self, folder: str | pathlib.Path, last: int) -> None:
-        """Continue after meta-iteration `last` with the points in a folder; -1: with none."""
+
+class Events:
+    """The events of one folder, in the order of their steps."""
+
+    def __init__(
+        self, folder: str | pathlib.Path, last: int, head: Sequence[Summary.Value]
+    ) -> None:
+        """Continue after meta-iteration `last` with the events in a folder; -1: with none.
+
+        head: what a new file begins with.
+        """
         path = pathlib.Path(folder) / NAME
         path.parent.mkdir(exist_ok=True)
         self._file = open(path, "ab")  # noqa: SIM115
@@ -39,25 +49,36 @@ class Curve:
         self._records = RecordWriter(self._file)
         if not os.path.getsize(path):
             self._write(file_version="brain.Event:2")
+            if head:
+                self._write(summary=Summary(value=head))
 
-    def add(self, iteration: int, accuracy: float) -> None:
-        """Add the point of a meta-iteration."""
-        point = Summary.Value(
-            tag="accuracy", metadata=METADATA, node_name=FILLER, simple_value=accuracy
-        )
-        self._write(step=iteration, summary=Summary(value=[point]))
+    def write(self, step: int, *values: Summary.Value) -> None:
+        """Write the values of a step."""
+        self._write(step=step, summary=Summary(value=values))
 
     def _write(self, **content: Any) -> None:
         self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
         self._records.flush()
 
     def sync(self) -> None:
-        """Wait until all points are on the disk."""
+        """Wait until all events are on the disk."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class Curve(Events):
+    """The scalar `accuracy` of one split over meta-iterations."""
+
+    def __init__(self, folder: str | pathlib.Path, last: int) -> None:
+        """Continue after meta-iteration `last` with the points in a folder; -1: with none."""
+        super().__init__(folder, last, head=())
+
+    def add(self, iteration: int, accuracy: float) -> None:
+        """Add the point of a meta-iteration."""
+        self.write(iteration, scalar("accuracy", accuracy, FILLER))
 
 
 class EventsDamagedError(Exception):

@@ -19,7 +19,7 @@ from supervised_reptile.learning.sampling import (
     evaluation_tasks,
     training_tasks,
 )
-from supervised_reptile.learning.state import State, is_finite
+from supervised_reptile.learning.state import State, Step, is_finite
 from supervised_reptile.runs import checkpoints, record
 from supervised_reptile.runs.progress import Progress
 from supervised_reptile.system import signals
@@ -64,16 +64,17 @@ def train(
     clock = Clock(record.training_seconds(directory, started=done > 0))
     with (
         signals.deferred(STOPPING, lambda: lost(directory)) as pending,
-        Progress(directory, images.splits, done, total) as progress,
+        Progress(config, images, done) as progress,
     ):
         while done < total and not (pending or progress.closed):
             begin, last = time.perf_counter(), next_stop(config, done, at_once)
-            state = advance(reptile, state, images, pixels, range(done, last + 1))
+            state, loss = advance(reptile, state, images, pixels, range(done, last + 1))
             at_once = affordable(last + 1 - done, time.perf_counter() - begin)
             done = last + 1
             progress.advance(done)
             if last % config.evaluation.eval_interval == 0:
-                progress.report(last, evaluate_interval(reptile, state, images, pixels, last))
+                accuracy = evaluate_interval(reptile, state, images, pixels, last)
+                progress.report(last, accuracy, step_size(config.outer, last), float(loss))
             if last % config.run.checkpoint_interval == 0 or last == total - 1:
                 save(progress, config, last, state, clock)
         if done and (pending or progress.closed):
@@ -127,17 +128,18 @@ def affordable(count: int, seconds: float) -> int:
 
 def advance(
     reptile: Reptile, state: State, images: ImageSet, pixels: tf.Tensor, iterations: range
-) -> State:
-    """The State after the given meta-iterations. Raises FailedError if it is not finite."""
+) -> Step:
+    """The Step that the given meta-iterations make. Raises FailedError if its State is not
+    finite."""
     tasks, sizes = inputs(reptile.config, images, iterations)
 
-    def after(count: int) -> State:
+    def after(count: int) -> Step:
         return reptile.train(state, pixels, tasks, sizes, count)
 
     advanced = after(len(iterations))
-    if is_finite(advanced):
+    if is_finite(advanced.state):
         return advanced
-    broken = next(n for n in range(len(iterations)) if not is_finite(after(n + 1)))
+    broken = next(n for n in range(len(iterations)) if not is_finite(after(n + 1).state))
     raise FailedError(
         "parameters or second moments are no longer finite after meta-iteration "
         f"{iterations[broken]} (outer step size {sizes[broken]:g}, inner "

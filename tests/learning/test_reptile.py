@@ -43,7 +43,7 @@ class Setting:
     def train(self, first, count):
         """The learner after so many meta-iterations more."""
         tasks, sizes = training.inputs(self.config, self.images, range(first, first + count))
-        return self.algorithm.train(self.learner, self.rows, tasks, sizes, count)
+        return self.algorithm.train(self.learner, self.rows, tasks, sizes, count).state
 
 
 def arrays(learner):
@@ -100,7 +100,7 @@ def test_queries_one_by_one_and_together_are_the_passes_that_tasks_name(image_se
         parameters=tree_map(lambda v: tf.stack([v, v]), one_by_one.learner.parameters),
         second_moments=tree_map(lambda v: tf.stack([v, v]), one_by_one.learner.second_moments),
     )
-    adapted = one_by_one.algorithm.inner_loop(copies, one_by_one.rows, tasks.batches)
+    adapted = one_by_one.algorithm.inner_loop(copies, one_by_one.rows, tasks.batches).state
     pixels = tf.gather(one_by_one.rows, tasks.queries)
     at_once = one_by_one.algorithm.model.logits(adapted.parameters, pixels)[:, :, -1]
     np.testing.assert_allclose(found.asked, at_once, rtol=0, atol=1e-5)
@@ -126,7 +126,7 @@ def test_parallel_tasks_average_the_second_moments(image_set):
     after = []
     for index in range(3):
         task = tree_map(lambda part, index=index: part[:, index : index + 1], tasks)
-        after.append(alone.algorithm.train(parallel.learner, alone.rows, task, sizes, 1))
+        after.append(alone.algorithm.train(parallel.learner, alone.rows, task, sizes, 1).state)
     found = parallel.train(5, 1)
     for name, start in parallel.learner.parameters.items():
         if name.startswith("conv") and "bias" in name:
@@ -138,7 +138,7 @@ def test_parallel_tasks_average_the_second_moments(image_set):
         largest = moments.max()
         np.testing.assert_allclose(found.second_moments[name], moments, rtol=0, atol=1e-4 * largest)
         # In order, the moments of all tasks would have come in.
-        others = alone.algorithm.train(parallel.learner, alone.rows, tasks, sizes, 1)
+        others = alone.algorithm.train(parallel.learner, alone.rows, tasks, sizes, 1).state
         assert np.abs(others.second_moments[name] - moments).max() > 1e-3 * largest
     np.testing.assert_allclose(found.beta2_power, 0.999 ** (6 * 3 + 1), rtol=1e-5)
 

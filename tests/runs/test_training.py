@@ -27,7 +27,8 @@ class StandIn:
         done, count = int(learner.parameters["x"]), int(count)
         self.calls.append((done, count, step_sizes[:count], tasks.batches.indices.shape))
         self._on_train(done)
-        return learner._replace(parameters={"x": learner.parameters["x"] + count})
+        after = learner._replace(parameters={"x": learner.parameters["x"] + count})
+        return state.Step(after, tf.constant(0.5))
 
     def count_correct(self, learner, rows, tasks):
         done = int(learner.parameters["x"])
@@ -146,9 +147,10 @@ def test_numbers_that_break_end_the_run_at_the_iteration(run, tmp_path, monkeypa
     count_up = StandIn.train
 
     def train_and_break(algorithm, learner, *arguments):
-        learner = count_up(algorithm, learner, *arguments)
+        learner = count_up(algorithm, learner, *arguments).state
         done = int(learner.parameters["x"])
-        return learner._replace(second_moments={"x": tf.constant(value if done > 27 else 1.0)})
+        broken = learner._replace(second_moments={"x": tf.constant(value if done > 27 else 1.0)})
+        return state.Step(broken, tf.constant(0.5))
 
     monkeypatch.setattr(StandIn, "train", train_and_break)
     with pytest.raises(FailedError, match=r"meta-iteration 27 .*step size 0\.73, inner 0\.002\)"):
@@ -197,8 +199,8 @@ def test_a_signal_after_all_that_was_due_still_saves(run, tmp_path, monkeypatch)
     """It may come when an iteration is printed, and nothing but its checkpoint is left to do."""
     report = training.Progress.report
 
-    def report_and_signal(journal, iteration, accuracy):
-        report(journal, iteration, accuracy)
+    def report_and_signal(journal, iteration, *values):
+        report(journal, iteration, *values)
         if iteration == 40:
             signal.raise_signal(signal.SIGTERM)
 
