@@ -56,6 +56,21 @@ def test_omniglot_as_unpacked_is_omniglot(alphabets, tmp_path):
     assert characters(unpacked) == characters(tmp_path / "up") == NAMES
 
 
+def test_one_name_in_both_archives_is_refused(tmp_path):
+    for archive, names in (("images_background", "ab"), ("images_evaluation", "bc")):
+        for name in names:
+            fill(tmp_path / archive / "Greek" / name)
+    with pytest.raises(RefusedError, match=r"evaluation/Greek/b and .*background/Greek/b are one"):
+        characters(tmp_path)
+
+
+def test_a_class_without_images_is_refused_on_every_level(alphabets):
+    for folder in (alphabets, alphabets / "Greek"):
+        (alphabets / "Greek" / "empty").mkdir(exist_ok=True)
+        with pytest.raises(RefusedError, match=r"Greek/empty holds no images"):
+            omniglot.load(Run(data_dir=str(folder), train_classes=1), seed=0)
+
+
 def test_one_level_of_class_folders_will_do_for_characters(alphabets):
     assert characters(alphabets / "Greek") == ["alpha", "beta"]
 

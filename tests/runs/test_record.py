@@ -212,3 +212,31 @@ def test_foreign_files_stay(tmp_path, recorded):
         record.begin(recorded)
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"notes.tmp.txt", "folder.tmp", "lock", "run.json"}
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "reason"),
+    [
+        ("eval_iters", None, "it lacks eval_iters"),
+        ("shots", 1.5, "shots is 1.5"),
+        ("sgd", "yes", "sgd is 'yes'"),
+        ("foml_tail", 0.5, "foml_tail is 0.5"),
+    ],
+)
+def test_a_record_that_was_changed_by_hand_is_refused(tmp_path, flag, value, reason):
+    config = Config.of("omniglot", {"checkpoint": str(tmp_path)})
+    record.begin(record.Record(config, {"train": ["a"], "test": ["b"]}, {}))
+    content = json.loads((tmp_path / "run.json").read_text())
+    content["flags"].pop(flag)
+    if value is not None:
+        content["flags"][flag] = value
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    with pytest.raises(RefusedError, match=f"run.json is not a complete record .*{reason}"):
+        record.read(tmp_path)
+
+
+def test_a_class_for_training_is_none_for_testing(tmp_path):
+    config = Config.of("omniglot", {"checkpoint": str(tmp_path)})
+    record.begin(record.Record(config, {"train": ["a", "b"], "test": ["b"]}, {}))
+    with pytest.raises(RefusedError, match="a class is in two sets"):
+        record.read(tmp_path)
