@@ -3,9 +3,11 @@
 import contextlib
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from supervised_reptile.data.image_set import ImageSet
+from supervised_reptile.learning.classification import Classifier
 from supervised_reptile.learning.evaluation import count_side_by_side
 from supervised_reptile.learning.reptile import Reptile
 from supervised_reptile.learning.sampling import (
@@ -15,7 +17,7 @@ from supervised_reptile.learning.sampling import (
     evaluation_tasks,
 )
 from supervised_reptile.learning.state import State
-from supervised_reptile.runs import overview, record, results
+from supervised_reptile.runs import overview, pictures, record, results
 from supervised_reptile.runs.progress import Bar
 from supervised_reptile.runs.results import SetResult, Tally
 from supervised_reptile.runs.training import Trained
@@ -83,6 +85,16 @@ def report(
         **({"assumed": list(trained.assumed)} if trained.assumed else {}),
     }
     if not config.run.pretrained and config.outer.meta_iters:
-        overview.finish(config, found)
+        overview.finish(config, found, images, _guesses(reptile, trained.state, images))
     results.append(directory, config, trained.iteration, found, circumstances)
     tally.remove()
+
+
+def _guesses(reptile: Reptile, state: State, images: ImageSet) -> np.ndarray:
+    """What the queries of the task that TensorBoard shows are taken for, int [classes]."""
+    task = pictures.evaluation_task(reptile.config, images, "test")
+    support, queries = images.pixels[task[:, :-1].ravel()], images.pixels[task[:, -1]]
+    labels = np.repeat(np.arange(len(task)), task.shape[1] - 1)
+    classifier = Classifier(reptile.model, reptile.config, state)
+    (found,) = classifier.probabilities(support, labels, queries)
+    return found.argmax(axis=1)

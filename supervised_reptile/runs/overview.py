@@ -21,7 +21,7 @@ from tensorboard.plugins.hparams import summary as hparams
 
 from supervised_reptile.args import Config
 from supervised_reptile.data.image_set import ImageSet
-from supervised_reptile.runs import tensorboard
+from supervised_reptile.runs import pictures, tensorboard
 from supervised_reptile.runs.results import SetResult
 from supervised_reptile.runs.tensorboard import Events, scalar
 from supervised_reptile.system import machine
@@ -74,10 +74,16 @@ def mean_tag(split: str) -> str:
     return f"running mean/{split} accuracy"
 
 
-def finish(config: Config, found: Mapping[str, SetResult]) -> None:
-    """Add the final accuracies, which are sorted and compared by, and close the session."""
+def finish(
+    config: Config, found: Mapping[str, SetResult], images: ImageSet, guesses: np.ndarray
+) -> None:
+    """Add the final accuracies, which are sorted and compared by, and close the session.
+
+    guesses: what the queries of pictures.evaluation_task are taken for in the end.
+    """
     last = config.outer.meta_iters - 1
-    points = []
+    task = pictures.evaluation_task(config, images, "test")
+    points = [_picture("task/test, in the end", pictures.picture(images.pixels, task, guesses))]
     for split, result in found.items():
         points.append(scalar(f"final/{split} accuracy", result.asked.mean))
         if result.transductive:
@@ -94,14 +100,41 @@ def _head(config: Config, images: ImageSet) -> list[Summary.Value]:
     compared = {name: "none" if value is None else value for name, value in shown.items()}
     origin = images.provenance["origin"] | {"digest of the pixels": images.digest}
     versions = machine.versions() | {"commit": machine.commit() or "unknown"}
+    training = pictures.training_task(config, images)
+    test = pictures.evaluation_task(config, images, "test")
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return [
         _text("run/command", f"    {command}"),
         _text("run/flags", _table(flags)),
         _text("run/data", _table(origin)),
         _text("run/versions", _table(versions)),
+        _picture("task/training", pictures.picture(images.pixels, training)),
+        _picture("task/test", pictures.picture(images.pixels, test)),
         *_values(hparams.session_start_pb(compared)),
+        *_values(_columns(compared, images.splits)),
     ]
+
+
+def _columns(flags: Mapping[str, object], splits: Iterable[str]) -> Any:
+    """What the table of runs shows: all flags, and the final accuracies instead of all curves."""
+    kinds = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
+    metrics = [f"final/{split} {kind}" for split in splits for kind in ("accuracy", "transductive")]
+    return hparams.experiment_pb(
+        hparam_infos=[
+            api_pb2.HParamInfo(name=name, type=kinds.get(type(value), api_pb2.DATA_TYPE_FLOAT64))
+            for name, value in flags.items()
+        ],
+        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics],
+    )
+
+
+def _picture(tag: str, png: bytes) -> Summary.Value:
+    plugin = SummaryMetadata.PluginData(plugin_name="images")
+    return Summary.Value(
+        tag=tag,
+        metadata=SummaryMetadata(plugin_data=plugin),
+        image=Summary.Image(encoded_image_string=png),
+    )
 
 
 def _values(summary: Any) -> Iterable[Summary.Value]:

@@ -27,6 +27,8 @@ class StandIn:
 
 def test_an_interrupted_evaluation_goes_on(tmp_path, image_set, monkeypatch, capsys):
     monkeypatch.setattr(parallel, "at_once", lambda memory: 1)
+    monkeypatch.setattr(final_evaluation.overview, "finish", lambda *arguments: None)
+    monkeypatch.setattr(final_evaluation, "_guesses", lambda *arguments: None)
     images = image_set({"train": 6, "test": 6}, shots=4, size=2)
 
     def report(folder, limit, **flags):

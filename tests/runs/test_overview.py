@@ -1,14 +1,16 @@
 """What TensorBoard says of a run beside its curves, as TensorBoard's own reader finds it."""
 
 import contextlib
+import io
 
 import numpy as np
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from supervised_reptile.args import Config
-from supervised_reptile.runs import overview
+from supervised_reptile.runs import overview, pictures
 from supervised_reptile.runs.overview import MEAN_OF, Overview
 from supervised_reptile.runs.results import Accuracy, SetResult
 
@@ -16,7 +18,8 @@ from supervised_reptile.runs.results import Accuracy, SetResult
 @pytest.fixture
 def setting(tmp_path, image_set):
     images = image_set({"train": 3, "test": 2}, shots=2, size=2)
-    config = Config.of("omniglot", {"checkpoint": str(tmp_path), "meta_iters": 500, "sgd": True})
+    flags = {"checkpoint": str(tmp_path), "meta_iters": 500, "sgd": True}
+    config = Config.of("omniglot", {**flags, "classes": 2, "shots": 1, "train_shots": 2})
     return config, images
 
 
@@ -82,7 +85,7 @@ def test_runs_can_be_compared_by_flags_and_final_accuracies(setting):
     config = setting[0]
     result = SetResult(Accuracy(0.5, 0.1, 9), Accuracy(0.75, 0.1, 9))
     for _ in range(2):  # an evaluation that is made again
-        overview.finish(config, {"test": result})
+        overview.finish(config, {"test": result}, setting[1], np.array([1, 1]))
     assert scalars(config, "final/test accuracy") == [(500, 0.5)]
     assert scalars(config, "final/test transductive") == [(500, 0.75)]
     metadata = found(config).summary_metadata
@@ -96,3 +99,27 @@ def test_runs_can_be_compared_by_flags_and_final_accuracies(setting):
     assert flags["meta_iters"].number_value == 500 and flags["sgd"].bool_value
     assert "foml" in flags and "checkpoint" not in flags
     assert content["end"].session_end_info.status == 1  # success
+
+
+def test_tasks_are_seen_as_the_network_sees_them(setting):
+    """Pixels of the picture are those of the images, enlarged; its frames say right and wrong."""
+    config, images = setting
+    add(config, images, -1, range(2))
+    result = SetResult(Accuracy(0.5, 0.1, 9))
+    overview.finish(config, {"test": result}, images, np.array([1, 1]))
+    kept = found(config)
+    assert set(kept.Tags()["images"]) == {"task/training", "task/test", "task/test, in the end"}
+    task = pictures.evaluation_task(config, images, "test")
+    (last,) = kept.Images("task/test, in the end")
+    sheet = np.asarray(Image.open(io.BytesIO(last.encoded_image_string)))
+    side, scale = 64 + pictures.GAP, 32  # of 2x2 pixels
+    for row, members in enumerate(task):
+        for column, index in enumerate([*members, task[1][0]]):
+            top, left = pictures.TITLE + pictures.GAP + row * side, pictures.GAP + column * side
+            seen = sheet[top : top + 64 : scale, left : left + 64 : scale, 0]
+            assert (seen == images.pixels[index, :, :, 0]).all()
+            frame = sheet[top - 1, left]
+            if column:
+                assert frame.argmax() == (1 if row == 1 else 0)  # green or red
+            else:
+                assert (frame == 255).all()
