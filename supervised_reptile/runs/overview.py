@@ -27,6 +27,7 @@ from supervised_reptile.runs.tensorboard import Events, scalar
 from supervised_reptile.system import machine
 
 MEAN_OF = 50  # points that a running mean looks back at, about
+COMPARED = {"learning_rate", "meta_step", "inner_iters", "train_shots", "seed"}
 PLACES = {"checkpoint", "data_dir", "pretrained", "checkpoint_interval", "keep_checkpoints"}
 
 
@@ -118,10 +119,15 @@ def _head(config: Config, images: ImageSet) -> list[Summary.Value]:
 def _columns(flags: Mapping[str, object], splits: Iterable[str]) -> Any:
     """What the table of runs shows: all flags, and the final accuracies instead of all curves."""
     kinds = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
-    metrics = [f"final/{split} {kind}" for split in splits for kind in ("accuracy", "transductive")]
+    ways = ("accuracy", "transductive")
+    metrics = [f"final/{split} {way}" for split in reversed(list(splits)) for way in ways]
     return hparams.experiment_pb(
         hparam_infos=[
-            api_pb2.HParamInfo(name=name, type=kinds.get(type(value), api_pb2.DATA_TYPE_FLOAT64))
+            api_pb2.HParamInfo(
+                name=name,
+                type=kinds.get(type(value), api_pb2.DATA_TYPE_FLOAT64),
+                differs=name in COMPARED,  # which come first
+            )
             for name, value in flags.items()
         ],
         metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics],
