@@ -194,7 +194,8 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
     last = record.checkpoints(tmp_path / "ckpt")[-1]
-    err = without_images(err)
+    answer, _, err = without_images(err).partition("\n")
+    assert answer == training.STOPPING
     assert err.startswith(f"run_omniglot.py: stopped by SIGINT; saved as ckpt/model.ckpt-{last}: ")
     assert "same command with --resume to continue" in err
     assert err.count("\n") == 1
