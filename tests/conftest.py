@@ -21,6 +21,7 @@ from supervised_reptile.system import signals
 
 # As in a shell, where the tests run in the background too: a program there ignores Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
 
 
 @pytest.fixture
