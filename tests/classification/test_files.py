@@ -72,7 +72,8 @@ def test_one_line_for_each_image_and_the_truth_if_it_is_known(folders, model, ha
     assert all(abs(sum(answer["probabilities"].values()) - 1) < 1e-5 for answer in kept)
     text = (folders / "p.html").read_text()
     assert text.count("data:image/png;base64,") == 12 and "http" not in text
-    assert err == "Restoring ckpt/model.ckpt-0\n"
+    # TensorFlow may warn of compiling anew, after other tests in this process.
+    assert err.startswith("Restoring ckpt/model.ckpt-0\n")
 
 
 def test_without_the_truth_there_are_only_lines(model, handlers, capsys):
