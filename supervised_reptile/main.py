@@ -176,10 +176,7 @@ def evaluate_saved(saved: SavedModel, images: ImageSet, _: Split) -> None:
     except DamagedError as error:
         earlier = f"name an earlier one, --checkpoint {prefix.parent}/model.ckpt-<number>"
         raise RefusedError(f"{error}; {earlier}") from None
-    if doubt := record.doubt(config.run.checkpoint):
-        print(f"Warning: {doubt}", file=sys.stderr)
-    plan.warn_of_assumed(saved)
-    print(f"Restoring {prefix}", file=sys.stderr)
+    plan.announce(saved)
     output.say("Restoring from checkpoint...")
     trained = training.Trained(state, record.number(prefix), assumed=saved.assumed)
     final_evaluation.report(algorithm, trained, images, pixels, prefix.parent)

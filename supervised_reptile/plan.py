@@ -6,6 +6,7 @@ Nothing here needs TensorFlow.
 import dataclasses
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -38,6 +39,7 @@ ASSUMED = (
         "decides how the model adapts to a task; give what it was trained and evaluated with",
     ),
 )
+ADAPTING = ASSUMED[2:]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,10 +272,18 @@ def warn_of_machine(recorded: Record, here: dict) -> None:
         )
 
 
-def warn_of_assumed(saved: SavedModel) -> None:
-    """Say on standard error what decides an evaluation but is neither given nor recorded."""
+def announce(saved: SavedModel, decides: Sequence[tuple[tuple[str, ...], str]] = ASSUMED) -> None:
+    """Say on standard error which checkpoint is restored, what speaks against it, and what is
+    neither given nor recorded. decides: which of that counts."""
+    if doubt := record.doubt(saved.config.run.checkpoint):
+        print(f"Warning: {doubt}", file=sys.stderr)
+    _warn_of_assumed(saved, decides)
+    print(f"Restoring {saved.prefix}", file=sys.stderr)
+
+
+def _warn_of_assumed(saved: SavedModel, decides: Sequence[tuple[tuple[str, ...], str]]) -> None:
     flags, lines = saved.config.flags(), []
-    for names, meaning in ASSUMED:
+    for names, meaning in decides:
         if "seed" in names and saved.config.dataset != "omniglot":
             continue  # there, folders are the split
         assumed = [_written(name, flags[name]) for name in names if name in saved.assumed]

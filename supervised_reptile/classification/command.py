@@ -1,7 +1,6 @@
 """Classifying images: for a command line, and for a program that wants the answers."""
 
 import itertools
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from supervised_reptile.args import Classifying
 from supervised_reptile.classification import answers, examples, page
 from supervised_reptile.classification.answers import Answer
 from supervised_reptile.classification.examples import Examples
-from supervised_reptile.data.formats import CHARACTERS, PHOTOGRAPHS
+from supervised_reptile.data.formats import FORMATS
 from supervised_reptile.plan import SavedModel
 from supervised_reptile.runs import record
 from supervised_reptile.system import files, output
@@ -70,8 +69,7 @@ def answer(model: SavedModel, given: Examples, repeats: int) -> list[Answer]:
 
     network = models.MODELS[model.config.dataset]
     state = checkpoints.restore(model.prefix, network, model.config)
-    format = PHOTOGRAPHS if network.channels == PHOTOGRAPHS.channels else CHARACTERS
-    support, queries = examples.read(given, format)
+    support, queries = examples.read(given, FORMATS[model.config.dataset])
     classifier = classification.Classifier(network, model.config, state)
     found = list(classifier.probabilities(support, given.labels, queries, repeats))
     return [
@@ -99,7 +97,7 @@ def _by_class(names: Sequence[str], row: np.ndarray) -> dict[str, float]:
 def carry_out(model: SavedModel, asked: Classifying) -> None:
     """Print the answers, and write the files that are asked for."""
     given = examples.find(*asked.classify)
-    print(f"Restoring {model.prefix}", file=sys.stderr)
+    plan.announce(model, plan.ADAPTING)
     found = answer(model, given, asked.repeats)
     for each in found:
         output.say(answers.line(each))

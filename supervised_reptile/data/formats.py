@@ -25,3 +25,4 @@ class Format:
 
 CHARACTERS = Format(28, "L")  # Omniglot
 PHOTOGRAPHS = Format(84, "RGB")  # miniImageNet
+FORMATS = {"omniglot": CHARACTERS, "miniimagenet": PHOTOGRAPHS}

@@ -34,7 +34,7 @@ class Classifier:
         reptile, state = self._for(int(labels.max()) + 1)
         pixels = tf.constant(np.concatenate([support, queries]))
         for repeat in range(repeats):
-            adapted = _adapt(reptile, state, pixels, self._batches(labels, repeat))
+            adapted = self._adapt(reptile, state, pixels, self._batches(labels, repeat))
             yield np.concatenate(list(self._answers(reptile, adapted, pixels, len(support))))
 
     def _for(self, classes: int) -> tuple[Reptile, State]:
@@ -42,11 +42,10 @@ class Classifier:
         task = dataclasses.replace(self._config.task, classes=classes)
         config = dataclasses.replace(self._config, task=task)
 
+        shapes = self._model.shapes(classes)
+
         def first(tensors: Tensors) -> Tensors:
-            last = {
-                name: value[..., :classes] for name, value in tensors.items() if "dense" in name
-            }
-            return {**tensors, **last}
+            return {name: value[..., : shapes[name][-1]] for name, value in tensors.items()}
 
         state = self._state
         state = State(first(state.parameters), first(state.second_moments), state.beta2_power)
@@ -69,32 +68,32 @@ class Classifier:
     ) -> Iterator[np.ndarray]:
         queries = np.arange(support, len(pixels), dtype=np.int32)
         if self._config.evaluation.transductive:
-            yield _together(reptile, adapted, pixels, tf.constant(queries[None]))[0].numpy()
+            yield self._together(reptile, adapted, pixels, tf.constant(queries[None]))[0].numpy()
             return
         beside = np.arange(support, dtype=np.int32)
-        for start in range(0, len(queries), AT_ONCE):
-            some = queries[start : start + AT_ONCE]
+        count = min(AT_ONCE, len(queries))
+        for start in range(0, len(queries), count):
+            some = queries[start : start + count]
             # Always as many, so that it is compiled once.
-            padded = np.pad(some, (0, AT_ONCE - len(some)), mode="edge")
+            padded = np.pad(some, (0, count - len(some)), mode="edge")
             passes = np.stack([np.append(beside, query) for query in padded])
-            found = _one_by_one(reptile, adapted, pixels, tf.constant(passes[None]))
+            found = self._one_by_one(reptile, adapted, pixels, tf.constant(passes[None]))
             yield found[0, : len(some)].numpy()
 
+    @tf.function(jit_compile=True, autograph=False)
+    def _adapt(
+        self, reptile: Reptile, state: State, pixels: tf.Tensor, batches: Batches
+    ) -> Tensors:
+        return reptile.inner_loop(copies(state, 1), pixels, batches).state.parameters
 
-@tf.function(jit_compile=True, autograph=False)
-def _adapt(reptile: Reptile, state: State, pixels: tf.Tensor, batches: Batches) -> Tensors:
-    return reptile.inner_loop(copies(state, 1), pixels, batches).state.parameters
+    @tf.function(jit_compile=True, autograph=False)
+    def _one_by_one(
+        self, reptile: Reptile, adapted: Tensors, pixels: tf.Tensor, passes: tf.Tensor
+    ) -> tf.Tensor:
+        return tf.nn.softmax(reptile.answer_one_by_one(adapted, pixels, passes))
 
-
-@tf.function(jit_compile=True, autograph=False)
-def _one_by_one(
-    reptile: Reptile, adapted: Tensors, pixels: tf.Tensor, passes: tf.Tensor
-) -> tf.Tensor:
-    return tf.nn.softmax(reptile.answer_one_by_one(adapted, pixels, passes))
-
-
-@tf.function(jit_compile=True, autograph=False)
-def _together(
-    reptile: Reptile, adapted: Tensors, pixels: tf.Tensor, images: tf.Tensor
-) -> tf.Tensor:
-    return tf.nn.softmax(reptile.answer(adapted, pixels, images))
+    @tf.function(jit_compile=True, autograph=False)
+    def _together(
+        self, reptile: Reptile, adapted: Tensors, pixels: tf.Tensor, images: tf.Tensor
+    ) -> tf.Tensor:
+        return tf.nn.softmax(reptile.answer(adapted, pixels, images))

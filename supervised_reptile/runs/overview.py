@@ -19,7 +19,7 @@ from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary as hparams
 
-from supervised_reptile.args import Config
+from supervised_reptile.args import OWN, Config
 from supervised_reptile.data.image_set import ImageSet
 from supervised_reptile.runs import pictures, tensorboard
 from supervised_reptile.runs.results import SetResult
@@ -28,7 +28,7 @@ from supervised_reptile.system import machine
 
 MEAN_OF = 50  # points that a running mean looks back at, about
 COMPARED = {"learning_rate", "meta_step", "inner_iters", "train_shots", "seed"}
-PLACES = {"checkpoint", "data_dir", "pretrained", "checkpoint_interval", "keep_checkpoints"}
+NOT_COMPARED = {*OWN, "data_dir", "checkpoint_interval", "keep_checkpoints"}
 
 
 class Overview:
@@ -37,7 +37,7 @@ class Overview:
     def __init__(self, config: Config, images: ImageSet, last: int) -> None:
         """Continue after meta-iteration `last`, as it was; -1: from the start."""
         folder = config.run.checkpoint
-        self._events = Events(folder, last, _head(config, images))
+        self._events = Events(folder, last, lambda: _head(config, images))
         self._points, self._means = _earlier(Path(folder))
         self._last, self._time = last, time.monotonic()
 
@@ -90,14 +90,14 @@ def finish(
         if result.transductive:
             points.append(scalar(f"final/{split} transductive", result.transductive.mean))
     end = _values(hparams.session_end_pb(api_pb2.STATUS_SUCCESS))
-    with contextlib.closing(Events(config.run.checkpoint, last, ())) as events:
+    with contextlib.closing(Events(config.run.checkpoint, last, tuple)) as events:
         # After the last meta-iteration, so that an evaluation that is made again replaces it.
         events.write(last + 1, *points, *end)
 
 
 def _head(config: Config, images: ImageSet) -> list[Summary.Value]:
     flags = config.flags()
-    shown = {name: value for name, value in flags.items() if name not in PLACES}
+    shown = {name: value for name, value in flags.items() if name not in NOT_COMPARED}
     compared = {name: "none" if value is None else value for name, value in shown.items()}
     origin = images.provenance["origin"] | {"digest of the pixels": images.digest}
     versions = machine.versions() | {"commit": machine.commit() or "unknown"}

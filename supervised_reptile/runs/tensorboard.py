@@ -11,7 +11,7 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event
@@ -36,11 +36,11 @@ class Events:
     """The events of one folder, in the order of their steps."""
 
     def __init__(
-        self, folder: str | pathlib.Path, last: int, head: Sequence[Summary.Value]
+        self, folder: str | pathlib.Path, last: int, head: Callable[[], Sequence[Summary.Value]]
     ) -> None:
         """Continue after meta-iteration `last` with the events in a folder; -1: with none.
 
-        head: what a new file begins with.
+        head: makes what a new file begins with.
         """
         path = pathlib.Path(folder) / NAME
         path.parent.mkdir(exist_ok=True)
@@ -49,8 +49,8 @@ class Events:
         self._records = RecordWriter(self._file)
         if not os.path.getsize(path):
             self._write(file_version="brain.Event:2")
-            if head:
-                self._write(summary=Summary(value=head))
+            if values := head():
+                self._write(summary=Summary(value=values))
 
     def write(self, step: int, *values: Summary.Value) -> None:
         """Write the values of a step."""
@@ -74,7 +74,7 @@ class Curve(Events):
 
     def __init__(self, folder: str | pathlib.Path, last: int) -> None:
         """Continue after meta-iteration `last` with the points in a folder; -1: with none."""
-        super().__init__(folder, last, head=())
+        super().__init__(folder, last, head=tuple)
 
     def add(self, iteration: int, accuracy: float) -> None:
         """Add the point of a meta-iteration."""

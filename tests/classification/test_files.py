@@ -72,8 +72,19 @@ def test_one_line_for_each_image_and_the_truth_if_it_is_known(folders, model, ha
     assert all(abs(sum(answer["probabilities"].values()) - 1) < 1e-5 for answer in kept)
     text = (folders / "p.html").read_text()
     assert text.count("data:image/png;base64,") == 12 and "http" not in text
-    # TensorFlow may warn of compiling anew, after other tests in this process.
-    assert err.startswith("Restoring ckpt/model.ckpt-0\n")
+    assert err == "Restoring ckpt/model.ckpt-0\n"
+
+
+def test_a_model_without_its_record_is_not_trusted_here_either(folders, model, handlers, capsys):
+    """What decides how it adapts is named; what would decide an evaluation alone is not."""
+    (folders / "ckpt" / "run.json").unlink()
+    command("--pretrained --checkpoint ckpt --classes 4 --eval-iters 20 --classify l flat")
+    warning, assumed, restoring = capsys.readouterr().err.splitlines()
+    assert warning == "Warning: ckpt has no run.json: give what is assumed"
+    assert assumed.startswith(
+        "assumed: --eval-batch 5, --learning-rate 0.001, --weight-decay 1.0, "
+    )
+    assert restoring == "Restoring ckpt/model.ckpt-0"
 
 
 def test_without_the_truth_there_are_only_lines(model, handlers, capsys):
