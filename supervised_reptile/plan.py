@@ -277,11 +277,14 @@ def announce(saved: SavedModel, decides: Sequence[tuple[tuple[str, ...], str]] =
     neither given nor recorded. decides: which of that counts."""
     if doubt := record.doubt(saved.config.run.checkpoint):
         print(f"Warning: {doubt}", file=sys.stderr)
-    _warn_of_assumed(saved, decides)
+    warn_of_assumed(saved, decides)
     print(f"Restoring {saved.prefix}", file=sys.stderr)
 
 
-def _warn_of_assumed(saved: SavedModel, decides: Sequence[tuple[tuple[str, ...], str]]) -> None:
+def warn_of_assumed(
+    saved: SavedModel, decides: Sequence[tuple[tuple[str, ...], str]] = ASSUMED
+) -> None:
+    """Say on standard error what decides but is neither given nor recorded."""
     flags, lines = saved.config.flags(), []
     for names, meaning in decides:
         if "seed" in names and saved.config.dataset != "omniglot":
