@@ -75,7 +75,8 @@ def run(dataset: Dataset, script: str, argv: Sequence[str]) -> None:
             report_again(decided)
         case Classification(model, asked):
             with _refused_by_path():
-                command.carry_out(model, asked)
+                given_images = command.prepare(asked)
+            command.carry_out(model, given_images, asked)
         case SavedModel():
             evaluate_saved(decided, *_load(dataset, decided))
         case NewRun() | ResumedRun():

@@ -120,6 +120,7 @@ def _decide(dataset: str, given: dict) -> NewRun | ResumedRun | FinishedRun | Sa
     config = resolve(dataset, given, recorded.config if recorded else None)
     if not recorded:
         check_free(config.run.checkpoint)
+        _check_apart(config.run)
         return NewRun(config)
     if found := results.of_finished(config.run.checkpoint, config):
         return FinishedRun(config, found)
@@ -184,8 +185,23 @@ def check_free(directory: str) -> None:
             f"--checkpoint {folder} already holds a run: name another directory, resume it with "
             "--resume, remove this one, or evaluate it with --pretrained"
         )
+    if foreign := [name for name in record.OWN_FILES if (folder / name).exists()]:
+        raise RefusedError(
+            f"--checkpoint {folder} holds no run of this program, but {', '.join(foreign)}, which "
+            "one would overwrite: name another directory"
+        )
     if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
         raise RefusedError(f"--checkpoint {folder} cannot be written: check its permissions")
+
+
+def _check_apart(run: Run) -> None:
+    """Refuse a checkpoint directory that would be read as images when the run is resumed."""
+    folder, data = Path(run.checkpoint).resolve(), Path(run.data_dir).resolve()
+    if not run.synthetic and folder.is_relative_to(data):
+        raise RefusedError(
+            f"--checkpoint {run.checkpoint} lies in the data folder {run.data_dir}, whose folders "
+            "are read as classes: name another directory"
+        )
 
 
 def _check_dataset(dataset: str, given: dict, recorded: Config) -> None:

@@ -249,3 +249,16 @@ def test_another_machine_is_a_warning(written, capsys):
     plan.warn_of_machine(dataclasses.replace(written, machine={**here, "cores": 77}), here)
     err = capsys.readouterr().err
     assert f"cores {here['cores']} instead of 77" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "seconds.json", "evaluation.json"])
+def test_files_of_others_are_not_overwritten(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(RefusedError, match=f"holds no run of this program, but {name}"):
+        decide(f"--checkpoint {tmp_path}")
+
+
+@pytest.mark.parametrize("inside", ["", "/run", "/a/run"])
+def test_a_run_among_the_images_is_refused(tmp_path, inside):
+    with pytest.raises(RefusedError, match="lies in the data folder"):
+        decide(f"--checkpoint {tmp_path}{inside} --data-dir {tmp_path}")

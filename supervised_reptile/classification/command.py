@@ -1,6 +1,7 @@
 """Classifying images: for a command line, and for a program that wants the answers."""
 
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from supervised_reptile.data.formats import FORMATS
 from supervised_reptile.plan import SavedModel
 from supervised_reptile.runs import record
 from supervised_reptile.system import files, output
-from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.system.errors import FailedError, RefusedError, explain
 from supervised_reptile.system.quiet import quiet
 
 
@@ -45,7 +46,8 @@ def classify(
     the order of their mini-batches, whose probabilities are averaged. dataset: "omniglot" or
     "miniimagenet", for a checkpoint without run.json. flags: as on the command line, such as
     seed=1, eval_iters=100, transductive=True.
-    Raises RefusedError if the model, the examples or the flags are not as they have to be.
+    Raises RefusedError if the model, the examples or the flags are not as they have to be, and
+    FailedError if the adapted network's outputs are not finite.
     """
     prefix = record.find_checkpoint(checkpoint)
     recorded = record.read(prefix.parent)
@@ -61,7 +63,7 @@ def classify(
 
 
 def answer(model: SavedModel, given: Examples, repeats: int) -> list[Answer]:
-    """The Answer to each query. Raises RefusedError as `classify` does."""
+    """The Answer to each query. Raises as `classify` does."""
     _check_number(model, given)
     with quiet():
         from supervised_reptile.learning import classification, models
@@ -72,6 +74,11 @@ def answer(model: SavedModel, given: Examples, repeats: int) -> list[Answer]:
     support, queries = examples.read(given, FORMATS[model.config.dataset])
     classifier = classification.Classifier(network, model.config, state)
     found = list(classifier.probabilities(support, given.labels, queries, repeats))
+    if not np.isfinite(found).all():
+        raise FailedError(
+            "after adapting to the examples, the network's outputs are no longer finite: classify "
+            "with a smaller --learning-rate or fewer --eval-iters"
+        )
     return [
         Answer(path, _by_class(list(given.support), row), truth)
         for path, row, truth in zip(
@@ -94,9 +101,19 @@ def _by_class(names: Sequence[str], row: np.ndarray) -> dict[str, float]:
     return {names[index]: float(row[index]) for index in order}
 
 
-def carry_out(model: SavedModel, asked: Classifying) -> None:
-    """Print the answers, and write the files that are asked for."""
+def prepare(asked: Classifying) -> Examples:
+    """The Examples that a command line names. Raises RefusedError for those, or for files that
+    cannot be written; OSError for folders that cannot be read."""
     given = examples.find(*asked.classify)
+    _check_files(asked, given)
+    return given
+
+
+def carry_out(model: SavedModel, given: Examples, asked: Classifying) -> None:
+    """Print the answers, and write the files that are asked for.
+
+    Raises as `classify` does, and FailedError or OSError where something cannot be written.
+    """
     plan.announce(model, plan.ADAPTING)
     found = answer(model, given, asked.repeats)
     for each in found:
@@ -104,7 +121,36 @@ def carry_out(model: SavedModel, asked: Classifying) -> None:
     if given.truth:
         for text in answers.summary(found):
             output.say(text)
-    if asked.json:
-        files.write_atomically(Path(asked.json), answers.as_json(found))
-    if asked.page:
-        files.write_atomically(Path(asked.page), page.page(given, found))
+    for flag, path, write in (
+        ("--json", asked.json, lambda: answers.as_json(found)),
+        ("--page", asked.page, lambda: page.page(given, found)),
+    ):
+        if path:
+            _write(flag, path, write())
+
+
+def _check_files(asked: Classifying, given: Examples) -> None:
+    """Refuse files that cannot be written, or would take the place of an image or each other."""
+    images = {os.path.realpath(file) for files in given.support.values() for file in files}
+    images |= {os.path.realpath(file) for file in given.queries}
+    for flag, path in (("--json", asked.json), ("--page", asked.page)):
+        folder, place = Path(path).parent, Path(os.path.realpath(path))
+        if not path:
+            continue
+        if Path(path).is_dir():
+            raise RefusedError(f"{flag} {path} is a folder: name a file")
+        if not folder.is_dir():
+            raise RefusedError(f"{flag} {path}: there is no folder {folder}: make it first")
+        if not os.access(place if place.exists() else place.parent, os.W_OK):
+            raise RefusedError(f"{flag} {path} cannot be written: check its permissions")
+        if str(place) in images:
+            raise RefusedError(f"{flag} {path} is one of the images: name another file")
+    if asked.json and os.path.realpath(asked.json) == os.path.realpath(asked.page):
+        raise RefusedError(f"--json and --page are both {asked.page}: name two files")
+
+
+def _write(flag: str, path: str, text: str) -> None:
+    try:
+        files.write_through(Path(path), text)
+    except OSError as error:
+        raise FailedError(f"{flag} {path}: {explain(error)}") from None

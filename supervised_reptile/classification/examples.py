@@ -11,6 +11,7 @@ from supervised_reptile.data import decoding
 from supervised_reptile.data.folders import Folder, is_image
 from supervised_reptile.data.formats import CHARACTERS, Format
 from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.system.output import some
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,12 @@ def find(labelled: str, unlabelled: str) -> Examples:
         return Examples(support, [unlabelled])
     if not path.is_dir():
         raise RefusedError(f"--classify {unlabelled} is neither an image nor a folder of images")
-    if files := [entry.path for entry in Folder(path).images]:
+    folder = Folder(path)
+    if files := [entry.path for entry in folder.images]:
+        if folder.has_folders_of_images:
+            raise RefusedError(
+                f"--classify {unlabelled} holds images, and folders of images: keep one kind there"
+            )
         return Examples(support, files)
     known = _classes(unlabelled)
     if not known:
@@ -60,7 +66,15 @@ def find(labelled: str, unlabelled: str) -> Examples:
 def _classes(folder: str) -> dict[str, list[str]]:
     if not Path(folder).is_dir():
         raise RefusedError(f"--classify {folder} is no folder: check the path")
-    classes = {part.name: [entry.path for entry in part.images] for part in Folder(folder).folders}
+    parts = Folder(folder).folders
+    classes = {part.name: [entry.path for entry in part.images] for part in parts}
+    empty = [part for part in parts if not part.images]
+    if empty and len(empty) < len(parts):
+        there = some(sorted(set(empty[0].others)))
+        raise RefusedError(
+            f"--classify: the class folder {empty[0].path} holds no images"
+            f"{f', but {there}: convert those, ' if there else ': fill it, '}or remove the folder"
+        )
     return {name: files for name, files in classes.items() if files}
 
 

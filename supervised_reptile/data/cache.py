@@ -16,6 +16,7 @@ import os
 import shutil
 import struct
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -104,6 +105,8 @@ def _shape(listing: ClassFiles) -> tuple[int, ...]:
 def _users_folder(data_dir: str | Path) -> Path:
     """Where the cache lies if the data folder cannot be written."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if base.startswith("~"):  # nobody's home
+        base = os.path.join(tempfile.gettempdir(), f"cache-{os.getuid()}")
     key = hashlib.sha256(os.fsencode(os.path.realpath(data_dir))).hexdigest()[:16]
     return Path(base) / "supervised-reptile" / key
 
@@ -152,6 +155,8 @@ def _write(place: Path, listing: ClassFiles) -> None:
 
 def read(place: Path, listing: ClassFiles) -> Cached | None:
     """The Cached that a file holds, or None if it is missing, of other images, or damaged."""
+    if not place.is_file():  # a pipe would never end
+        return None
     try:
         with open(place, "rb") as file:
             footer = _read_footer(file)

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import typing
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,12 +20,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from supervised_reptile.data.formats import Format
 from supervised_reptile.system import machine
 from supervised_reptile.system.errors import FailedError, RefusedError, is_exhausted
+from supervised_reptile.system.output import some
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 PHOTOMETRIC = 262  # a TIFF tag
 CAMERA = 12  # bits per value that cameras and microscopes often store in 16
-SHOWN = 5  # unreadable images that a message names
 
 
 class ClassImages(typing.NamedTuple):
@@ -155,9 +156,8 @@ def _unreadable(problems: Sequence[tuple[str, str]]) -> str:
     if len(problems) == 1:
         ((file, reason),) = problems
         return f"{file} cannot be read as an image ({reason}): replace it, or remove it"
-    shown = ", ".join(f"{file} ({reason})" for file, reason in problems[:SHOWN])
-    more = f" and {len(problems) - SHOWN:,} more" if len(problems) > SHOWN else ""
-    return f"{len(problems):,} images cannot be read: {shown}{more}: replace them, or remove them"
+    shown = some([f"{file} ({reason})" for file, reason in problems])
+    return f"{len(problems):,} images cannot be read: {shown}: replace them, or remove them"
 
 
 def _reason(file: str, error: Exception) -> str:
@@ -190,7 +190,10 @@ def _depth(image: Image.Image, format: Format) -> int:
 
 def _decode(file: str, format: Format) -> tuple[np.ndarray, int]:
     """The pixels of a file, and how many of 16 bits per value it uses, 0 if it has 8."""
-    with Image.open(file) as image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as large is refused
+        opened = Image.open(file)
+    with opened as image:
         depth = 0
         if image.mode in ("I", "F"):
             raise ValueError("32 bits per value, of unknown range: convert it to 8 bits")

@@ -53,13 +53,15 @@ class Folder:
     @functools.cached_property
     def images(self) -> "list[os.DirEntry[str]]":
         """The images in it, sorted by name."""
-        return [entry for entry in self._entries if is_image(entry.name) and not entry.is_dir()]
+        return [entry for entry in self._entries if is_image(entry.name) and entry.is_file()]
 
     @property
     def others(self) -> list[str]:
         """The kinds of the files that are no images, one for each."""
-        names = (entry.name for entry in self._entries if not entry.is_dir())
-        return [os.path.splitext(name)[1] or name for name in names if not is_image(name)]
+        files = [entry for entry in self._entries if entry.is_file() and not is_image(entry.name)]
+        special = [entry for entry in self._entries if not (entry.is_file() or entry.is_dir())]
+        kinds = [os.path.splitext(entry.name)[1] or entry.name for entry in files]
+        return kinds + ["pipes or devices"] * len(special)
 
     def example(self, levels: int = DEPTH) -> Path | None:
         """The first image in it or below; None without any."""

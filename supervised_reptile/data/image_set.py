@@ -14,6 +14,7 @@ from supervised_reptile.data.class_files import list_files
 from supervised_reptile.data.folders import Folder, passed_over
 from supervised_reptile.data.formats import Format
 from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.system.output import some
 
 Split = dict[str, list[str]]  # names of classes, before augmentation, by "train", "val", "test"
 
@@ -124,10 +125,9 @@ def _check_different(whole: ImageSet, where: Path) -> None:
             f"{where}: all {len(whole.pixels):,} images look the same to the network, with a mean "
             f"of {whole.pixels[0].mean():.0f} (0: black, 255: white): there is nothing to learn"
         )
-    names = ", ".join(whole.names[index] for index in alike[:5])
-    more = f" and {len(alike) - 5:,} more" if len(alike) > 5 else ""
+    names = some([whole.names[index] for index in alike])
     print(
-        f"Warning: {where}: within each of these classes all images are the same: {names}{more}",
+        f"Warning: {where}: within each of these classes all images are the same: {names}",
         file=sys.stderr,
     )
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image
@@ -12,6 +12,7 @@ from supervised_reptile.data.decoding import on_all_cores
 from supervised_reptile.data.folders import is_image
 from supervised_reptile.fetch.archives import is_hidden
 from supervised_reptile.system.errors import UnsoundError
+from supervised_reptile.system.output import some
 
 GROUP = 200  # files that a process checks at once
 
@@ -87,9 +88,3 @@ def _inspect(paths: list[Path]) -> list[tuple[str, str]]:
     """The SHA-256 and the problem of each file."""
     contents = (path.read_bytes() for path in paths)
     return [(hashlib.sha256(content).hexdigest(), problem_of(content)) for content in contents]
-
-
-def some(items: Sequence[object], number: int = 5) -> str:
-    """The first few of many, for a message."""
-    more = f" and {len(items) - number} more" if len(items) > number else ""
-    return ", ".join(str(item) for item in items[:number]) + more

@@ -16,6 +16,7 @@ from supervised_reptile.data.folders import DEPTH
 from supervised_reptile.fetch import archives, checks, download
 from supervised_reptile.fetch.download import Client
 from supervised_reptile.system.errors import FailedError, UnsoundError
+from supervised_reptile.system.output import some
 
 # The authors' lists: the file names of each class's images, and where they lie in the archive.
 LISTS = (
@@ -99,7 +100,7 @@ def _reader_of_folder(root: Path, lists: Lists) -> Reader:
                 found = "missing" if size is None else f"{size} bytes, not {last - first + 1}"
                 wrong.append(f"{name}/{file} ({found})")
     if wrong:
-        raise IncompleteError(f"{training} lacks images of the authors: {checks.some(wrong)}")
+        raise IncompleteError(f"{training} lacks images of the authors: {some(wrong)}")
 
     def read(name: str, line: Line) -> bytes:
         path = training / name / line[0]
@@ -127,7 +128,7 @@ def _training_folder(root: Path, lists: Lists) -> Path:
                 return folder
         below = (path for folder in level for path in sorted(folder.iterdir()))
         level = [path for path in below if path.is_dir() and not IMAGENET.fullmatch(path.name)]
-    found = checks.some(sorted(path.name for path in root.iterdir())) or "nothing"
+    found = some(sorted(path.name for path in root.iterdir())) or "nothing"
     raise IncompleteError(
         f"{root} is no unpacked ILSVRC2012_img_train.tar: it has none of the authors' images, such "
         f"as {examples[0]}; found {found}"
@@ -162,7 +163,7 @@ def _read_local(where: str, names: Sequence[str]) -> list[bytes] | None:
             found = {"/".join(member.parts[-2:]): member for member in archive.members}
             missing = [name for name in names if name not in found]
             if missing:
-                raise FailedError(f"{path} lacks the lists {checks.some(missing)}")
+                raise FailedError(f"{path} lacks the lists {some(missing)}")
             return [archive.read(found[name]) for name in names]
     except UnsoundError as error:
         raise FailedError(str(error)) from None  # the images that have come are not at fault

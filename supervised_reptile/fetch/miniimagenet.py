@@ -15,6 +15,7 @@ from supervised_reptile.fetch import archives, checks, download, imagenet, packa
 from supervised_reptile.fetch.download import Client
 from supervised_reptile.fetch.sources import Sources
 from supervised_reptile.system.errors import UnsoundError
+from supervised_reptile.system.output import some
 
 ZENODO = "https://zenodo.org/records/7978538/files/{}?download=1"
 PICKLES = [f"mini-imagenet-cache-{split}.pkl" for split in ("train", "validation", "test")]
@@ -105,14 +106,14 @@ def check_names(folder: Path) -> None:
         ("has classes that are not miniImageNet's", found.keys() - expected.keys()),
     ):
         if classes:
-            raise UnsoundError(f"it {problem} {checks.some(sorted(classes))}")
+            raise UnsoundError(f"it {problem} {some(sorted(classes))}")
     wrong = [
         f"{path} ({found[path]})"
         for path, name in expected.items()
         if found[path] not in (IMAGES, AUTHORS_IMAGES.get(name))
     ]
     if wrong:
-        raise UnsoundError(f"not {IMAGES} images each: {checks.some(wrong)}")
+        raise UnsoundError(f"not {IMAGES} images each: {some(wrong)}")
 
 
 def check(folder: Path) -> str:

@@ -12,6 +12,7 @@ from supervised_reptile.data.omniglot import find_characters
 from supervised_reptile.fetch import archives, checks
 from supervised_reptile.fetch.download import Client, local_path
 from supervised_reptile.system.errors import FailedError, UnsoundError
+from supervised_reptile.system.output import some
 
 OFFICIAL = "https://github.com/brendenlake/omniglot/raw/master/python"
 MD5 = {  # of the official archives
@@ -56,7 +57,7 @@ def _find_unpacked(base: str) -> dict[str, Path]:
     unpacked = {name: folder / name for name in MD5 if name not in packed}
     missing = [f"{name}.zip or {name}/" for name, path in unpacked.items() if not path.is_dir()]
     if missing:
-        found = checks.some(sorted(path.name for path in folder.iterdir())) or "nothing"
+        found = some(sorted(path.name for path in folder.iterdir())) or "nothing"
         raise FailedError(f"{folder}: expected {' and '.join(missing)}, found {found}")
     return unpacked
 
@@ -84,7 +85,7 @@ def check_names(folder: Path) -> None:
     uneven = sorted(character for character, number in drawings.items() if number != DRAWINGS)
     if uneven:
         counts = [f"{path} ({drawings[path]})" for path in uneven]
-        raise UnsoundError(f"not {DRAWINGS} drawings each: {checks.some(counts)}")
+        raise UnsoundError(f"not {DRAWINGS} drawings each: {some(counts)}")
 
 
 def check(folder: Path) -> str:

@@ -14,9 +14,10 @@ from PIL import Image
 from supervised_reptile.data.class_files import IMAGENET
 from supervised_reptile.data.folders import is_image
 from supervised_reptile.data.miniimagenet import SPLITS
-from supervised_reptile.fetch import checks, pickles
+from supervised_reptile.fetch import pickles
 from supervised_reptile.fetch.archives import Archive
 from supervised_reptile.system.errors import UnsoundError
+from supervised_reptile.system.output import some
 
 PARTS = set(SPLITS.values())
 PICKLE = re.compile(r"mini-imagenet-cache-(train|val|validation|test)\.pkl")
@@ -38,7 +39,7 @@ def read(archive: Archive) -> tuple[str, Iterator[Picture]]:
     for name, find, images in PACKAGINGS:
         if found := find(archive):
             return name, images(archive, found)
-    there = checks.some(list(archive.members), 3) or "nothing"
+    there = some(list(archive.members), 3) or "nothing"
     raise UnsoundError(
         f"{archive.name} holds neither train/, val/ and test/ with class folders, nor the 100 "
         "class folders side by side, nor images with train.csv, val.csv and test.csv, nor the "
@@ -140,7 +141,7 @@ def _listed_images(archive: Archive, found: Files) -> Iterator[Picture]:
             else:
                 missing.append(file)
         if missing:
-            raise UnsoundError(f"{path.name} lists what images/ lacks: {checks.some(missing)}")
+            raise UnsoundError(f"{path.name} lists what images/ lacks: {some(missing)}")
     for path in archive.members:  # in stored order: a compressed archive cannot go back
         if path in wanted:
             yield (*wanted[path], path.name, archive.read(path))

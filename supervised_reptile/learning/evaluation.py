@@ -8,6 +8,7 @@ from supervised_reptile.learning import parallel
 from supervised_reptile.learning.reptile import Reptile, tree_map
 from supervised_reptile.learning.sampling import EvaluationTasks
 from supervised_reptile.learning.state import State
+from supervised_reptile.system.errors import FailedError
 
 
 def count_side_by_side(
@@ -16,11 +17,13 @@ def count_side_by_side(
     pixels: tf.Tensor,
     draw: Callable[..., EvaluationTasks],
     items: Iterable,
+    only_finite: bool = False,
 ) -> Generator[list[int], None, None]:
     """Yield how many queries of a task are answered correctly, for the task of each item, as
     [as the configuration asks for, transductively].
 
     pixels: uint8 [images, ...]. draw: draw(item) is EvaluationTasks of arrays [1, ...].
+    Raises FailedError for outputs that are not finite, if only those that are shall count.
     """
     task, evaluation = reptile.config.task, reptile.config.evaluation
     beside = 0 if evaluation.transductive else task.classes * task.shots + 1
@@ -28,6 +31,12 @@ def count_side_by_side(
 
     def count(item: object) -> list[int]:
         counts = reptile.count_correct(state, pixels, tree_map(tf.constant, draw(item)))
-        return [int(correct[0]) for correct in counts]
+        *correct, finite = (int(count[0]) for count in counts)
+        if only_finite and not finite:
+            raise FailedError(
+                "after adapting to a task, the network's outputs are no longer finite: evaluate "
+                "with a smaller --learning-rate or fewer --eval-iters"
+            )
+        return correct
 
     return parallel.side_by_side(count, items, images * reptile.model.image_bytes)

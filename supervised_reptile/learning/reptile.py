@@ -60,6 +60,15 @@ class Predictions(typing.NamedTuple):
     together: tf.Tensor
 
 
+class Counts(typing.NamedTuple):
+    """How many query images of each task are classified correctly, as in Predictions, int32
+    [tasks]. finite: bool [tasks], whether all logits are; otherwise the counts mean nothing."""
+
+    asked: tf.Tensor
+    together: tf.Tensor
+    finite: tf.Tensor
+
+
 class Reptile:
     """One network with the hyper-parameters of one run, as compiled functions.
 
@@ -264,13 +273,14 @@ class Reptile:
         return tf.transpose(repeat(count, one_more, none), [1, 0, 2])
 
     @tf.function(jit_compile=True, autograph=False)
-    def count_correct(self, state: State, pixels: tf.Tensor, tasks: EvaluationTasks) -> Predictions:
-        """How many query images of each task are classified correctly, as Predictions of int32
-        [tasks]."""
+    def count_correct(self, state: State, pixels: tf.Tensor, tasks: EvaluationTasks) -> Counts:
+        """The Counts of evaluation tasks, of tensors [tasks, ...]."""
 
         def count(logits: tf.Tensor) -> tf.Tensor:
             guesses = tf.argmax(logits, axis=-1, output_type=tf.int32)
             right = guesses == tf.range(guesses.shape[1])
             return tf.reduce_sum(tf.cast(right, tf.int32), axis=-1)
 
-        return tree_map(count, self.predict(state, pixels, tasks))
+        found = self.predict(state, pixels, tasks)
+        finite = tf.reduce_all(tf.math.is_finite(found.asked), axis=[1, 2])
+        return Counts(count(found.asked), count(found.together), finite)

@@ -46,7 +46,9 @@ def evaluate(
         return evaluation_tasks(config, population, purpose, [index])
 
     with (
-        contextlib.closing(count_side_by_side(reptile, state, pixels, draw, todo)) as counts,
+        contextlib.closing(
+            count_side_by_side(reptile, state, pixels, draw, todo, only_finite=True)
+        ) as counts,
         Bar(samples, len(correct), "tasks", name) as progress,
     ):
         for found in counts:

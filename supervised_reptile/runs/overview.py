@@ -155,9 +155,8 @@ def _table(rows: Mapping[str, object]) -> str:
 
 
 def _text(tag: str, markdown: str) -> Summary.Value:
-    content = TensorProto(
-        dtype=DT_STRING, tensor_shape=TensorShapeProto(), string_val=[markdown.encode()]
-    )
+    text = markdown.encode(errors="backslashreplace")  # names may hold any bytes
+    content = TensorProto(dtype=DT_STRING, tensor_shape=TensorShapeProto(), string_val=[text])
     plugin = SummaryMetadata.PluginData(plugin_name="text")
     return Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin), tensor=content)
 

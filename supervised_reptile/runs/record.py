@@ -6,9 +6,11 @@ long training took, and `model.ckpt-<i>.index` marks a checkpoint. TensorFlow's 
 `checkpoint`, names the newest one. Nothing here needs TensorFlow.
 """
 
+import argparse
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import re
 import sys
@@ -16,9 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from supervised_reptile.args import Config
+from supervised_reptile.args import GROUPS, Config
 from supervised_reptile.system import files, machine
 from supervised_reptile.system.errors import RefusedError, explain
+from supervised_reptile.system.output import some
 
 RECORD = "run.json"
 RESULTS = "results.jsonl"
@@ -30,6 +33,8 @@ KEPT = ("split", "data", "versions", "machine", "commit")  # of a Record, beside
 STATE = "checkpoint"  # TensorFlow's own file on which checkpoints there are
 SHOWN = 10  # checkpoints that a refusal names
 PART = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")  # what a shell completes
+FLAGS = [field for group in GROUPS.values() for field in dataclasses.fields(group)]
+OWN_FILES = (TALLY, SECONDS, STATE)  # that a new run removes or overwrites
 CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.index")
 
 
@@ -41,7 +46,7 @@ def training_seconds(directory: str | Path, started: bool) -> float | None:
     """
     try:
         seconds = float(json.loads((Path(directory) / SECONDS).read_text())["training"])
-        return seconds if seconds >= 0 else None
+        return seconds if 0 <= seconds < math.inf else None
     except (OSError, ValueError, KeyError, TypeError):
         return None if started else 0.0
 
@@ -90,7 +95,8 @@ def claim(directory: str | Path, recorded: Record | None) -> Iterator[None]:
         except BaseException:
             results = (directory / name for name in (RESULTS, TALLY))
             if not (recorded or checkpoints(directory) or any(map(os.path.exists, results))):
-                (directory / RECORD).unlink(missing_ok=True)
+                for name in (RECORD, SECONDS):
+                    (directory / name).unlink(missing_ok=True)
             raise
 
 
@@ -133,8 +139,6 @@ def busy(directory: str | Path) -> RefusedError:
 def begin(record: Record) -> None:
     """Write the run.json of a new run, into a directory that is held."""
     directory = Path(record.config.run.checkpoint)
-    for name in (TALLY, SECONDS):
-        (directory / name).unlink(missing_ok=True)  # of one that gave the directory up
     content = {
         "dataset": record.config.dataset,
         "flags": record.config.flags(),
@@ -240,6 +244,14 @@ def _other_than(path: Path) -> str:
     return f"{own} in {folder}, but {there}: name one of these, --checkpoint {folder / names[-1]}"
 
 
+def _check_range(name: str, value: float) -> None:
+    convert = next(field.metadata["convert"] for field in FLAGS if field.name == name)
+    try:
+        convert(repr(value))
+    except argparse.ArgumentTypeError as error:
+        raise ValueError(f"{name} {error}") from None
+
+
 def _check(config: Config, content: dict[str, Any]) -> None:
     """Raise ValueError for a record that somebody has changed so that it makes no sense."""
     given, defaults = content["flags"], Config.of(config.dataset, {}).flags()
@@ -251,6 +263,10 @@ def _check(config: Config, content: dict[str, Any]) -> None:
             raise ValueError(f"it lacks {name}")
         if type(given[name]) not in kinds:
             raise ValueError(f"{name} is {given[name]!r}")
+        if type(given[name]) in (int, float):
+            _check_range(name, given[name])
+    if unknown := given.keys() - defaults.keys():
+        raise ValueError(f"it has {some(sorted(unknown))}, which this version does not know")
     names = [name for members in content["split"].values() for name in members]
     if len(set(names)) < len(names):
         raise ValueError("a class is in two sets, or twice in one")
@@ -271,5 +287,5 @@ def read(directory: str | Path) -> Record | None:
         # Earlier runs lack the digest of their data, their machine, or the commit.
         optional = {name: content.get(name, {}) for name in ("data", "versions", "machine")}
         return Record(config, content["split"], **optional, commit=content.get("commit"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RefusedError(f"{path} is not a complete record of a run ({error!r})") from None

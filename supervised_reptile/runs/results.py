@@ -153,12 +153,15 @@ def _read(line: dict[str, Any], samples: int) -> dict[str, SetResult]:
     """The SetResult by split of a line of results.jsonl. Earlier ones lack the second numbers."""
 
     def recorded(numbers: dict[str, Any], split: str) -> Accuracy:
-        return Accuracy(numbers["accuracy"][split], numbers["confidence_95"][split], samples)
+        confidence = numbers["confidence_95"][split]
+        half = None if confidence is None else float(confidence)
+        return Accuracy(float(numbers["accuracy"][split]), half, samples)
 
     together = line.get("transductive")
     return {
         split: SetResult(recorded(line, split), together and recorded(together, split))
-        for split in line["accuracy"]
+        for split in TITLES
+        if split in line["accuracy"]
     }
 
 

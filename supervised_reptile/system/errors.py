@@ -6,8 +6,8 @@ import re
 import traceback
 
 MEMORY = (
-    "give it a machine or GPU with more free memory, or lower --eval-batch or --inner-batch, or "
-    "with --parallel-tasks --meta-batch"
+    "give it a machine or GPU with more free memory; a smaller --eval-batch or --inner-batch, or "
+    "with --parallel-tasks --meta-batch, takes less, but is another run"
 )
 # What fails whatever path is asked for.
 OF_THE_SYSTEM = {
@@ -20,6 +20,7 @@ OF_THE_SYSTEM = {
 OF_A_FILE = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room",
+    errno.EFBIG: "raise the limit of file sizes with ulimit -f",
     errno.EPIPE: "what reads it has ended",
     errno.EIO: "its disk or terminal has failed",
 }

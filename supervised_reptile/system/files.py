@@ -15,14 +15,25 @@ def temporary(path: Path) -> Path:
     return path.with_name(path.name + ".tmp")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a whole file or nothing. Raises OSError."""
-    beside = temporary(path)
+def write_atomically(path: Path, text: str, beside: Path | None = None) -> None:
+    """Write a whole file or nothing, in UTF-8. beside: where it is written first, `temporary` if
+    None. Raises OSError."""
+    beside = beside or temporary(path)
     try:
-        beside.write_text(text)
+        beside.write_text(text, "utf-8", "backslashreplace")
         put_in_place({beside: path})
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_through(path: Path, text: str) -> None:
+    """Write a file of the user's: a link stays one, a pipe or device is written to. Raises
+    OSError."""
+    place = Path(os.path.realpath(path))
+    if place.exists() and not place.is_file():
+        place.write_text(text, "utf-8", "backslashreplace")
+    else:  # no file of the user's is in the way under such a name
+        write_atomically(place, text, place.with_name(f"{place.name}.{os.getpid()}.tmp"))
 
 
 def put_in_place(files: Mapping[Path, Path]) -> None:

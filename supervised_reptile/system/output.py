@@ -1,16 +1,32 @@
-"""Standard output, whose failures are told as its own."""
+"""What is printed: lists that stay short, and standard output, whose failures are its own."""
 
 import os
 import sys
+from collections.abc import Sequence
 
 STANDARD_OUTPUT = "standard output"
+
+
+def some(items: Sequence[object], number: int = 5) -> str:
+    """The first few of many, for a message."""
+    more = f" and {len(items) - number:,} more" if len(items) > number else ""
+    return ", ".join(str(item) for item in items[:number]) + more
 
 
 def say(text: str, end: str = "\n") -> None:
     """Print text at once. Raises OSError, with standard output as its file name."""
     try:
-        print(text, end=end, flush=True)
+        print(_printable(text), end=end, flush=True)
     except OSError as error:
         # Or Python would complain once more, when it flushes what was not written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise OSError(error.errno, error.strerror, STANDARD_OUTPUT) from None
+
+
+def _printable(text: str) -> str:
+    """The text, with escapes for what standard output's encoding lacks, as names of files may."""
+    try:
+        text.encode(sys.stdout.encoding, sys.stdout.errors or "strict")
+    except UnicodeEncodeError:
+        return text.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding)
+    return text

@@ -5,6 +5,7 @@ This file has to be read by every Python 3, however old.
 
 import importlib.util
 import os
+import signal
 import sys
 
 PACKAGES = {"numpy": "numpy", "PIL": "pillow", "tqdm": "tqdm", "tensorboard": "tensorboard"}
@@ -32,6 +33,8 @@ def check(program: str) -> None:
     It also opens standard streams that are closed, before anything else can take their place.
     """
     open_streams()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback until there is an answer
     environment = "run 'make venv', then 'source .venv/bin/activate'"
     if sys.version_info < OLDEST:
         here = "{}.{}".format(*sys.version_info)

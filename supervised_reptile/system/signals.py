@@ -13,6 +13,7 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _heard: list[int] = []  # the first signal
+_leaving = threading.Lock()
 
 
 class Interrupted(BaseException):
@@ -65,8 +66,16 @@ def close(writing: int) -> None:
 def _note(number: int) -> None:
     # The thread may come later than this handler.
     if _heard:
-        os._exit(128 + number)
+        _leave(number)
     _heard.append(number)
+
+
+def _leave(number: int) -> None:
+    """End the process, and say what is lost; the first of the handler and the thread does."""
+    if _leaving.acquire(blocking=False):
+        if _deferred:
+            _say(_deferred[-1].lost())
+        os._exit(128 + number)
 
 
 def _leave_at_the_second(reading: int) -> None:
@@ -75,9 +84,7 @@ def _leave_at_the_second(reading: int) -> None:
             _say(_deferred[-1].answer)
         second = pipe.read(1)
     if second:  # The pipe was not just closed.
-        if _deferred:
-            _say(_deferred[-1].lost())
-        os._exit(128 + second[0])
+        _leave(second[0])
 
 
 def _say(text: str) -> None:

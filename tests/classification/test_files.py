@@ -1,7 +1,11 @@
 """Classifying people's own files: what is accepted, what is refused, what is written."""
 
+import io
 import json
+import os
 import re
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -203,3 +207,74 @@ def test_the_least_certain_come_first_on_the_page(folders):
     text = page.page(examples.find("l", "flat"), found)
     places = [text.index(f'alt="flat/k{v}0.png"') for v in "iua"]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("--json nowhere/a.json", "--json nowhere/a.json: there is no folder nowhere"),
+        ("--page flat", "--page flat is a folder"),
+        ("--json a --page ./a", "--json and --page are both ./a"),
+        ("--page flat/ka0.png", "--page flat/ka0.png is one of the images"),
+        ("--json l/ka/0.png", "--json l/ka/0.png is one of the images"),
+    ],
+)
+def test_files_that_cannot_be_written_are_refused_before_any_work(
+    folders, model, handlers, capsys, line, reason
+):
+    before = sorted(folders.rglob("*"))
+    with pytest.raises(SystemExit) as caught:
+        command(f"--pretrained --checkpoint ckpt --classify l flat {line}")
+    out, err = capsys.readouterr()
+    assert caught.value.code == 2 and out == "" and reason in err and err.count("\n") == 1
+    assert sorted(folders.rglob("*")) == before
+
+
+def test_no_file_of_the_users_is_lost(folders, model, handlers, capsys):
+    (folders / "a.json.tmp").write_text("mine")
+    (folders / "real").write_text("old")
+    (folders / "link").symlink_to("real")
+    os.mkfifo(folders / "pipe")
+    reader = threading.Thread(target=lambda: seen.append((folders / "pipe").read_text()))
+    seen = []
+    reader.start()
+    command("--pretrained --checkpoint ckpt --classify l flat --json a.json --page link")
+    command("--pretrained --checkpoint ckpt --classify l flat --json pipe")
+    reader.join(20)
+    assert (folders / "a.json.tmp").read_text() == "mine"
+    assert (folders / "link").is_symlink() and "<html" in (folders / "real").read_text()
+    assert seen == [(folders / "a.json").read_text()]
+
+
+def test_names_that_cannot_be_printed_are_escaped(folders, model, handlers, capsys, monkeypatch):
+    (folders / "flat" / "ka0.png").rename(os.fsdecode(bytes(folders / "flat") + b"/\xe9.png"))
+    (folders / "l" / "ka").rename(folders / "l" / "fîsch")
+    printed = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", printed)
+    command("--pretrained --checkpoint ckpt --classify l flat --page page.html")
+    printed.seek(0)
+    text = printed.read()
+    assert "flat/\\udce9.png\t" in text and "f\\xeesch" in text
+    page = (folders / "page.html").read_text("utf-8")
+    assert "fîsch" in page and "\\udce9.png" in page
+
+
+def test_a_class_whose_images_cannot_be_read_is_not_left_out(folders):
+    for path in (folders / "l" / "ki").iterdir():
+        path.rename(path.with_suffix(".heic"))
+    with pytest.raises(RefusedError, match=r"l/ki holds no images, but \.heic: convert those"):
+        examples.find("l", "flat")
+
+
+def test_images_beside_folders_of_images_are_not_left_out(folders):
+    (folders / "q" / "ka" / "0.png").rename(folders / "q" / "0.png")
+    with pytest.raises(RefusedError, match="q holds images, and folders of images"):
+        examples.find("l", "q")
+
+
+def test_no_class_is_named_where_numbers_are_no_longer_finite(folders, model, handlers, capsys):
+    with pytest.raises(SystemExit) as caught:
+        command("--pretrained --checkpoint ckpt --classify l flat --learning-rate 1e38")
+    out, err = capsys.readouterr()
+    assert caught.value.code == 1 and out == ""
+    assert "no longer finite: classify with a smaller --learning-rate" in err

@@ -334,3 +334,18 @@ def test_only_one_of_them_decodes(folder, decodings, capsys):
     process.join(30)
     assert results.get()[1] == [0, 1, 2, 10, 20, 21]
     assert place.stat().st_mtime_ns == written
+
+
+def test_a_pipe_in_the_place_of_a_cache_is_not_waited_for(folder):
+    check(read(folder))
+    (place,) = (folder / ".cache").glob("*.pixels")
+    place.unlink()
+    os.mkfifo(place)
+    check(read(folder))
+    assert place.is_file()
+
+
+def test_nobodys_home_is_no_folder_here(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as without HOME and a name
+    assert cache._users_folder(tmp_path).is_absolute()

@@ -166,3 +166,12 @@ def test_links_that_lead_back_up_are_no_trap(alphabets):
     assert characters(alphabets) == NAMES
     root = Folder(alphabets)
     assert folders.passed_over(root, omniglot.find_characters(root).values())
+
+
+def test_a_pipe_is_no_image(tmp_path):
+    fill(tmp_path / "a" / "b")
+    os.mkfifo(tmp_path / "a" / "b" / "x.png")
+    names = [entry.name for entry in Folder(tmp_path / "a" / "b").images]
+    assert names == ["0.png", "1.png"]
+    there = [Folder(tmp_path / "a" / "b")]
+    assert folders.passed_over(Folder(tmp_path), there) == {"pipes or devices": 1}

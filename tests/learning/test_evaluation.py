@@ -10,6 +10,7 @@ from supervised_reptile.learning import evaluation, models, parallel, reptile
 from supervised_reptile.learning.sampling import Population, Purpose
 from supervised_reptile.runs import final_evaluation
 from supervised_reptile.runs.results import Tally
+from supervised_reptile.system.errors import FailedError
 
 FLAGS = {"classes": 3, "shots": 1, "eval_batch": 2, "eval_iters": 2, "eval_samples": 12}
 
@@ -18,13 +19,12 @@ FLAGS = {"classes": 3, "shots": 1, "eval_batch": 2, "eval_iters": 2, "eval_sampl
 def evaluate(image_set):
     """A function that evaluates an untrained network, and returns the counts."""
     images = image_set({"train": 4, "test": 4}, shots=3)
-    config = Config.of("omniglot", FLAGS)
     model = dataclasses.replace(models.OMNIGLOT, filters=4)
-    algorithm, rows = reptile.Reptile(model, config), tf.constant(images.pixels)
-    population, learner = Population.of(images, "test"), algorithm.new_state()
+    rows, population = tf.constant(images.pixels), Population.of(images, "test")
 
-    def evaluate():
-        tally = Tally()
+    def evaluate(**flags):
+        algorithm = reptile.Reptile(model, Config.of("omniglot", {**FLAGS, **flags}))
+        learner, tally = algorithm.new_state(), Tally()
         final_evaluation.evaluate(algorithm, learner, rows, population, Purpose.FINAL_TEST, tally)
         return tally.correct[Purpose.FINAL_TEST.name]
 
@@ -49,3 +49,8 @@ def test_memory_is_that_of_the_widest_pass(monkeypatch, transductive, images):
     evaluation.count_side_by_side(algorithm, None, None, None, range(3))
     # The first convolution gives every image 84 x 84 times 32 float32 values.
     assert seen == [images * 84 * 84 * 32 * 4]
+
+
+def test_an_accuracy_of_outputs_that_are_not_finite_is_none(evaluate):
+    with pytest.raises(FailedError, match="smaller --learning-rate or fewer --eval-iters"):
+        evaluate(learning_rate=1e38)

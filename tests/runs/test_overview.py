@@ -1,6 +1,7 @@
 """What TensorBoard says of a run beside its curves, as TensorBoard's own reader finds it."""
 
 import contextlib
+import dataclasses
 import io
 
 import numpy as np
@@ -123,3 +124,11 @@ def test_tasks_are_seen_as_the_network_sees_them(setting):
                 assert frame.argmax() == (1 if row == 1 else 0)  # green or red
             else:
                 assert (frame == 255).all()
+
+
+def test_a_folder_of_any_name_can_be_told(setting):
+    config, images = setting
+    run = dataclasses.replace(config.run, data_dir="\udce9")
+    add(dataclasses.replace(config, run=run), images, -1, [0])
+    (text,) = found(config).Tensors("run/flags")
+    assert b"| data_dir | \\udce9 |" in text.tensor_proto.string_val[0]

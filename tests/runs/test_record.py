@@ -240,3 +240,29 @@ def test_a_class_for_training_is_none_for_testing(tmp_path):
     record.begin(record.Record(config, {"train": ["a", "b"], "test": ["b"]}, {}))
     with pytest.raises(RefusedError, match="a class is in two sets"):
         record.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("shots", 0),
+        ("eval_samples", 0),
+        ("eval_batch", -3),
+        ("learning_rate", float("nan")),
+        ("learning_rate", -1.0),
+        ("label_smoothing", 0.5),
+    ],
+)
+def test_a_record_with_what_no_command_line_takes_is_refused(tmp_path, recorded, flag, value):
+    record.begin(recorded)
+    content = json.loads((tmp_path / "run.json").read_text())
+    content["flags"][flag] = value
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    with pytest.raises(RefusedError, match=f"run.json is not a complete record .*{flag}"):
+        record.read(tmp_path)
+
+
+@pytest.mark.parametrize("seconds", ["1e999", "-1", "NaN"])
+def test_seconds_that_make_no_sense_are_not_known(tmp_path, seconds):
+    (tmp_path / "seconds.json").write_text(f'{{"training": {seconds}}}')
+    assert record.training_seconds(tmp_path, started=True) is None

@@ -163,3 +163,14 @@ def test_without_a_file_nothing_is_kept():
     tally.keep(at_once=True)
     tally.remove()
     assert tally.correct == {}
+
+
+@pytest.mark.parametrize(
+    "line", [{"accuracy": {"other": 0.5}}, {"confidence_95": {"test": "wide"}}]
+)
+def test_results_of_another_kind_are_no_results(tmp_path, config, line):
+    flags = {"eval_samples": config.evaluation.eval_samples, "pretrained": False}
+    whole = {"accuracy": {"test": 0.5}, "confidence_95": {"test": 0.1}, "config": flags}
+    content = {"iteration": config.outer.last, **whole, **line}
+    (tmp_path / "results.jsonl").write_text(json.dumps(content) + "\n")
+    assert not results.of_finished(tmp_path, config)

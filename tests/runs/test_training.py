@@ -34,7 +34,7 @@ class StandIn:
         done = int(learner.parameters["x"])
         # The rows of 6 classes of 4 images, then those of 5: train, val, test.
         split = np.searchsorted([24, 44], tasks.queries[0, 0, 0], side="right")
-        return (tf.constant([(done - 1 + split) % 6]),) * 2
+        return (tf.constant([(done - 1 + split) % 6]),) * 2 + (tf.constant([True]),)
 
 
 @pytest.fixture

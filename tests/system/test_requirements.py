@@ -3,12 +3,15 @@
 import ast
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from supervised_reptile.system import requirements
+from supervised_reptile.system.errors import FailedError
+from supervised_reptile.system.quiet import quiet
 
 TOP = pathlib.Path(__file__).parents[2]
 
@@ -62,3 +65,20 @@ def test_a_closed_standard_stream_is_no_place_for_the_next_file(tmp_path, closed
 )
 def test_an_old_python_can_read_what_comes_before_the_check(file):
     ast.parse((TOP / file).read_text(), feature_version=(3, 6))
+
+
+def test_ctrl_c_before_there_is_an_answer_leaves_no_traceback():
+    wait = (
+        "from supervised_reptile.system import requirements as r; r.check('x'); print(flush=True)"
+    )
+    command = [sys.executable, "-c", f"{wait}; import time; time.sleep(60)"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=TOP)
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20)[1] == b"" and process.returncode == -signal.SIGINT
+
+
+def test_a_package_that_cannot_be_loaded_is_one_line(monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    with pytest.raises(FailedError, match=r"cannot be loaded \(no room"), quiet():
+        raise ImportError("no room\nfor it")

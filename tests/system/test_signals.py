@@ -114,3 +114,12 @@ def test_a_hangup_that_is_ignored_stays_ignored():
         process.wait(timeout=1)
     process.kill()
     process.communicate()
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_the_second_says_what_is_lost_though_python_could_answer(attempt):
+    process = start("deferred", stderr=subprocess.PIPE)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline() == "one moment\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=5)[1] == "all is lost\n"
