@@ -36,6 +36,11 @@ def main(dataset: Dataset, argv: Sequence[str] | None = None) -> None:
     128 + the number of the signal that ended it.
     """
     script = f"run_{dataset.name}.py"
+    with contextlib.redirect_stderr(output.Remarks(sys.stderr)):
+        _main(dataset, script, argv)
+
+
+def _main(dataset: Dataset, script: str, argv: Sequence[str] | None) -> None:
     try:
         signals.raise_interrupted()
         run(dataset, script, sys.argv[1:] if argv is None else argv)

@@ -438,3 +438,15 @@ def test_scripts_can_be_run_by_name(name):
 def test_importing_the_scripts_main_does_not_start_tensorflow():
     code = "import sys, supervised_reptile.main; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=TOP).returncode == 0
+
+
+def test_a_standard_error_that_is_full_does_not_matter(trained, tmp_path):
+    dataset, folder = trained[0], tmp_path / "ckpt"
+    shutil.copytree(trained[1] / "ckpt", folder)
+    line = [sys.executable, TOP / f"run_{dataset}.py", "--pretrained", "--checkpoint", folder]
+    own = {"env": {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}, "cwd": tmp_path}
+    with open("/dev/full", "w") as full:
+        found = subprocess.run(line, stdout=subprocess.PIPE, stderr=full, text=True, **own)
+        refused = subprocess.run([*line, "--bad"], stderr=full, **own)
+    assert "Test accuracy" in found.stdout and found.returncode == 0
+    assert refused.returncode == 2

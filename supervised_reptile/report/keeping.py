@@ -72,7 +72,8 @@ def _digest(classes: list[Any] | Json) -> Json:
     if not isinstance(classes, list):  # collected before
         return classes
     names = "\n".join(map(str, classes))
-    return {"classes": len(classes), "sha256": hashlib.sha256(names.encode()).hexdigest()}
+    found = hashlib.sha256(names.encode(errors="backslashreplace"))  # names may hold any bytes
+    return {"classes": len(classes), "sha256": found.hexdigest()}
 
 
 def _without_places(content: Json) -> Json:

@@ -1,8 +1,10 @@
-"""What is printed: lists that stay short, and standard output, whose failures are its own."""
+"""What is printed: lists that stay short, standard output, whose failures are told as its own, and
+standard error, whose failures do not matter."""
 
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any, TextIO
 
 STANDARD_OUTPUT = "standard output"
 
@@ -30,3 +32,22 @@ def _printable(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding)
     return text
+
+
+class Remarks:
+    """Standard error whose failures do not matter: a full disk of logs loses no result."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text, or from the first failure on nothing."""
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
