@@ -185,7 +185,9 @@ def check_free(directory: str) -> None:
             f"--checkpoint {folder} already holds a run: name another directory, resume it with "
             "--resume, remove this one, or evaluate it with --pretrained"
         )
-    if foreign := [name for name in record.OWN_FILES if (folder / name).exists()]:
+    foreign = [name for name in record.OWN_FILES if (folder / name).exists()]
+    foreign += [name for name in ("train", "val", "test") if (folder / name).is_file()]
+    if foreign:
         raise RefusedError(
             f"--checkpoint {folder} holds no run of this program, but {', '.join(foreign)}, which "
             "one would overwrite: name another directory"

@@ -251,7 +251,7 @@ def test_another_machine_is_a_warning(written, capsys):
     assert f"cores {here['cores']} instead of 77" in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["checkpoint", "seconds.json", "evaluation.json"])
+@pytest.mark.parametrize("name", ["checkpoint", "seconds.json", "evaluation.json", "train"])
 def test_files_of_others_are_not_overwritten(tmp_path, name):
     (tmp_path / name).write_text("mine")
     with pytest.raises(RefusedError, match=f"holds no run of this program, but {name}"):
