@@ -67,9 +67,11 @@ def real(
 
 
 def path(text: str) -> str:
-    """A converter for paths: any text but the empty one."""
+    """A converter for paths: any text that can name a file."""
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
+    if "\0" in text:
+        raise argparse.ArgumentTypeError("must not contain a null character")
     return text
 
 

@@ -198,7 +198,7 @@ def check_free(directory: str) -> None:
 
 def _check_apart(run: Run) -> None:
     """Refuse a checkpoint directory that would be read as images when the run is resumed."""
-    folder, data = Path(run.checkpoint).resolve(), Path(run.data_dir).resolve()
+    folder, data = (Path(os.path.realpath(path)) for path in (run.checkpoint, run.data_dir))
     if not run.synthetic and folder.is_relative_to(data):
         raise RefusedError(
             f"--checkpoint {run.checkpoint} lies in the data folder {run.data_dir}, whose folders "
