@@ -121,12 +121,10 @@ def carry_out(model: SavedModel, given: Examples, asked: Classifying) -> None:
     if given.truth:
         for text in answers.summary(found):
             output.say(text)
-    for flag, path, write in (
-        ("--json", asked.json, lambda: answers.as_json(found)),
-        ("--page", asked.page, lambda: page.page(given, found)),
-    ):
-        if path:
-            _write(flag, path, write())
+    if asked.json:
+        _write("--json", asked.json, answers.as_json(found))
+    if asked.page:
+        _write("--page", asked.page, page.page(given, found))
 
 
 def _check_files(asked: Classifying, given: Examples) -> None:
@@ -134,9 +132,9 @@ def _check_files(asked: Classifying, given: Examples) -> None:
     images = {os.path.realpath(file) for files in given.support.values() for file in files}
     images |= {os.path.realpath(file) for file in given.queries}
     for flag, path in (("--json", asked.json), ("--page", asked.page)):
-        folder, place = Path(path).parent, Path(os.path.realpath(path))
         if not path:
             continue
+        folder, place = Path(path).parent, Path(os.path.realpath(path))
         if Path(path).is_dir():
             raise RefusedError(f"{flag} {path} is a folder: name a file")
         if not folder.is_dir():

@@ -33,7 +33,7 @@ KEPT = ("split", "data", "versions", "machine", "commit")  # of a Record, beside
 STATE = "checkpoint"  # TensorFlow's own file on which checkpoints there are
 SHOWN = 10  # checkpoints that a refusal names
 PART = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")  # what a shell completes
-FLAGS = [field for group in GROUPS.values() for field in dataclasses.fields(group)]
+FLAGS = {field.name: field for group in GROUPS.values() for field in dataclasses.fields(group)}
 OWN_FILES = (TALLY, SECONDS, STATE)  # that a new run removes or overwrites
 CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.index")
 
@@ -245,9 +245,8 @@ def _other_than(path: Path) -> str:
 
 
 def _check_range(name: str, value: float) -> None:
-    convert = next(field.metadata["convert"] for field in FLAGS if field.name == name)
     try:
-        convert(repr(value))
+        FLAGS[name].metadata["convert"](repr(value))
     except argparse.ArgumentTypeError as error:
         raise ValueError(f"{name} {error}") from None
 
