@@ -170,8 +170,9 @@ def resolve(dataset: str, given: dict, recorded: Config | None = None) -> Config
 def check_free(directory: str) -> None:
     """Raise RefusedError if training here would mix two runs, or could not write."""
     folder = Path(directory)
-    if folder.exists() and not folder.is_dir():
-        raise RefusedError(f"--checkpoint {folder} is a file: name a directory")
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise RefusedError(f"--checkpoint {folder}: {there} is a file: name a directory")
     run_there = (folder / record.RECORD).exists()
     if record.checkpoints(folder) or run_there or (folder / record.RESULTS).exists():
         if files.is_locked(folder / record.LOCK):
@@ -192,8 +193,10 @@ def check_free(directory: str) -> None:
             f"--checkpoint {folder} holds no run of this program, but {', '.join(foreign)}, which "
             "one would overwrite: name another directory"
         )
-    if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
-        raise RefusedError(f"--checkpoint {folder} cannot be written: check its permissions")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RefusedError(
+            f"--checkpoint {folder}: {there} cannot be written: check its permissions"
+        )
 
 
 def _check_apart(run: Run) -> None:

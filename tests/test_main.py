@@ -20,7 +20,13 @@ from supervised_reptile.args import Config
 from supervised_reptile.data import miniimagenet, omniglot
 from supervised_reptile.learning import models, state
 from supervised_reptile.report import reading
-from supervised_reptile.runs import checkpoints, final_evaluation, record, training
+from supervised_reptile.runs import (
+    checkpoints,
+    final_evaluation,
+    record,
+    tensorboard,
+    training,
+)
 
 TOP = pathlib.Path(__file__).parents[1]
 DATASETS = {"omniglot": omniglot.OMNIGLOT, "miniimagenet": miniimagenet.MINIIMAGENET}
@@ -306,10 +312,9 @@ def test_a_directory_of_the_authors_program_is_evaluated_by_flags_alone(evaluate
 
 
 def test_what_the_machine_fails_at_is_one_line(tmp_path, monkeypatch, handlers, capsys):
-    """A file in the way of the event files, as a stand-in for a full disk."""
+    """A folder in the way of an event file, as a stand-in for a full disk."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "ckpt").mkdir()
-    (tmp_path / "ckpt" / "train").touch()
+    (tmp_path / "ckpt" / "train" / tensorboard.NAME).mkdir(parents=True)
     with pytest.raises(SystemExit) as caught:
         main.main(omniglot.OMNIGLOT, [*SMALL.split(), "--checkpoint", "ckpt"])
     assert caught.value.code == 1

@@ -207,10 +207,11 @@ def test_training_refuses_a_directory_with_results(tmp_path):
         plan.check_free(tmp_path)
 
 
-def test_a_directory_that_is_a_file_or_below_one_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["file", "file/below", "file/below/it"])
+def test_a_directory_that_is_a_file_or_below_one_is_refused(tmp_path, name):
     (tmp_path / "file").touch()
-    with pytest.raises(RefusedError, match="is a file"):
-        plan.check_free(tmp_path / "file")
+    with pytest.raises(RefusedError, match=rf"{name}: .*/file is a file"):
+        plan.check_free(tmp_path / name)
     with (
         pytest.raises(RefusedError, match="cannot be written"),
         record.claim(tmp_path / "file" / "below", None),

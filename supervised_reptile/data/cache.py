@@ -66,7 +66,9 @@ def load(data_dir: str | Path, listing: ClassFiles) -> Cached:
 
     Raises RefusedError if it can be written nowhere.
     """
+    seen = {}
     for place in places(data_dir, listing):
+        seen[place] = _identity(place)
         if found := read(place, listing):
             return found
     problems = []
@@ -74,7 +76,7 @@ def load(data_dir: str | Path, listing: ClassFiles) -> Cached:
         try:
             with _locked(place):
                 # Another run may have written it while this one waited.
-                if found := read(place, listing):
+                if _identity(place) != seen[place] and (found := read(place, listing)):
                     return found
                 _write(place, listing)
             if found := read(place, listing):
@@ -89,6 +91,15 @@ def load(data_dir: str | Path, listing: ClassFiles) -> Cached:
         f"{math.prod(_shape(listing)) / 1e6:.0f} MB; make room, or name a folder with "
         "XDG_CACHE_HOME"
     )
+
+
+def _identity(place: Path) -> tuple[int, int, int] | None:
+    """What tells a file from one that has taken its place since, None if there is none."""
+    try:
+        found = place.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def places(data_dir: str | Path, listing: ClassFiles) -> list[Path]:

@@ -74,6 +74,10 @@ def on_all_cores(
         yield results
     except concurrent.futures.process.BrokenProcessPool:
         raise FailedError("a process reading images was killed: is memory short?") from None
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.kill()  # one that waits for a network's disk would be waited for
+        raise
     finally:
         if pool:
             pool.shutdown(cancel_futures=True)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from supervised_reptile.report import document, figures, keeping
 from supervised_reptile.report.reading import Run, read_runs
 from supervised_reptile.report.say import say
-from supervised_reptile.system.errors import FailedError, RefusedError
+from supervised_reptile.system import output
+from supervised_reptile.system.errors import FailedError, RefusedError, explain
 from supervised_reptile.system.files import write_atomically
 
 REPORT = "report.md"
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         say(f"failed: {failure}")
         return 1
     except OSError as failure:
-        say(f"failed: {failure.filename or given.folder}: {failure.strerror or failure}")
+        say(f"failed: {explain(failure)}")
         return 1
     return 0 if whole else 1
 
@@ -69,9 +70,9 @@ def _write(given: argparse.Namespace, runs: list[Run]) -> bool:
     if given.output:
         given.output.mkdir(parents=True, exist_ok=True)
         write_atomically(given.output / REPORT, document.write(runs, _draw(runs, given.output)))
-        print(given.output / REPORT)
+        output.say(str(given.output / REPORT))
     if not (given.collect or given.models or given.readme or given.output):
-        print(document.write(runs, []), end="")
+        output.say(document.write(runs, []), end="")
     return whole
 
 
@@ -101,10 +102,9 @@ def _keep_one(keep: Callable[[Run, pathlib.Path], None], run: Run, target: pathl
     except FailedError as failure:
         say(f"failed: {failure}: {run.name} is left out")
     except OSError as failure:
-        reason = failure.strerror or failure
-        say(f"failed: {failure.filename or target}: {reason}: {run.name} is left out")
+        say(f"failed: {explain(failure)}: {run.name} is left out")
     else:
-        print(target)
+        output.say(str(target))
         return True
     return False
 

@@ -74,6 +74,8 @@ class Curve(Events):
 
     def __init__(self, folder: str | pathlib.Path, last: int) -> None:
         """Continue after meta-iteration `last` with the points in a folder; -1: with none."""
+        if last >= 0 and not (path := pathlib.Path(folder) / NAME).exists():
+            print(f"Warning: {path} is missing: its points up to {last} are lost", file=sys.stderr)
         super().__init__(folder, last, head=tuple)
 
     def add(self, iteration: int, accuracy: float) -> None:

@@ -1,6 +1,10 @@
 """Pixels of every kind of image file, beside Pillow's own resize and values worked out by hand."""
 
+import multiprocessing
 import os
+import signal
+import time
+import warnings
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from supervised_reptile.data import decoding, image_set, provenance
 from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import Format
 from supervised_reptile.system.errors import FailedError, RefusedError
+from supervised_reptile.system.signals import Interrupted
 
 MODES = {
     "1": "png",
@@ -286,3 +291,24 @@ def test_a_killed_reader_is_a_failure_and_no_endless_wait():
         decoding.on_all_cores(os._exit, [1]) as results,
     ):
         list(results)
+
+
+def test_a_reader_that_hangs_does_not_hold_up_who_wants_to_leave():
+    """As on a network's disk that does not answer."""
+    begin = time.monotonic()
+    with (
+        pytest.raises(Interrupted),
+        decoding.on_all_cores(time.sleep, [600]),
+    ):
+        raise Interrupted(signal.SIGTERM)
+    assert time.monotonic() - begin < 60
+    assert not multiprocessing.active_children()
+
+
+def test_what_pillow_warns_of_is_not_said(tmp_path, monkeypatch):
+    """It would be said by each process, of photographs that are only large."""
+    path = save(tmp_path / "a.png", "RGB", width=12, height=10)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # more warn, twice as many are refused
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decoding.read_image(path, Format(4, "L"))

@@ -116,6 +116,16 @@ def test_points_after_the_restored_iteration_are_cut(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_curve_that_is_missing_when_its_run_goes_on_is_said(tmp_path, capsys):
+    write(tmp_path, [0, 10])
+    assert capsys.readouterr().err == ""
+    (tmp_path / tensorboard.NAME).unlink()
+    write(tmp_path, [20], 19)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / tensorboard.NAME} is missing" in line and "19" in line
+    assert points(tmp_path) == expected([20])
+
+
 def test_a_half_written_point_is_cut(tmp_path):
     """As a kill or a full disk leaves it, or a power failure: zeros that were never written."""
     path = write(tmp_path, [0, 10])

@@ -32,6 +32,9 @@ def test_a_path_is_named_where_it_is_to_blame():
     line = errors.explain(failure(errno.ENOTDIR, "data/a"))
     assert line == "data/a: Not a directory; check the path"
     assert errors.explain(failure(errno.ENOSPC, "data/a")).endswith("on device; make room")
+    assert errors.explain(failure(errno.EFBIG, "data/a")).endswith(
+        "too large; raise the limit of file sizes with ulimit -f"
+    )
     assert errors.of_the_system(tf.errors.DataLossError(None, None, "checksum")) is None
 
 
