@@ -28,6 +28,7 @@ import time
 
 from supervised_reptile.args import Config, Run
 from supervised_reptile.data import miniimagenet, omniglot
+from supervised_reptile.devices.choice import Devices
 from supervised_reptile.learning import models, reptile
 from supervised_reptile.runs import final_evaluation, training
 from supervised_reptile.system import machine
@@ -283,7 +284,7 @@ def main():
     cases = arguments.cases.split(",")
     if unknown := [case for case in cases if case not in CASES]:
         parser.error(f"--cases: no case {unknown[0]!r}; there are {', '.join(CASES)}")
-    here = machine.describe(tf.constant(0).device)
+    here = Devices().describe()
     print(f"{here}, TensorFlow {tf.__version__}\n\n{HEADER}", flush=True)
     rows = []
     for case in cases:

@@ -11,10 +11,10 @@ import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from supervised_reptile import __version__
-from supervised_reptile.flags import flag, path, plain_path, real, whole
+from supervised_reptile.flags import device, flag, path, plain_path, real, whole
 from supervised_reptile.system import output
 from supervised_reptile.system.errors import RefusedError
 
@@ -118,6 +118,22 @@ class Classifying:
     page: str = flag("", "file for a page to look at, as HTML", path)
 
 
+@dataclasses.dataclass(frozen=True)
+class Computing:
+    """Where to compute."""
+
+    device: str = flag(
+        "auto", "cpu, gpu, or gpu:1 for the second one; auto: a GPU if one can be used", device
+    )
+    tf32: bool = flag(False, "let a GPU round factors to TF32: faster, other numbers", bool)
+    distribute: bool = flag(
+        False,
+        "share tasks among all GPUs, or all processes of TF_CONFIG or of a SLURM step: those of "
+        "evaluations, and of training with --parallel-tasks",
+        bool,
+    )
+
+
 GROUPS = {
     "task": Task,
     "inner": InnerLoop,
@@ -160,6 +176,16 @@ class Config:
         }
 
 
+Group = TypeVar("Group", Computing, Classifying)
+
+
+def part(group: type[Group], given: Mapping[str, Any]) -> tuple[Group, dict[str, Any]]:
+    """The flags of a group that is no part of a Config, and the others, from all that are given."""
+    own = {field.name for field in dataclasses.fields(group)} & given.keys()
+    rest = {name: value for name, value in given.items() if name not in own}
+    return group(**{name: given[name] for name in own}), rest
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line instead of argparse's page of usage."""
@@ -182,7 +208,7 @@ def parse(script: str, dataset: str, argv: Sequence[str]) -> dict[str, Any]:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    for group in (*GROUPS.values(), Classifying):
+    for group in (*GROUPS.values(), Computing, Classifying):
         section = parser.add_argument_group((group.__doc__ or "").rstrip("."))
         for field in dataclasses.fields(group):
             if field.metadata["only"] in (None, dataset):

@@ -43,6 +43,13 @@ def whole(at_least: int, below: int = 2**31) -> Callable[[str], int]:
     return convert
 
 
+def device(text: str) -> str:
+    """A converter for --device."""
+    if not re.fullmatch(r"auto|cpu|gpu(:\d{1,3})?", text):
+        raise argparse.ArgumentTypeError(f"must be auto, cpu, gpu or gpu:<number>, not {text!r}")
+    return text
+
+
 def real(
     above: float = -math.inf, at_least: float = -math.inf, at_most: float = math.inf
 ) -> Callable[[str], float]:

@@ -5,26 +5,34 @@ import dataclasses
 import os
 import sys
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from supervised_reptile import args, plan
+from supervised_reptile import args, plan, sharing
 from supervised_reptile.classification import command
 from supervised_reptile.data import mapping
 from supervised_reptile.data.dataset import Dataset, Split
 from supervised_reptile.data.image_set import ImageSet
+from supervised_reptile.devices import cluster
+from supervised_reptile.learning import parallel
 from supervised_reptile.learning.sampling import check_data
 from supervised_reptile.plan import Classification, FinishedRun, NewRun, ResumedRun, SavedModel
 from supervised_reptile.runs import record, results
+from supervised_reptile.sharing import Prepared
 from supervised_reptile.system import machine, output, signals
 from supervised_reptile.system.errors import (
     DamagedError,
     FailedError,
+    LostError,
     RefusedError,
     explain,
     show_traceback,
 )
 from supervised_reptile.system.quiet import quiet
+
+if typing.TYPE_CHECKING:
+    from supervised_reptile.devices.replicas import Replicas
+    from supervised_reptile.learning.state import State
 
 DEBUG = "REPTILE_DEBUG"  # an environment variable: show the traceback of what is one line
 
@@ -41,54 +49,118 @@ def main(dataset: Dataset, argv: Sequence[str] | None = None) -> None:
 
 
 def _main(dataset: Dataset, script: str, argv: Sequence[str] | None) -> None:
+    argv = sys.argv[1:] if argv is None else argv
+    number = cluster.process() if "--distribute" in argv else 0
+    whose = f"process {number} " if number else ""
     try:
         signals.raise_interrupted()
-        run(dataset, script, sys.argv[1:] if argv is None else argv)
+        run(dataset, script, argv)
     except RefusedError as refusal:
-        _leave(script, f"error: {refusal}", 2)
+        # All processes of a run refuse alike: the first one says why.
+        _leave(script, "" if number else f"error: {refusal}", 2)
     except FailedError as failure:
-        _leave(script, f"failed: {failure}", 1)
+        _leave(script, f"{whose}failed: {failure}", 1)
     except _machine_errors() as failure:
-        _leave(script, f"failed: {explain(failure)}", 1)
+        _leave(script, f"{whose}failed: {explain(failure)}", 1)
     except signals.Interrupted as interruption:
-        _leave(script, interruption, 128 + interruption.number)
+        _leave(script, f"{whose}{interruption}", 128 + interruption.number)
 
 
-def _machine_errors() -> tuple[type[BaseException], ...]:
+def _machine_errors(*others: type[BaseException]) -> tuple[type[BaseException], ...]:
     """What is raised when not the program but disk or memory fails, by TensorFlow too."""
     tensorflow = sys.modules.get("tensorflow")
-    return (OSError, MemoryError, *([tensorflow.errors.OpError] if tensorflow else []))
+    return (OSError, MemoryError, *others, *([tensorflow.errors.OpError] if tensorflow else []))
 
 
 def _leave(script: str, message: object, status: int) -> typing.NoReturn:
     if os.environ.get(DEBUG):
         show_traceback(sys.exc_info()[1])
-    print(f"{script}: {message}", file=sys.stderr)
+    if message:
+        print(f"{script}: {message}", file=sys.stderr)
+    if parallel.are_running():  # which exiting would wait for
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(status)
     sys.exit(status)
 
 
 def run(dataset: Dataset, script: str, argv: Sequence[str]) -> None:
-    """Decide what a command line means, and carry it out; only then does TensorFlow start.
+    """Decide what a command line means, and carry it out; only then does TensorFlow start, unless
+    several processes have to agree.
 
     Raises RefusedError, FailedError or what _machine_errors names, Interrupted.
     """
     given = args.parse(script, dataset.name, argv)
+    computing, given = args.part(args.Computing, given)
+    if not computing.distribute:
+        carry_out(_prepare(dataset, given), lambda: _alone(computing))
+        return
+    replicas = _join(computing)
+    with sharing.silent(replicas):
+        prepared = sharing.alike(replicas, lambda: _prepare(dataset, given))
+        sharing.check_same(replicas, prepared)
+        carry_out(prepared, lambda: replicas)
+
+
+def _prepare(dataset: Dataset, given: dict) -> Prepared:
+    """What flags mean, and the images for it. Raises RefusedError."""
     with _refused_by_path():
         decided = plan.decide(dataset.name, given)
-    match decided:
-        case FinishedRun():
-            report_again(decided)
+        match decided:
+            case FinishedRun():
+                return Prepared(decided)
+            case Classification(asked=asked):
+                return Prepared(decided, examples=command.prepare(asked))
+    return Prepared(decided, *_load(dataset, decided))
+
+
+def _alone(computing: args.Computing) -> "Replicas":
+    """The one device that computes. Raises RefusedError if the one asked for cannot be used."""
+    with quiet():
+        from supervised_reptile.devices import choice, replicas
+
+    devices = choice.choose(computing)
+    choice.announce(devices)
+    return replicas.Replicas(devices)
+
+
+def _join(computing: args.Computing) -> "Replicas":
+    """The devices and processes that share a run. Raises RefusedError where there are none."""
+    with quiet():
+        from supervised_reptile.devices import choice, replicas
+
+        found = cluster.find()
+    devices = choice.choose(computing)
+    if found.process == 0:
+        several = f", with {found.processes} processes: waiting until all are there"
+        choice.announce(devices, several if found.processes > 1 else "")
+    return replicas.join(devices, found)
+
+
+def carry_out(prepared: Prepared, compute_with: Callable[[], "Replicas"]) -> None:
+    """Do what a command means. compute_with: gives what computes, if anything does."""
+    match prepared.plan:
+        case FinishedRun() as finished:
+            report_again(finished)
         case Classification(model, asked):
-            with _refused_by_path():
-                given_images = command.prepare(asked)
-            command.carry_out(model, given_images, asked)
-        case SavedModel():
-            evaluate_saved(decided, *_load(dataset, decided))
-        case NewRun() | ResumedRun():
-            images, split = _load(dataset, decided)
-            directory = decided.config.run.checkpoint
-            with record.claim(directory, decided.recorded), _resumable(directory):
-                train_and_evaluate(decided, images, split)
+            compute_with()
+            assert prepared.examples
+            command.carry_out(model, prepared.examples, asked)
+        case SavedModel() as saved:
+            replicas = compute_with()
+            with sharing.own_folder(replicas, saved.config) as config:
+                own_model = dataclasses.replace(saved, config=config)
+                evaluate_saved(own_model, prepared, replicas)
+        case NewRun() | ResumedRun() as training:
+            replicas = compute_with()
+            with (
+                _resumable(training.config.run.checkpoint),
+                sharing.own_folder(replicas, training.config) as config,
+            ):
+                # The first process gives the others the state that it resumes from.
+                own_run = training if replicas.first else NewRun(config)
+                with record.claim(config.run.checkpoint, own_run.recorded):
+                    train_and_evaluate(own_run, prepared, replicas)
 
 
 @contextlib.contextmanager
@@ -130,7 +202,7 @@ def _resumable(directory: str) -> Iterator[None]:
     except signals.Interrupted as interruption:
         outcome = f"{interruption.outcome or f'{directory} is intact'}: {advice}"
         raise signals.Interrupted(interruption.number, outcome) from None
-    except _machine_errors() as failure:
+    except _machine_errors(LostError) as failure:
         raise FailedError(f"{explain(failure)}; {directory} is intact: {advice}") from None
 
 
@@ -142,47 +214,57 @@ def report_again(finished: FinishedRun) -> None:
         results.show(split, result)
 
 
-def train_and_evaluate(decided: NewRun | ResumedRun, images: ImageSet, split: Split) -> None:
+def train_and_evaluate(
+    decided: NewRun | ResumedRun, prepared: Prepared, replicas: "Replicas"
+) -> None:
     """Train a new model, or resume a recorded one, and report its accuracies."""
     with quiet():
         from supervised_reptile.learning import models, reptile
         from supervised_reptile.runs import checkpoints, final_evaluation, training
 
     config, directory = decided.config, decided.config.run.checkpoint
-    algorithm = reptile.Reptile(models.MODELS[config.dataset], config)
-    pixels = mapping.resident(images.pixels)
-    here, saved = machine.describe(pixels.device), None
+    images, split = prepared.loaded()
+    algorithm = reptile.Reptile(models.MODELS[config.dataset], config, replicas)
+    pixels = replicas.resident(mapping.as_tensor(images.pixels))
+    here, saved = replicas.describe(), None
     if decided.recorded:
         plan.warn_of_machine(decided.recorded, here)
         saved = checkpoints.restore_newest(directory, algorithm.model, config)
     else:
         data, commit = images.provenance, machine.commit()
         record.begin(record.Record(config, split, data, machine=here, commit=commit))
+    state, last = saved or (algorithm.new_state(), -1)
     if saved:
-        state, last = saved
         print(f"Resuming after meta-iteration {last}, from {directory}", file=sys.stderr)
-    else:
-        state, last = algorithm.new_state(), -1
+    state, last = algorithm.from_first(state), int(replicas.exchange([last])[0, 0])
+    if replicas.count > 1 and not config.outer.parallel_tasks:
+        print("--distribute: trains in order, so that only evaluations are shared", file=sys.stderr)
     output.say("Training...")
     trained = training.train(algorithm, state, images, pixels, last + 1)
     final_evaluation.report(algorithm, trained, images, pixels, Path(directory))
 
 
-def evaluate_saved(saved: SavedModel, images: ImageSet, _: Split) -> None:
+def evaluate_saved(saved: SavedModel, prepared: Prepared, replicas: "Replicas") -> None:
     """Report the accuracies of a saved model."""
     with quiet():
         from supervised_reptile.learning import models, reptile
         from supervised_reptile.runs import checkpoints, final_evaluation, training
 
     config, prefix = saved.config, saved.prefix
-    algorithm = reptile.Reptile(models.MODELS[config.dataset], config)
-    pixels = mapping.resident(images.pixels)
-    try:
-        state = checkpoints.restore(prefix, algorithm.model, config)
-    except DamagedError as error:
-        earlier = f"name an earlier one, --checkpoint {prefix.parent}/model.ckpt-<number>"
-        raise RefusedError(f"{error}; {earlier}") from None
+    images, _ = prepared.loaded()
+    algorithm = reptile.Reptile(models.MODELS[config.dataset], config, replicas)
+    pixels = replicas.resident(mapping.as_tensor(images.pixels))
+
+    def restore() -> "State":
+        try:
+            return checkpoints.restore(prefix, algorithm.model, config)
+        except DamagedError as error:
+            earlier = f"name an earlier one, --checkpoint {prefix.parent}/model.ckpt-<number>"
+            raise RefusedError(f"{error}; {earlier}") from None
+
+    state = algorithm.from_first(sharing.alike(replicas, restore))
     plan.announce(saved)
     output.say("Restoring from checkpoint...")
     trained = training.Trained(state, record.number(prefix), assumed=saved.assumed)
-    final_evaluation.report(algorithm, trained, images, pixels, prefix.parent)
+    directory = prefix.parent if replicas.first else Path(config.run.checkpoint)
+    final_evaluation.report(algorithm, trained, images, pixels, directory)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from supervised_reptile.args import OWN, Classifying, Config, Run, check, flag_name
+from supervised_reptile.args import OWN, Classifying, Config, Run, check, flag_name, part
 from supervised_reptile.data.image_set import ImageSet
 from supervised_reptile.runs import record, results
 from supervised_reptile.runs.record import Record
@@ -100,11 +100,10 @@ def decide(dataset: str, given: dict) -> Plan:
     Raises RefusedError if it contradicts itself, or the run in its --checkpoint; OSError if that
     cannot be read.
     """
-    own = {field.name for field in dataclasses.fields(Classifying)} & given.keys()
+    asked, rest = part(Classifying, given)
+    own = given.keys() - rest.keys()
     if not own:
         return _decide(dataset, given)
-    asked = Classifying(**{name: given[name] for name in own})
-    rest = {name: value for name, value in given.items() if name not in own}
     if not asked.classify:
         raise RefusedError(f"{flag_name(min(own))} is part of --classify: give that, too")
     if not given.get("pretrained"):
@@ -278,7 +277,7 @@ def are_others(recorded: Record, images: ImageSet) -> bool:
 def warn_of_machine(recorded: Record, here: dict) -> None:
     """Say on standard error how this machine differs from where the run was started.
 
-    here: machine.describe of this machine.
+    here: Devices.describe of this one.
     """
     differences = [
         f"{name} {here.get(name)} instead of {value}"

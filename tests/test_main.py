@@ -56,9 +56,11 @@ def script(dataset, line, folder, group=False):
 
 
 def without_images(err):
-    """Standard error after its first line, which says what images were read."""
+    """Standard error after its first lines: what images were read, and what computes."""
     line, _, rest = err.partition("\n")
     assert re.fullmatch(r"Images \(generated\): train [\d,]+ classes with [\d,]+ images, .*", line)
+    line, _, rest = rest.partition("\n")
+    assert re.fullmatch(r"Computing on the CPU, \d+ cores?", line)
     return rest
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from supervised_reptile import args, plan
 from supervised_reptile.args import Config
+from supervised_reptile.devices.choice import Devices
 from supervised_reptile.runs import record
-from supervised_reptile.system import machine
 from supervised_reptile.system.errors import RefusedError
 
 DATA = {"origin": {"source": "https://example.org"}, "digest": "12ab"}
@@ -243,7 +243,7 @@ def test_other_images_are_refused_with_both_digests(written):
 
 
 def test_another_machine_is_a_warning(written, capsys):
-    here = machine.describe("/job:localhost/replica:0/task:0/device:CPU:0")
+    here = Devices().describe()
     assert here["device"] == "CPU" and here["cpu"] and here["cores"] >= 1
     plan.warn_of_machine(dataclasses.replace(written, machine=here), here)
     assert capsys.readouterr().err == ""

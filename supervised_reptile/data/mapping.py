@@ -22,8 +22,8 @@ def map_pixels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return np.memmap(path, np.uint8, "c", shape=shape)
 
 
-def resident(pixels: np.ndarray) -> "tf.Tensor":
-    """Pixels as a tensor where they are computed with; not copied if that can be avoided."""
+def as_tensor(pixels: np.ndarray) -> "tf.Tensor":
+    """Pixels as a tensor; not copied if that can be avoided."""
     import tensorflow as tf  # Reading images does not need it.
 
     if pixels.ctypes.data % 64 or not pixels.flags.writeable:

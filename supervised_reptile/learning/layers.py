@@ -14,14 +14,17 @@ KERNEL = 3
 Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, ...]]
 
 
-def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
+def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int, direct: bool = True) -> tf.Tensor:
     """3x3 convolution with "same" padding.
+
+    direct: XLA's own convolution where the stride is 1, task by task, which is fast on a CPU. On a
+    GPU, a product of patches takes all tasks at once.
 
     x: [tasks, images, height, width, channels] of equal height and width, kernel:
     [tasks, 3, 3, channels, filters]. Returns [tasks, images, outputs, outputs, filters], where
     outputs is ceil(height / stride).
     """
-    if stride == 1:
+    if stride == 1 and direct:
         return tf.stack(
             [
                 convolve_directly(*task)

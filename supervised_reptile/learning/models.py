@@ -23,7 +23,7 @@ class Model:
     """A network: four blocks of convolution, batch norm, ReLU, then one dense layer.
 
     The blocks halve the image either by the stride of the convolution (Omniglot) or by a max pool
-    after batch norm (miniImageNet), both with "same" padding.
+    after batch norm (miniImageNet), both with "same" padding. direct: see layers.convolve.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Model:
     channels: int
     filters: int
     stride: int
+    direct: bool = True
 
     @property
     def pooled(self) -> bool:
@@ -44,10 +45,16 @@ class Model:
 
     @property
     def image_bytes(self) -> int:
-        """Memory that an image takes at its widest: after a convolution of stride 1, or as the
-        patches of the second one of stride 2."""
-        values = self.size**2 if self.pooled else math.ceil(self.size / 4) ** 2 * KERNEL**2
-        return values * self.filters * 4
+        """Memory that an image takes at its widest: after a direct convolution, or as the patches
+        of the second one."""
+        if self.pooled and self.direct:
+            return self.size**2 * self.filters * 4
+        places = math.ceil(self.size / 2 / self.stride) ** 2
+        return places * KERNEL**2 * self.filters * 4
+
+    def on(self, kind: str) -> "Model":
+        """The network as a kind of device computes it: the same function, other operations."""
+        return dataclasses.replace(self, direct=kind == "CPU")
 
     def shapes(self, classes: int) -> Shapes:
         """Names and shapes of all trainable variables, without the axis of tasks."""
@@ -86,7 +93,7 @@ class Model:
         for block in range(BLOCKS):
             convolution, norm = layer_names(block)
             # The bias before batch norm cannot change the output: it is kept, not computed.
-            x = convolve(x, parameters[f"{convolution}/kernel"], self.stride)
+            x = convolve(x, parameters[f"{convolution}/kernel"], self.stride, self.direct)
             gamma, beta = parameters[f"{norm}/gamma"], parameters[f"{norm}/beta"]
             x = normalize(x, gamma, beta, batches, self.pooled)
         x = tf.reshape(x, [tasks, batches * images, self.features])

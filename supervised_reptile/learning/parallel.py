@@ -6,35 +6,27 @@ among them.
 
 import collections
 import concurrent.futures
-from collections.abc import Callable, Generator, Iterable
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TypeVar
 
-from supervised_reptile.system.machine import cores
+from supervised_reptile.system.signals import Interrupted
 
-MEMORY = 2**30  # bytes that the widest operations of all calls may take
+NAME = "compiled call"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def at_once(memory: int) -> int:
-    """How many calls go side by side, each with operations that take so many bytes.
-
-    One more than there are cores, so that none of these waits while Python draws a task.
-    """
-    return max(1, min(cores() + 1, MEMORY // memory))
-
-
 def side_by_side(
-    call: Callable[[Item], Result], items: Iterable[Item], memory: int
+    call: Callable[[Item], Result], items: Iterable[Item], count: int
 ) -> Generator[Result, None, None]:
-    """Yield call(item) for each item, in order. memory: bytes that the operations of one take.
+    """Yield call(item) for each item, in order, of so many calls at a time.
 
     Only a few calls are started ahead, so that stopping, by a signal too, takes no longer than the
     running calls.
     """
-    count = at_once(memory)
     begun: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
-    pool = concurrent.futures.ThreadPoolExecutor(count)
+    pool, waits = concurrent.futures.ThreadPoolExecutor(count, NAME), True
     try:
         for item in items:
             begun.append(pool.submit(call, item))
@@ -42,5 +34,19 @@ def side_by_side(
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()
+    except Interrupted:
+        waits = False  # for the compiler: nothing can interrupt it, and its work is not wanted
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(waits, cancel_futures=True)
+
+
+def all_at_once(calls: Sequence[Callable[[], object]]) -> None:
+    """Make all the calls side by side."""
+    for _ in side_by_side(lambda call: call(), calls, len(calls)):
+        pass
+
+
+def are_running() -> bool:
+    """Whether calls are still at work that nobody waits for, which would hold up the exit."""
+    return any(thread.name.startswith(NAME) for thread in threading.enumerate())

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from supervised_reptile.args import Config
-from supervised_reptile.learning import optimizers, parallel, sampling
+from supervised_reptile.devices.replicas import Pixels, Replicas
+from supervised_reptile.learning import meta_batch, optimizers, sampling
 from supervised_reptile.learning.models import Model
 from supervised_reptile.learning.sampling import Batches, EvaluationTasks, TrainingTasks
 from supervised_reptile.learning.state import (
@@ -75,8 +76,10 @@ class Reptile:
     The hyper-parameters are constants of these: another configuration is another Reptile.
     """
 
-    def __init__(self, model: Model, config: Config) -> None:
-        self.model = model
+    def __init__(self, model: Model, config: Config, replicas: Replicas | None = None) -> None:
+        """replicas: what computes; None for one CPU."""
+        self.replicas = replicas or Replicas()
+        self.model = model.on(self.replicas.devices.kind)
         self.config = config
 
     def new_state(self) -> State:
@@ -158,7 +161,7 @@ class Reptile:
     def train(
         self,
         state: State,
-        pixels: tf.Tensor,
+        pixels: Pixels,
         tasks: TrainingTasks,
         step_sizes: tf.Tensor,
         count: int,
@@ -167,16 +170,31 @@ class Reptile:
 
         tasks: of arrays [iterations, tasks, ...], step_sizes: float32 [iterations]. The arrays keep
         their length when fewer iterations are wanted, so that one compiled program serves all.
+        In the paper's order, the first process trains for all.
         """
         if self.config.outer.parallel_tasks:
             flat, loss = flatten(state), tf.constant(0.0)
             for index in range(count):
                 chosen = tree_map(lambda value, index=index: value[index], tasks)
-                flat, loss = self.parallel_step(flat, pixels, chosen, step_sizes[index])
-            return Step(self._unflatten(flat), loss)
-        return self.train_in_order(
-            state, pixels, tree_map(tf.constant, tasks), tf.constant(step_sizes), tf.constant(count)
+                flat, loss = meta_batch.step(self, flat, pixels, chosen, step_sizes[index])
+            return Step(self.unflatten(flat), loss)
+        step = Step(state, tf.constant(0.0))
+        if self.replicas.first:
+            arrays = tree_map(tf.constant, (tasks, step_sizes, count))
+            with self.replicas.on(0):
+                step = self.train_in_order(state, self.replicas.of(pixels, 0), *arrays)
+        return self._from_first(step)
+
+    def from_first(self, state: State) -> State:
+        """The State of the first process."""
+        return self._from_first(Step(state, tf.constant(0.0))).state
+
+    def _from_first(self, step: Step) -> Step:
+        flat = flatten(step.state)
+        parameters, moments, rest = self.replicas.from_first(
+            [flat.parameters, flat.second_moments, tf.stack([flat.beta2_power, step.loss])]
         )
+        return Step(self.unflatten(FlatState(parameters, moments, rest[0])), rest[1])
 
     @tf.function(jit_compile=True, autograph=False)
     def train_in_order(
@@ -195,46 +213,29 @@ class Reptile:
 
         return repeat(count, iteration, Step(state, tf.constant(0.0)))
 
-    def parallel_step(
-        self, flat: FlatState, pixels: tf.Tensor, tasks: TrainingTasks, step_size: float
-    ) -> tuple[FlatState, tf.Tensor]:
-        """`outer_step` with the tasks side by side: all start from the same second moments and
-        step, and the averages of theirs are carried on. With SGD nothing else is computed.
-
-        tasks: of arrays [tasks, ...].
-        """
-        images = max(part.shape[-1] for part in tf.nest.flatten(tasks))
-
-        def result_of(index: int) -> TaskResult:
-            task = tree_map(lambda value: tf.constant(value[index][None]), tasks)
-            return self.train_on_task(flat, pixels, task)
-
-        count = len(tasks.batches.indices)
-        memory = images * self.model.image_bytes
-        trained = parallel.side_by_side(result_of, range(count), memory)
-        return self.combine(flat, list(trained), tf.constant(step_size))
-
     @tf.function(jit_compile=True, autograph=False)
     def train_on_task(self, flat: FlatState, pixels: tf.Tensor, task: TrainingTasks) -> TaskResult:
         """Train on one task. task: of tensors [1, ...]."""
-        (after, loss), before = self._adapt(copies(self._unflatten(flat), 1), pixels, task)
+        (after, loss), before = self._adapt(copies(self.unflatten(flat), 1), pixels, task)
         moved = tree_map(tf.subtract, after.parameters, before)
         return TaskResult(vector(moved), vector(after.second_moments), after.beta2_power, loss[0])
 
     @tf.function(jit_compile=True, autograph=False)
     def combine(
-        self, flat: FlatState, trained: list[TaskResult], step_size: tf.Tensor
+        self, flat: FlatState, trained: list[TaskResult], step_size: tf.Tensor, count: int
     ) -> tuple[FlatState, tf.Tensor]:
-        """The FlatState after a meta-iteration and its loss, from the results of all its tasks."""
+        """The FlatState after a meta-iteration of so many tasks and its loss, from their results,
+        or sums of these."""
         moved, second_moments, powers, losses = zip(*trained, strict=True)
         combined = FlatState(
-            flat.parameters + step_size / len(trained) * tf.add_n(moved),
-            tf.add_n(second_moments) / len(trained),
+            flat.parameters + step_size / count * tf.add_n(moved),
+            tf.add_n(second_moments) / count,
             powers[0],
         )
-        return combined, tf.add_n(losses) / len(trained)
+        return combined, tf.add_n(losses) / count
 
-    def _unflatten(self, flat: FlatState) -> State:
+    def unflatten(self, flat: FlatState) -> State:
+        """The State of this network that vectors hold."""
         return unflatten(flat, self.model.shapes(self.config.task.classes), self.config.inner.sgd)
 
     def predict(self, state: State, pixels: tf.Tensor, tasks: EvaluationTasks) -> Predictions:

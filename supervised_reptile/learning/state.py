@@ -4,7 +4,6 @@ import math
 import typing
 from collections.abc import Mapping
 
-import numpy as np
 import tensorflow as tf
 
 Tensors = dict[str, tf.Tensor]
@@ -98,6 +97,11 @@ def _tensors(values: tf.Tensor, shapes: Shapes) -> Tensors:
     return found
 
 
+@tf.function(jit_compile=True, autograph=False)
+def _all_finite(values: list[tf.Tensor]) -> tf.Tensor:
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in values])
+
+
 def is_finite(state: State) -> bool:
-    """Whether all numbers of a State are."""
-    return all(np.isfinite(value).all() for value in tf.nest.flatten(state))
+    """Whether all numbers of a State are; only that leaves the device."""
+    return bool(_all_finite(tf.nest.flatten(state)))

@@ -4,9 +4,9 @@ import contextlib
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from supervised_reptile.data.image_set import ImageSet
+from supervised_reptile.devices.replicas import Pixels
 from supervised_reptile.learning.classification import Classifier
 from supervised_reptile.learning.evaluation import count_side_by_side
 from supervised_reptile.learning.reptile import Reptile
@@ -21,13 +21,14 @@ from supervised_reptile.runs import overview, pictures, record, results
 from supervised_reptile.runs.progress import Bar
 from supervised_reptile.runs.results import SetResult, Tally
 from supervised_reptile.runs.training import Trained
-from supervised_reptile.system import machine, output, signals
+from supervised_reptile.system import output, signals
+from supervised_reptile.system.errors import LostError
 
 
 def evaluate(
     reptile: Reptile,
     state: State,
-    pixels: tf.Tensor,
+    pixels: Pixels,
     population: Population,
     purpose: Purpose,
     tally: Tally | None = None,
@@ -39,6 +40,9 @@ def evaluate(
     config, tally = reptile.config, tally or Tally()
     samples, correct = config.evaluation.eval_samples, tally.correct[purpose.name]
     del correct[samples:]
+    # What was counted before, the first process knows.
+    known = int(reptile.replicas.exchange([len(correct)])[0, 0])
+    correct += [[0, 0]] * (known - len(correct))
     name = results.TITLES[purpose.name.split("_")[-1].lower()]
     todo = range(len(correct), samples)
 
@@ -61,7 +65,7 @@ def evaluate(
 
 
 def report(
-    reptile: Reptile, trained: Trained, images: ImageSet, pixels: tf.Tensor, directory: Path
+    reptile: Reptile, trained: Trained, images: ImageSet, pixels: Pixels, directory: Path
 ) -> None:
     """Evaluate on every split, print the final lines and record them in the run's directory.
 
@@ -76,14 +80,14 @@ def report(
             population = Population.of(images, split)
             found[split] = evaluate(reptile, trained.state, pixels, population, purpose, tally)
             results.show(split, found[split])
-    except signals.Interrupted:
+    except (signals.Interrupted, LostError):
         with contextlib.suppress(OSError):  # What is not kept is done again.
             tally.keep(at_once=True)
         raise
     circumstances = {
         "data": images.provenance,
         "seconds": {"training": trained.seconds, "evaluation": tally.seconds()},
-        "machine": machine.describe(pixels.device),
+        "machine": reptile.replicas.describe(),
         **({"assumed": list(trained.assumed)} if trained.assumed else {}),
     }
     if not config.run.pretrained and config.outer.meta_iters:

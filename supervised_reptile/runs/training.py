@@ -5,10 +5,11 @@ import typing
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from supervised_reptile.args import Config, OuterLoop
 from supervised_reptile.data.image_set import ImageSet
+from supervised_reptile.devices.replicas import Pixels, Replicas
+from supervised_reptile.learning import parallel
 from supervised_reptile.learning.evaluation import count_side_by_side
 from supervised_reptile.learning.reptile import Reptile, tree_map
 from supervised_reptile.learning.sampling import (
@@ -19,7 +20,7 @@ from supervised_reptile.learning.sampling import (
     evaluation_tasks,
     training_tasks,
 )
-from supervised_reptile.learning.state import State, Step, is_finite
+from supervised_reptile.learning.state import State, is_finite
 from supervised_reptile.runs import checkpoints, record
 from supervised_reptile.runs.progress import Progress
 from supervised_reptile.system import signals
@@ -51,40 +52,91 @@ def step_size(outer: OuterLoop, iteration: int) -> float:
 
 
 def train(
-    reptile: Reptile, state: State, images: ImageSet, pixels: tf.Tensor, done: int = 0
+    reptile: Reptile, state: State, images: ImageSet, pixels: Pixels, done: int = 0
 ) -> Trained:
     """Train from a State until the last meta-iteration.
 
-    pixels: those of the images, as a tensor. done: meta-iterations already done.
+    pixels: those of the images, as tensors. done: meta-iterations already done.
     Raises Interrupted when told to stop, after saving a checkpoint, and FailedError when
     standard output is closed, or when numbers stop being finite.
     """
-    config, last, at_once = reptile.config, done - 1, 1
+    config, last = reptile.config, done - 1
     total, directory = config.outer.meta_iters, config.run.checkpoint
     clock = Clock(record.training_seconds(directory, started=done > 0))
+    if done < total:
+        compile_ahead(reptile, state, images, pixels)
+        chunk = drawn(config, images, done, 1)
     with (
         signals.deferred(STOPPING, lambda: lost(directory)) as pending,
         Progress(config, images, done) as progress,
     ):
-        while done < total and not (pending or progress.closed):
-            begin, last = time.perf_counter(), next_stop(config, done, at_once)
-            state, loss = advance(reptile, state, images, pixels, range(done, last + 1))
-            at_once = affordable(last + 1 - done, time.perf_counter() - begin)
+        stop = agree(reptile.replicas, 1, pending, progress)
+        while done < total and not stop:
+            begin, last = time.perf_counter(), chunk.iterations[-1]
+            after, loss = reptile.train(
+                state, pixels, chunk.tasks, chunk.sizes, len(chunk.iterations)
+            )
             done = last + 1
+            following = drawn(config, images, done, stop.at_once)  # while a GPU is at work
+            check_finite(reptile, state, pixels, chunk, after)
+            at_once = affordable(len(chunk.iterations), time.perf_counter() - begin)
+            state, chunk = after, following
             progress.advance(done)
             if last % config.evaluation.eval_interval == 0:
                 accuracy = evaluate_interval(reptile, state, images, pixels, last)
                 progress.report(last, accuracy, step_size(config.outer, last), float(loss))
             if last % config.run.checkpoint_interval == 0 or last == total - 1:
                 save(progress, config, last, state, clock)
-        if done and (pending or progress.closed):
+            stop = agree(reptile.replicas, at_once, pending, progress)
+        if done and stop:
             save(progress, config, last, state, clock)
     saved = f"saved as {directory}/model.ckpt-{last}" if done else ""
-    if pending.number is not None:
-        raise signals.Interrupted(pending.number, saved)
-    if progress.closed:
+    if number := stop.signal or pending.number:
+        raise signals.Interrupted(number, saved)
+    if stop.closed:
         raise FailedError(f"standard output was closed; {saved}; continue with --resume")
     return Trained(state, config.outer.last, clock.seconds())
+
+
+class Stop(typing.NamedTuple):
+    """What all processes of a run do after a call.
+
+    at_once: how many meta-iterations the one after the next may make. signal: its number, 0 without
+    one. closed: whether standard output is. The last two end training.
+    """
+
+    at_once: int
+    signal: int
+    closed: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.signal or self.closed)
+
+
+def agree(replicas: Replicas, at_once: int, pending: signals.Pending, progress: Progress) -> Stop:
+    """The Stop that all processes have in common, whichever of them was told to stop."""
+    told = replicas.exchange([at_once, pending.number or 0, progress.closed])
+    return Stop(int(told[0, 0]), int(told[:, 1].max()), bool(told[:, 2].any()))
+
+
+def compile_ahead(reptile: Reptile, state: State, images: ImageSet, pixels: Pixels) -> None:
+    """Compile what training calls while there is nothing to lose, so that a signal need not wait:
+    nothing can interrupt the compiler, but what it works for can be left."""
+    first = drawn(reptile.config, images, 0, 1)
+    # In order, the compiled call takes the number of meta-iterations: none are made.
+    count = 1 if reptile.config.outer.parallel_tasks else 0
+
+    def training() -> None:
+        reptile.train(state, pixels, first.tasks, first.sizes, count)
+
+    def evaluation() -> None:
+        evaluate_interval(reptile, state, images, pixels, 0)
+
+    if reptile.replicas.processes == 1:
+        parallel.all_at_once([training, evaluation])
+    else:  # What they tell one another has one order in all processes.
+        parallel.all_at_once([training])
+        parallel.all_at_once([evaluation])
 
 
 def lost(directory: str) -> str:
@@ -126,23 +178,35 @@ def affordable(count: int, seconds: float) -> int:
     return max(1, min(ITERATIONS_AT_ONCE, int(SECONDS_AT_ONCE * count / seconds)))
 
 
-def advance(
-    reptile: Reptile, state: State, images: ImageSet, pixels: tf.Tensor, iterations: range
-) -> Step:
-    """The Step that the given meta-iterations make. Raises FailedError if its State is not
-    finite."""
-    tasks, sizes = inputs(reptile.config, images, iterations)
+class Chunk(typing.NamedTuple):
+    """The meta-iterations of a compiled call. tasks, sizes: see `inputs`."""
 
-    def after(count: int) -> Step:
-        return reptile.train(state, pixels, tasks, sizes, count)
+    iterations: range
+    tasks: TrainingTasks
+    sizes: np.ndarray
 
-    advanced = after(len(iterations))
-    if is_finite(advanced.state):
-        return advanced
-    broken = next(n for n in range(len(iterations)) if not is_finite(after(n + 1).state))
+
+def drawn(config: Config, images: ImageSet, done: int, at_once: int) -> Chunk:
+    """The next Chunk, of no meta-iterations after the last."""
+    iterations = range(done, next_stop(config, done, at_once) + 1)
+    return Chunk(iterations, *inputs(config, images, iterations or range(1)))
+
+
+def check_finite(
+    reptile: Reptile, before: State, pixels: Pixels, chunk: Chunk, after: State
+) -> None:
+    """Raise FailedError if the State that a Chunk led to is not finite, naming where it began."""
+    if is_finite(after):
+        return
+
+    def state(count: int) -> State:
+        return reptile.train(before, pixels, chunk.tasks, chunk.sizes, count).state
+
+    count = len(chunk.iterations)
+    broken = next(n for n in range(count) if n == count - 1 or not is_finite(state(n + 1)))
     raise FailedError(
         "parameters or second moments are no longer finite after meta-iteration "
-        f"{iterations[broken]} (outer step size {sizes[broken]:g}, inner "
+        f"{chunk.iterations[broken]} (outer step size {chunk.sizes[broken]:g}, inner "
         f"{reptile.config.inner.learning_rate:g}): start another run with a smaller "
         "--learning-rate or --meta-step; checkpoints of this one are finite"
     )
@@ -164,7 +228,7 @@ def inputs(config: Config, images: ImageSet, iterations: range) -> tuple[Trainin
 
 
 def evaluate_interval(
-    reptile: Reptile, state: State, images: ImageSet, pixels: tf.Tensor, iteration: int
+    reptile: Reptile, state: State, images: ImageSet, pixels: Pixels, iteration: int
 ) -> dict[str, float]:
     """Accuracy on one task of each split, by split."""
     config = reptile.config
@@ -173,7 +237,7 @@ def evaluate_interval(
         purpose = Purpose[f"INTERVAL_{split.upper()}"]
         return evaluation_tasks(config, Population.of(images, split), purpose, [iteration])
 
-    counts = count_side_by_side(reptile, state, pixels, draw, images.splits)
+    counts = count_side_by_side(reptile, state, pixels, draw, list(images.splits))
     return {
         split: correct / config.task.classes
         for split, (correct, _) in zip(images.splits, counts, strict=True)

@@ -46,6 +46,10 @@ class FailedError(Exception):
     """Something went wrong after work had started: exit status 1. The message is one line."""
 
 
+class LostError(FailedError):
+    """Another process of a run that several share has ended."""
+
+
 class UnsoundError(FailedError):
     """What was fetched is not what it should be: nothing of it may be used."""
 
@@ -66,10 +70,10 @@ def explain(failure: BaseException) -> str:
 def _explain_number(failure: OSError, reason: str) -> str:
     if advice := OF_THE_SYSTEM.get(failure.errno or 0):
         return f"{reason}: {advice}"
+    advice = OF_A_FILE.get(failure.errno or 0)
     if failure.filename is None:
-        return reason
-    advice = OF_A_FILE.get(failure.errno or 0, "check the path")
-    return f"{failure.filename}: {reason}; {advice}"
+        return f"{reason}; {advice}" if advice else reason
+    return f"{failure.filename}: {reason}; {advice or 'check the path'}"
 
 
 def _is_of_memory(failure: BaseException) -> bool:

@@ -18,12 +18,8 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def describe(device: str) -> dict:
-    """What decides how sums are rounded, beside versions. device: a TensorFlow device's name."""
-    return {"device": device.split(":")[-2], "cpu": _processor(), "cores": cores()}
-
-
-def _processor() -> str:
+def processor() -> str:
+    """What the processor is called."""
     try:
         found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
     except OSError:

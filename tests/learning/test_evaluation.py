@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from supervised_reptile.args import Config
-from supervised_reptile.learning import evaluation, models, parallel, reptile
+from supervised_reptile.devices.choice import Devices
+from supervised_reptile.learning import evaluation, models, reptile
 from supervised_reptile.learning.sampling import Population, Purpose
 from supervised_reptile.runs import final_evaluation
 from supervised_reptile.runs.results import Tally
@@ -34,7 +35,7 @@ def evaluate(image_set):
 def test_calls_side_by_side_count_what_one_after_another_count(evaluate, monkeypatch):
     counts = []
     for at_once in (1, 5):
-        monkeypatch.setattr(parallel, "at_once", lambda memory, at_once=at_once: at_once)
+        monkeypatch.setattr(Devices, "calls_at_once", lambda *_, at_once=at_once: at_once)
         counts.append(evaluate())
     assert counts[0] == counts[1]
     assert len(set(map(tuple, counts[0]))) > 1  # An order would show.
@@ -45,8 +46,9 @@ def test_memory_is_that_of_the_widest_pass(monkeypatch, transductive, images):
     flags = {"classes": 20, "shots": 5, "transductive": transductive, "eval_batch": 10}
     algorithm = reptile.Reptile(models.MINIIMAGENET, Config.of("miniimagenet", flags))
     seen = []
-    monkeypatch.setattr(parallel, "side_by_side", lambda call, items, memory: seen.append(memory))
-    evaluation.count_side_by_side(algorithm, None, None, None, range(3))
+    monkeypatch.setattr(Devices, "calls_at_once", lambda self, memory: seen.append(memory) or 1)
+    state = algorithm.new_state()
+    assert not list(evaluation.count_side_by_side(algorithm, state, None, None, range(0)))
     # The first convolution gives every image 84 x 84 times 32 float32 values.
     assert seen == [images * 84 * 84 * 32 * 4]
 

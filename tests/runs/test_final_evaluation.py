@@ -4,7 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from supervised_reptile.args import Config
-from supervised_reptile.learning import models, parallel
+from supervised_reptile.devices.choice import Devices
+from supervised_reptile.devices.replicas import Replicas
+from supervised_reptile.learning import models
 from supervised_reptile.runs import final_evaluation
 from supervised_reptile.runs.training import Trained
 from supervised_reptile.system import signals
@@ -15,7 +17,7 @@ class StandIn:
 
     def __init__(self, config, limit):
         self.config, self.model = config, models.OMNIGLOT
-        self.starts, self._limit = [], limit
+        self.replicas, self.starts, self._limit = Replicas(), [], limit
 
     def count_correct(self, learner, rows, tasks):
         if len(self.starts) == self._limit:
@@ -26,7 +28,7 @@ class StandIn:
 
 
 def test_an_interrupted_evaluation_goes_on(tmp_path, image_set, monkeypatch, capsys):
-    monkeypatch.setattr(parallel, "at_once", lambda memory: 1)
+    monkeypatch.setattr(Devices, "calls_at_once", lambda *_: 1)
     monkeypatch.setattr(final_evaluation.overview, "finish", lambda *arguments: None)
     monkeypatch.setattr(final_evaluation, "_guesses", lambda *arguments: None)
     images = image_set({"train": 6, "test": 6}, shots=4, size=2)

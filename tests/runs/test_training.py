@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from supervised_reptile.args import Config
+from supervised_reptile.devices.replicas import Replicas
 from supervised_reptile.learning import models, state
 from supervised_reptile.runs import checkpoints, record, training
 from supervised_reptile.system import signals
@@ -20,13 +21,14 @@ class StandIn:
 
     def __init__(self, config, on_train=lambda done: None):
         self.config, self.model = config, models.MINIIMAGENET
-        self.calls = []
+        self.replicas, self.calls = Replicas(), []
         self._on_train = on_train
 
     def train(self, learner, rows, tasks, step_sizes, count):
         done, count = int(learner.parameters["x"]), int(count)
-        self.calls.append((done, count, step_sizes[:count], tasks.batches.indices.shape))
-        self._on_train(done)
+        if count:  # else it is called to be compiled
+            self.calls.append((done, count, step_sizes[:count], tasks.batches.indices.shape))
+            self._on_train(done)
         after = learner._replace(parameters={"x": learner.parameters["x"] + count})
         return state.Step(after, tf.constant(0.5))
 

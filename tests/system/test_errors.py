@@ -40,6 +40,7 @@ def test_a_path_is_named_where_it_is_to_blame():
 
 def test_nothing_is_said_of_a_path_that_is_not_known():
     assert errors.explain(failure(errno.EROFS)) == os.strerror(errno.EROFS)
+    assert errors.explain(failure(errno.ENOSPC)).endswith("on device; make room")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Where things are computed: a CPU, GPUs, several processes."""

@@ -1,0 +1,154 @@
+"""Which device computes, decided once: a GPU if TensorFlow can use one, unless told otherwise.
+
+A GPU's memory is taken as needed. TF32, which rounds factors to 10 bits, is off unless asked for:
+a GPU then computes in float32, as a CPU does.
+"""
+
+import dataclasses
+import subprocess
+import sys
+import typing
+
+from supervised_reptile.args import Computing
+from supervised_reptile.system import machine
+from supervised_reptile.system.errors import RefusedError
+
+INSTALL = "pip install 'supervised-reptile[gpu]' installs the CUDA libraries that it needs"
+SECONDS = 20  # for nvidia-smi, which waits for a GPU that has failed
+CPU_MEMORY = 2**30  # bytes that the widest operations of all calls on a CPU may take
+GPU_MEMORY = 4 * 2**30  # bytes of a GPU that its driver says nothing of
+PART = 16  # of a GPU's memory may go to the widest operation of a call
+MOST_TASKS = 512  # in a call on a GPU
+
+
+class Card(typing.NamedTuple):
+    """A GPU of this machine as its driver describes it. memory: bytes."""
+
+    name: str
+    driver: str
+    memory: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """What this process computes with.
+
+    kind: "CPU" or "GPU". names: TensorFlow's. models: what the GPUs are. cards: all that the
+    machine has, in use or not. tf32: whether it was asked for.
+    """
+
+    kind: str = "CPU"
+    names: tuple[str, ...] = ("/CPU:0",)
+    models: tuple[str, ...] = ()
+    cards: tuple[Card, ...] = ()
+    tf32: bool = False
+
+    def describe(self) -> dict:
+        """What decides how sums are rounded, beside versions."""
+        here = {"device": self.kind, "cpu": machine.processor(), "cores": machine.cores()}
+        if self.kind == "CPU":
+            return here
+        driver = {card.driver for card in self.cards}
+        return here | {
+            "gpu": self._models(),
+            "gpus": len(self.names),
+            "driver": ", ".join(sorted(driver)) or "unknown",
+            "tf32": self.tf32,
+        }
+
+    def __str__(self) -> str:
+        if self.kind == "CPU":
+            return f"on the CPU, {_counted(machine.cores(), 'core')}"
+        tf32 = f"TF32 {'on' if self.tf32 else 'off'}"
+        return f"on {_counted(len(self.names), 'GPU')}, {self._models()}, float32, {tf32}"
+
+    def _models(self) -> str:
+        return ", ".join(dict.fromkeys(self.models))
+
+    def tasks_at_once(self, memory: int) -> int:
+        """How many tasks go through one call, with operations that take so many bytes for each.
+
+        One on a CPU: its caches hold no more. On a GPU, as many as a part of its memory holds.
+        """
+        if self.kind == "CPU":
+            return 1
+        smallest = min((card.memory for card in self.cards), default=GPU_MEMORY)
+        return max(1, min(MOST_TASKS, smallest // PART // memory))
+
+    def calls_at_once(self, memory: int) -> int:
+        """How many calls go side by side, with operations that take so many bytes in each.
+
+        One more than there are cores or GPUs, so that none of these waits while Python draws tasks.
+        """
+        if self.kind == "CPU":
+            return max(1, min(machine.cores() + 1, CPU_MEMORY // memory))
+        return len(self.names) + 1
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def choose(asked: Computing) -> Devices:
+    """The Devices of this process; TensorFlow uses no others from now on.
+
+    Raises RefusedError for a GPU that is not there or cannot be used.
+    """
+    import tensorflow as tf  # What is refused without a GPU's driver does not need it.
+
+    gpus = [] if asked.device == "cpu" else tf.config.list_physical_devices("GPU")
+    cards = cards_there()
+    if asked.device.startswith("gpu") and not gpus:
+        raise RefusedError(f"--device {asked.device}: {_why_none(cards)}")
+    if ":" in asked.device:
+        number = int(asked.device.partition(":")[2])
+        if number >= len(gpus):
+            there = ", ".join(f"gpu:{index}" for index in range(len(gpus)))
+            raise RefusedError(f"--device {asked.device}: there is no such GPU, but {there}")
+        gpus = [gpus[number]]
+    if asked.tf32 and not gpus:
+        raise RefusedError("--tf32 is for GPUs, and this runs on the CPU: omit it")
+    if not asked.distribute:
+        gpus = gpus[:1]
+    if not gpus:
+        return Devices(cards=() if asked.device == "cpu" else cards)
+    tf.config.set_visible_devices(gpus, "GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.experimental.enable_tensor_float_32_execution(asked.tf32)
+    details = map(tf.config.experimental.get_device_details, gpus)
+    models = tuple(found.get("device_name", "of unknown model") for found in details)
+    names = tuple(f"/GPU:{index}" for index in range(len(gpus)))  # of those that are visible
+    return Devices("GPU", names, models, cards, asked.tf32)
+
+
+def announce(devices: Devices, note: str = "") -> None:
+    """Say on standard error where things are computed, and why not on a GPU if one is there."""
+    text = f"{devices}{note}"
+    if devices.kind == "CPU" and devices.cards:
+        text += f": {_why_none(devices.cards)}"
+    print(f"Computing {text}", file=sys.stderr)
+
+
+def _why_none(cards: tuple[Card, ...]) -> str:
+    if not cards:
+        return "TensorFlow finds no GPU, and no NVIDIA driver is at work here"
+    return f"a GPU is there ({cards[0].name}), but TensorFlow cannot use it; {INSTALL}"
+
+
+def cards_there() -> tuple[Card, ...]:
+    """The GPUs that NVIDIA's driver knows; none if there is no such driver."""
+    query = ["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        text = subprocess.check_output(
+            ["nvidia-smi", *query], stderr=subprocess.DEVNULL, text=True, timeout=SECONDS
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(_card(line) for line in text.splitlines() if line.count(",") >= 2)
+
+
+def _card(line: str) -> Card:
+    name, driver, memory = (part.strip() for part in line.rsplit(",", 2))
+    # A GPU that shares the machine's memory says "[N/A]".
+    return Card(name, driver, int(memory) * 2**20 if memory.isdigit() else GPU_MEMORY)
