@@ -99,7 +99,8 @@ class Replicas:
                 )
             shapes = tuple(tuple(vector.shape) for vector in parts[0])
             if shapes not in self._sums:
-                self._sums[shapes] = tf.function(self._add_up, autograph=False)
+                compiled = tf.function(self._add_up, autograph=False)
+                self._sums[shapes] = compiled.get_concrete_function(given)
             sums = self._sums[shapes](given)
             return [self._strategy.experimental_local_results(value)[0] for value in sums]
         except tf.errors.OpError as error:

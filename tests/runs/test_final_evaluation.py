@@ -38,7 +38,7 @@ def test_an_interrupted_evaluation_goes_on(tmp_path, image_set, monkeypatch, cap
         algorithm = StandIn(Config.of("omniglot", settings), limit)
         (tmp_path / folder).mkdir(exist_ok=True)
         try:
-            trained = Trained(None, 9, 2.5)
+            trained = Trained((), 9, 2.5)
             final_evaluation.report(algorithm, trained, images, tf.constant(0), tmp_path / folder)
         except signals.Interrupted:
             capsys.readouterr()
