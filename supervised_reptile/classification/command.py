@@ -14,6 +14,7 @@ from supervised_reptile.classification import answers, examples, page
 from supervised_reptile.classification.answers import Answer
 from supervised_reptile.classification.examples import Examples
 from supervised_reptile.data.formats import FORMATS
+from supervised_reptile.learning import parallel
 from supervised_reptile.plan import SavedModel
 from supervised_reptile.runs import record
 from supervised_reptile.system import files, output
@@ -73,7 +74,9 @@ def answer(model: SavedModel, given: Examples, repeats: int) -> list[Answer]:
     state = checkpoints.restore(model.prefix, network, model.config)
     support, queries = examples.read(given, FORMATS[model.config.dataset])
     classifier = classification.Classifier(network, model.config, state)
-    found = list(classifier.probabilities(support, given.labels, queries, repeats))
+    (found,) = parallel.apart(
+        lambda: list(classifier.probabilities(support, given.labels, queries, repeats))
+    )
     if not np.isfinite(found).all():
         raise FailedError(
             "after adapting to the examples, the network's outputs are no longer finite: classify "

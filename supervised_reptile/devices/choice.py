@@ -94,25 +94,14 @@ def choose(asked: Computing) -> Devices:
 
     Raises RefusedError for a GPU that is not there or cannot be used.
     """
-    import tensorflow as tf  # What is refused without a GPU's driver does not need it.
+    import tensorflow as tf
 
-    gpus = [] if asked.device == "cpu" else tf.config.list_physical_devices("GPU")
-    cards = cards_there()
-    if asked.device.startswith("gpu") and not gpus:
-        raise RefusedError(f"--device {asked.device}: {_why_none(cards)}")
-    if ":" in asked.device:
-        number = int(asked.device.partition(":")[2])
-        if number >= len(gpus):
-            there = ", ".join(f"gpu:{index}" for index in range(len(gpus)))
-            raise RefusedError(f"--device {asked.device}: there is no such GPU, but {there}")
-        gpus = [gpus[number]]
-    if asked.tf32 and not gpus:
-        raise RefusedError("--tf32 is for GPUs, and this runs on the CPU: omit it")
-    if not asked.distribute:
-        gpus = gpus[:1]
+    there, cards = tf.config.list_physical_devices("GPU"), cards_there()
+    gpus = _asked_for(asked, there, cards)
+    if there:
+        tf.config.set_visible_devices(gpus, "GPU")
     if not gpus:
         return Devices(cards=() if asked.device == "cpu" else cards)
-    tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.experimental.enable_tensor_float_32_execution(asked.tf32)
@@ -120,6 +109,22 @@ def choose(asked: Computing) -> Devices:
     models = tuple(found.get("device_name", "of unknown model") for found in details)
     names = tuple(f"/GPU:{index}" for index in range(len(gpus)))  # of those that are visible
     return Devices("GPU", names, models, cards, asked.tf32)
+
+
+def _asked_for(asked: Computing, there: list, cards: tuple[Card, ...]) -> list:
+    """Those of the GPUs that TensorFlow can use which are to be used."""
+    gpus = [] if asked.device == "cpu" else there
+    if asked.device.startswith("gpu") and not gpus:
+        raise RefusedError(f"--device {asked.device}: {_why_none(cards)}")
+    if asked.tf32 and not gpus:
+        raise RefusedError("--tf32 is for GPUs, and this runs on the CPU: omit it")
+    if ":" in asked.device:
+        number = int(asked.device.partition(":")[2])
+        if number >= len(gpus):
+            known = ", ".join(f"gpu:{index}" for index in range(len(gpus)))
+            raise RefusedError(f"--device {asked.device}: there is no such GPU, but {known}")
+        return [gpus[number]]
+    return gpus if asked.distribute else gpus[:1]
 
 
 def announce(devices: Devices, note: str = "") -> None:

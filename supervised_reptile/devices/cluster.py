@@ -70,11 +70,11 @@ def _tasks_of_slurm() -> int:
 
 def _of_slurm() -> dict:
     """TF_CONFIG as SLURM's variables describe it, through TensorFlow's resolver."""
-    from tensorflow.distribute import cluster_resolver
+    import tensorflow as tf
 
     try:
         # SLURM hands out the GPUs: the numbers of them are there to satisfy the resolver.
-        resolver = cluster_resolver.SlurmClusterResolver(
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
             port_base=PORT, gpus_per_node=2**10, gpus_per_task=1, auto_set_gpu=False
         )
         cluster = resolver.cluster_spec()

@@ -7,12 +7,13 @@ among them.
 import collections
 import concurrent.futures
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
 from supervised_reptile.system.signals import Interrupted
 
 NAME = "compiled call"
+POLL = 0.1  # seconds
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -41,10 +42,22 @@ def side_by_side(
         pool.shutdown(waits, cancel_futures=True)
 
 
-def all_at_once(calls: Sequence[Callable[[], object]]) -> None:
-    """Make all the calls side by side."""
-    for _ in side_by_side(lambda call: call(), calls, len(calls)):
-        pass
+def apart(
+    *calls: Callable[[], Result], given_up: Callable[[], bool] = lambda: False
+) -> list[Result]:
+    """The results of calls that compile, made side by side and apart from who waits for them.
+
+    Nothing can interrupt the compiler, but Interrupted does not wait for it, and when they are
+    `given_up`, the results of those that are not done are missing.
+    """
+    pool = concurrent.futures.ThreadPoolExecutor(len(calls), NAME)
+    try:
+        begun = [pool.submit(call) for call in calls]
+        while concurrent.futures.wait(begun, timeout=POLL).not_done and not given_up():
+            pass
+        return [call.result() for call in begun if call.done()]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def are_running() -> bool:

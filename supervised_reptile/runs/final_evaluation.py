@@ -7,6 +7,7 @@ import numpy as np
 
 from supervised_reptile.data.image_set import ImageSet
 from supervised_reptile.devices.replicas import Pixels
+from supervised_reptile.learning import parallel
 from supervised_reptile.learning.classification import Classifier
 from supervised_reptile.learning.evaluation import count_side_by_side
 from supervised_reptile.learning.reptile import Reptile
@@ -102,5 +103,5 @@ def _guesses(reptile: Reptile, state: State, images: ImageSet) -> np.ndarray:
     support, queries = images.pixels[task[:, :-1].ravel()], images.pixels[task[:, -1]]
     labels = np.repeat(np.arange(len(task)), task.shape[1] - 1)
     classifier = Classifier(reptile.model, reptile.config, state)
-    (found,) = classifier.probabilities(support, labels, queries)
+    ((found,),) = parallel.apart(lambda: list(classifier.probabilities(support, labels, queries)))
     return found.argmax(axis=1)

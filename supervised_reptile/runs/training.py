@@ -63,13 +63,13 @@ def train(
     config, last = reptile.config, done - 1
     total, directory = config.outer.meta_iters, config.run.checkpoint
     clock = Clock(record.training_seconds(directory, started=done > 0))
-    if done < total:
-        compile_ahead(reptile, state, images, pixels)
-        chunk = drawn(config, images, done, 1)
     with (
         signals.deferred(STOPPING, lambda: lost(directory)) as pending,
         Progress(config, images, done) as progress,
     ):
+        if done < total:
+            compile_ahead(reptile, state, images, pixels, pending)
+            chunk = drawn(config, images, done, 1)
         stop = agree(reptile.replicas, 1, pending, progress)
         while done < total and not stop:
             begin, last = time.perf_counter(), chunk.iterations[-1]
@@ -119,9 +119,10 @@ def agree(replicas: Replicas, at_once: int, pending: signals.Pending, progress: 
     return Stop(int(told[0, 0]), int(told[:, 1].max()), bool(told[:, 2].any()))
 
 
-def compile_ahead(reptile: Reptile, state: State, images: ImageSet, pixels: Pixels) -> None:
-    """Compile what training calls while there is nothing to lose, so that a signal need not wait:
-    nothing can interrupt the compiler, but what it works for can be left."""
+def compile_ahead(
+    reptile: Reptile, state: State, images: ImageSet, pixels: Pixels, pending: signals.Pending
+) -> None:
+    """Compile what training calls, while there is nothing to lose: a signal need not wait."""
     first = drawn(reptile.config, images, 0, 1)
     # In order, the compiled call takes the number of meta-iterations: none are made.
     count = 1 if reptile.config.outer.parallel_tasks else 0
@@ -133,10 +134,10 @@ def compile_ahead(reptile: Reptile, state: State, images: ImageSet, pixels: Pixe
         evaluate_interval(reptile, state, images, pixels, 0)
 
     if reptile.replicas.processes == 1:
-        parallel.all_at_once([training, evaluation])
-    else:  # What they tell one another has one order in all processes.
-        parallel.all_at_once([training])
-        parallel.all_at_once([evaluation])
+        parallel.apart(training, evaluation, given_up=lambda: bool(pending))
+    else:  # What processes tell one another has one order in all of them, and nobody leaves early.
+        parallel.apart(training)
+        parallel.apart(evaluation)
 
 
 def lost(directory: str) -> str:

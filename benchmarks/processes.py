@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Two processes of one core each beside one process of two cores: meta-iterations and tasks.
+
+    python benchmarks/processes.py --repeats 3
+
+Each is measured by whole commands of two lengths, in turn: the difference has no start and no
+compilation in it. Then what one exchange of a meta-iteration takes.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+SCRIPT = pathlib.Path(__file__).parents[1] / "run_omniglot.py"
+COMMON = "--synthetic --meta-step 1 --meta-batch 5 --meta-step-final 0 --train-shots 10 --shots 1"
+COMMON += " --eval-interval 100000 --checkpoint-interval 100000"
+SETTINGS = {
+    "o15t": "--inner-batch 10 --inner-iters 5 --eval-batch 5 --learning-rate 0.001 --transductive",
+    "o120": "--classes 20 --inner-batch 20 --inner-iters 10 --eval-batch 10 --learning-rate 0.0005",
+}
+# Of each setting: meta-iterations, then tasks of each of two sets, of a short and a long command.
+LENGTHS = {"o15t": ((20, 220), (20, 320)), "o120": ((10, 90), (20, 170))}
+
+
+def run(folder, processes, flags):
+    """Run a command in one process on two cores, or in two of one core each."""
+    running = []
+    for index in range(processes):
+        cores = "0,1" if processes == 1 else str(index)
+        addresses = [f"127.0.0.1:{PORT + number}" for number in range(processes)]
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environment = dict(os.environ)
+        if processes > 1:
+            environment["TF_CONFIG"] = json.dumps(config)
+        shared = ["--distribute"] if processes > 1 else []
+        command = ["taskset", "-c", cores, sys.executable, SCRIPT, *flags, *shared]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        running.append(subprocess.Popen(command, cwd=folder, env=environment, **quiet))
+    assert [process.wait() for process in running] == [0] * processes, (processes, flags)
+
+
+def seconds(folder, processes, setting, iterations, tasks):
+    """Seconds of training and of the evaluation of a command."""
+    with tempfile.TemporaryDirectory(dir=folder) as checkpoint:
+        flags = [*COMMON.split(), *SETTINGS[setting].split(), "--parallel-tasks"]
+        flags += ["--meta-iters", str(iterations), "--eval-samples", str(tasks)]
+        run(folder, processes, [*flags, "--checkpoint", f"{checkpoint}/run"])
+        line = (pathlib.Path(checkpoint) / "run" / "results.jsonl").read_text()
+    return json.loads(line)["seconds"]
+
+
+def rates(folder, processes, setting):
+    """Milliseconds for each meta-iteration and for each evaluated task."""
+    (few, many), (little, much) = LENGTHS[setting]
+    short = seconds(folder, processes, setting, few, little)
+    long = seconds(folder, processes, setting, many, much)
+    training = (long["training"] - short["training"]) / (many - few)
+    evaluation = (long["evaluation"] - short["evaluation"]) / (much - little) / 2
+    return 1000 * training, 1000 * evaluation
+
+
+EXCHANGE = """
+import sys, time
+import numpy as np
+from supervised_reptile.devices import cluster, replicas
+from supervised_reptile.devices.choice import Devices
+import tensorflow as tf
+joined = replicas.join(Devices(), cluster.find())
+vectors = [tf.random.normal([int(sys.argv[1])]) for _ in range(2)]
+taken = []
+for _ in range(200):
+    begin = time.perf_counter()
+    joined.add_up([vectors])[0].numpy()
+    taken.append(time.perf_counter() - begin)
+if joined.first:
+    print(1000 * float(np.median(taken)))
+joined.exchange([0])
+"""
+
+
+def exchange(size):
+    """Milliseconds of adding up two vectors of so many numbers over two processes."""
+    running = []
+    for index in range(2):
+        addresses = [f"127.0.0.1:{PORT + number}" for number in range(2)]
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environment = {**os.environ, "TF_CONFIG": json.dumps(config), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment["PYTHONPATH"] = str(SCRIPT.parent)
+        command = ["taskset", "-c", str(index), sys.executable, "-c", EXCHANGE, str(size)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        running.append(subprocess.Popen(command, env=environment, **pipes))
+    outputs = [process.communicate()[0] for process in running]
+    return float(outputs[0])
+
+
+def main():
+    """Measure, and print a table."""
+    global PORT
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--port", type=int, default=23456)
+    given = parser.parse_args()
+    PORT = given.port
+    for size in (112_000, 130_000):
+        print(f"exchange of two vectors of {size:,} numbers: {exchange(size):.2f} ms", flush=True)
+        time.sleep(1)
+    print("| | one process, two cores | two processes, a core each | ratio |")
+    print("|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for setting in SETTINGS:
+            found = [
+                [rates(folder, processes, setting) for processes in (1, 2)]
+                for _ in range(given.repeats)
+            ]
+            for which, name in enumerate(("meta-iteration", "evaluated task")):
+                one, two = ([pair[k][which] for pair in found] for k in (0, 1))
+                ratio = statistics.median(a / b for a, b in zip(one, two, strict=True))
+                print(
+                    f"| {setting}, {name} | {show(one)} | {show(two)} | {ratio:.2f} |", flush=True
+                )
+
+
+def show(values):
+    """Median (least - most), in milliseconds."""
+    return f"{statistics.median(values):.1f} ({min(values):.1f} – {max(values):.1f})"
+
+
+if __name__ == "__main__":
+    main()

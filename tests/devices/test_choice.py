@@ -1,0 +1,140 @@
+"""Which device computes: what is asked for, what is there, what is said."""
+
+import types
+
+import pytest
+import tensorflow as tf
+
+from supervised_reptile.args import Computing
+from supervised_reptile.devices import choice
+from supervised_reptile.devices.choice import Card, Devices
+from supervised_reptile.system import machine
+from supervised_reptile.system.errors import RefusedError
+
+H100 = Card("NVIDIA H100", "570.1", 80 * 2**30)
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """A function that makes TensorFlow and the driver know so many GPUs; returns what was set."""
+
+    def make(usable, cards):
+        done = types.SimpleNamespace(visible=None, growth=[], tf32=None)
+        devices = [f"physical {index}" for index in range(usable)]
+        experimental = tf.config.experimental
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: devices)
+        monkeypatch.setattr(
+            tf.config, "set_visible_devices", lambda found, kind: setattr(done, "visible", found)
+        )
+        monkeypatch.setattr(
+            experimental, "set_memory_growth", lambda gpu, on: done.growth.append((gpu, on))
+        )
+        monkeypatch.setattr(
+            experimental,
+            "enable_tensor_float_32_execution",
+            lambda on: setattr(done, "tf32", on),
+        )
+        monkeypatch.setattr(
+            experimental, "get_device_details", lambda gpu: {"device_name": f"model of {gpu}"}
+        )
+        monkeypatch.setattr(choice, "cards_there", lambda: (H100,) * cards)
+        return done
+
+    return make
+
+
+@pytest.mark.parametrize(("asked", "expected"), [("auto", [0]), ("gpu", [0]), ("gpu:1", [1])])
+def test_one_gpu_is_used_and_no_other_is_seen(gpus, asked, expected):
+    done = gpus(usable=2, cards=2)
+    devices = choice.choose(Computing(device=asked))
+    used = [f"physical {index}" for index in expected]
+    assert done.visible == used and done.growth == [(gpu, True) for gpu in used]
+    assert done.tf32 is False
+    assert devices.kind == "GPU" and devices.names == ("/GPU:0",)
+    assert str(devices) == f"on 1 GPU, model of {used[0]}, float32, TF32 off"
+    described = {"gpu": f"model of {used[0]}", "gpus": 1, "driver": "570.1", "tf32": False}
+    assert devices.describe() == Devices().describe() | {"device": "GPU"} | described
+
+
+def test_all_gpus_are_used_to_share_tasks_and_tf32_is_on_if_asked_for(gpus):
+    done = gpus(usable=2, cards=2)
+    devices = choice.choose(Computing(distribute=True, tf32=True))
+    assert devices.names == ("/GPU:0", "/GPU:1") and done.tf32 is True
+    assert str(devices) == "on 2 GPUs, model of physical 0, model of physical 1, float32, TF32 on"
+
+
+def test_the_cpu_is_used_if_it_is_asked_for(gpus, monkeypatch, capsys):
+    gpus(usable=2, cards=2)
+    hidden = []
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda gpus, _: hidden.append(gpus))
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    choice.announce(choice.choose(Computing(device="cpu")))
+    assert hidden == [[]]
+    assert capsys.readouterr().err == "Computing on the CPU, 8 cores\n"
+
+
+def test_a_gpu_that_tensorflow_cannot_use_is_named_with_what_to_install(gpus, capsys):
+    gpus(usable=0, cards=1)
+    choice.announce(choice.choose(Computing()))
+    line = capsys.readouterr().err
+    assert line.startswith("Computing on the CPU, ") and line.count("\n") == 1
+    assert "NVIDIA H100" in line and "pip install 'supervised-reptile[gpu]'" in line
+
+
+@pytest.mark.parametrize(
+    ("asked", "cards", "message"),
+    [
+        ({"device": "gpu"}, 1, r"--device gpu: .*NVIDIA H100.*supervised-reptile\[gpu\]"),
+        ({"device": "gpu:0"}, 0, "--device gpu:0: TensorFlow finds no GPU"),
+        ({"tf32": True}, 0, "--tf32 is for GPUs"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_refused(gpus, asked, cards, message):
+    gpus(usable=0, cards=cards)
+    with pytest.raises(RefusedError, match=message):
+        choice.choose(Computing(**asked))
+
+
+def test_a_gpu_of_a_number_that_is_not_there_is_refused_with_those_that_are(gpus):
+    gpus(usable=2, cards=2)
+    with pytest.raises(RefusedError, match=r"--device gpu:2: .*gpu:0, gpu:1"):
+        choice.choose(Computing(device="gpu:2"))
+
+
+def test_what_the_driver_says_is_read(monkeypatch, tmp_path):
+    """A stand-in for NVIDIA's command; the second GPU shares the machine's memory."""
+    command = tmp_path / "nvidia-smi"
+    command.write_text(
+        "#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 570.124.06, 81559'\n"
+        "echo 'NVIDIA GB10, 580.1, [N/A]'\n"
+    )
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert choice.cards_there() == (
+        Card("NVIDIA H100 80GB HBM3", "570.124.06", 81559 * 2**20),
+        Card("NVIDIA GB10", "580.1", choice.GPU_MEMORY),
+    )
+    command.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
+    assert choice.cards_there() == ()
+    command.unlink()
+    assert choice.cards_there() == ()
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 2), (2, 3), (64, 65)])
+def test_a_call_more_than_cores(monkeypatch, cores, expected):
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    assert Devices().calls_at_once(memory=1) == expected
+    assert Devices().tasks_at_once(memory=1) == 1
+
+
+@pytest.mark.parametrize(("memory", "expected"), [(2**30, 1), (2**29, 2), (2**31, 1)])
+def test_calls_at_the_same_time_fit_into_memory(monkeypatch, memory, expected):
+    monkeypatch.setattr(machine, "cores", lambda: 64)
+    assert Devices().calls_at_once(memory) == expected
+
+
+@pytest.mark.parametrize(("memory", "expected"), [(1, 512), (2**30, 5), (2**40, 1)])
+def test_tasks_of_a_call_on_a_gpu_fit_into_its_memory(memory, expected):
+    devices = Devices("GPU", ("/GPU:0", "/GPU:1"), ("one",), (H100,))
+    assert devices.tasks_at_once(memory) == expected
+    assert devices.calls_at_once(memory) == 3
