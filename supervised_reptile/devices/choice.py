@@ -5,6 +5,7 @@ a GPU then computes in float32, as a CPU does.
 """
 
 import dataclasses
+import os
 import subprocess
 import sys
 import typing
@@ -13,7 +14,11 @@ from supervised_reptile.args import Computing
 from supervised_reptile.system import machine
 from supervised_reptile.system.errors import RefusedError
 
-INSTALL = "pip install 'supervised-reptile[gpu]' installs the CUDA libraries that it needs"
+INSTALL = (
+    "pip install 'supervised-reptile[gpu]' installs the CUDA libraries that it needs, and "
+    "TF_CPP_MIN_LOG_LEVEL=0 in the environment shows what it misses"
+)
+HIDING = "CUDA_VISIBLE_DEVICES"
 SECONDS = 20  # for nvidia-smi, which waits for a GPU that has failed
 CPU_MEMORY = 2**30  # bytes that the widest operations of all calls on a CPU may take
 GPU_MEMORY = 4 * 2**30  # bytes of a GPU that its driver says nothing of
@@ -96,12 +101,13 @@ def choose(asked: Computing) -> Devices:
     """
     import tensorflow as tf
 
-    there, cards = tf.config.list_physical_devices("GPU"), cards_there()
+    there = tf.config.list_physical_devices("GPU")
+    cards = () if asked.device == "cpu" or _hidden() else cards_there()
     gpus = _asked_for(asked, there, cards)
     if there:
         tf.config.set_visible_devices(gpus, "GPU")
     if not gpus:
-        return Devices(cards=() if asked.device == "cpu" else cards)
+        return Devices(cards=cards)
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     tf.config.experimental.enable_tensor_float_32_execution(asked.tf32)
@@ -136,9 +142,16 @@ def announce(devices: Devices, note: str = "") -> None:
 
 
 def _why_none(cards: tuple[Card, ...]) -> str:
+    if _hidden():
+        return f"{HIDING} hides all GPUs from TensorFlow: unset it"
     if not cards:
         return "TensorFlow finds no GPU, and no NVIDIA driver is at work here"
     return f"a GPU is there ({cards[0].name}), but TensorFlow cannot use it; {INSTALL}"
+
+
+def _hidden() -> bool:
+    """Whether somebody has decided that no GPU is used."""
+    return os.environ.get(HIDING) in ("", "-1")
 
 
 def cards_there() -> tuple[Card, ...]:

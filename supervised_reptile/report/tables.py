@@ -88,7 +88,11 @@ def _machine(machine: Machine) -> str:
         return ""
     cores, device = machine.get("cores"), machine.get("device", "CPU")
     text = f"{machine.get('cpu', 'unknown processor')}, {cores} core{'' if cores == 1 else 's'}"
-    return text if device == "CPU" else f"{device}, {text}"
+    if device != "CPU":
+        count = machine.get("gpus", 1)
+        text = f"{machine.get('gpu', device)}{f' x {count}' if count != 1 else ''}, {text}"
+    processes = machine.get("processes", 1)
+    return text if processes == 1 else f"{processes} processes on {text} each"
 
 
 def commit_text(trained: str | None, evaluated: str | None) -> str:

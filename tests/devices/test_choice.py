@@ -95,6 +95,16 @@ def test_a_gpu_that_is_not_there_is_refused(gpus, asked, cards, message):
         choice.choose(Computing(**asked))
 
 
+@pytest.mark.parametrize("value", ["", "-1"])
+def test_gpus_that_somebody_has_hidden_are_no_complaint(gpus, monkeypatch, capsys, value):
+    gpus(usable=0, cards=1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    choice.announce(choice.choose(Computing()))
+    assert "NVIDIA" not in capsys.readouterr().err
+    with pytest.raises(RefusedError, match="CUDA_VISIBLE_DEVICES hides all GPUs"):
+        choice.choose(Computing(device="gpu"))
+
+
 def test_a_gpu_of_a_number_that_is_not_there_is_refused_with_those_that_are(gpus):
     gpus(usable=2, cards=2)
     with pytest.raises(RefusedError, match=r"--device gpu:2: .*gpu:0, gpu:1"):

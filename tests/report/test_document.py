@@ -181,6 +181,10 @@ def test_hardware_names_both_places():
         "Abacus 9, 1 core, evaluated on GPU, Abacus 9, 4 cores"
     )
     assert tables.hardware_text(gpu, gpu) == "GPU, Abacus 9, 4 cores"
+    gpu = {**gpu, "gpu": "Counting Frame 2", "gpus": 2, "processes": 3}
+    assert tables.hardware_text(gpu, gpu) == (
+        "3 processes on Counting Frame 2 x 2, Abacus 9, 4 cores each"
+    )
 
 
 def test_hardware_that_is_not_recorded_is_not_made_up():
