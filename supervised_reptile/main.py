@@ -134,7 +134,8 @@ def _join(computing: args.Computing) -> "Replicas":
     if found.process == 0:
         several = f", with {found.processes} processes: waiting until all are there"
         choice.announce(devices, several if found.processes > 1 else "")
-    return replicas.join(devices, found)
+    with signals.by_default():  # TensorFlow waits for the others without a look at Python
+        return replicas.join(devices, found)
 
 
 def carry_out(prepared: Prepared, compute_with: Callable[[], "Replicas"]) -> None:

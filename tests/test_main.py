@@ -325,6 +325,26 @@ def test_what_the_machine_fails_at_is_one_line(tmp_path, monkeypatch, handlers, 
     assert not (tmp_path / "ckpt" / "run.json").exists()
 
 
+@pytest.mark.parametrize("work", ["Training...", "Evaluating..."])
+def test_a_signal_does_not_wait_for_the_compiler(trained, tmp_path, work):
+    """Which takes several seconds, and cannot be interrupted."""
+    dataset, folder, _, _ = trained
+    command = f"--synthetic --train-shots 15 --inner-batch 10 --checkpoint {tmp_path / 'new'}"
+    if work == "Evaluating...":
+        command = f"--pretrained --checkpoint {folder / 'ckpt'}"
+    process = script(dataset, command, tmp_path)
+    while process.stdout.readline().strip() != work:
+        assert process.poll() is None
+    time.sleep(0.3)
+    begin = time.monotonic()
+    process.terminate()
+    out, err = process.communicate()
+    assert time.monotonic() - begin < 2
+    assert (process.returncode, out) == (128 + signal.SIGTERM, "")
+    assert err.splitlines()[-1].startswith(f"run_{dataset}.py: stopped by SIGTERM")
+    assert not (tmp_path / "new" / "run.json").exists()  # the folder is free again
+
+
 @pytest.mark.parametrize("debug", ["", "1"])
 def test_too_little_memory_is_one_line_unless_the_traceback_is_asked_for(
     tmp_path, monkeypatch, handlers, capsys, debug

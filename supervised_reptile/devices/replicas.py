@@ -69,9 +69,8 @@ class Replicas:
 
     def resident(self, pixels: tf.Tensor) -> Pixels:
         """Pixels where they are computed with: on a CPU as they are, copied to each GPU once."""
-        if self.devices.kind == "CPU" and self.here == 1:
-            return pixels
-        return tuple(self.put(pixels, local) for local in range(self.here))
+        copies = tuple(self.put(pixels, local) for local in range(self.here))
+        return copies[0] if self.here == 1 else copies
 
     @staticmethod
     def of(pixels: Pixels, local: int) -> tf.Tensor:
@@ -80,6 +79,8 @@ class Replicas:
 
     def put(self, value: typing.Any, local: int) -> typing.Any:
         """Tensors, copied to a device of this process unless they are there."""
+        if self.devices.kind == "CPU" and self.here == 1:
+            return value
         with self.on(local):
             return tf.nest.map_structure(tf.identity, value)
 

@@ -51,13 +51,13 @@ def apart(
     `given_up`, the results of those that are not done are missing.
     """
     pool = concurrent.futures.ThreadPoolExecutor(len(calls), NAME)
+    begun = [pool.submit(call) for call in calls]
     try:
-        begun = [pool.submit(call) for call in calls]
         while concurrent.futures.wait(begun, timeout=POLL).not_done and not given_up():
             pass
         return [call.result() for call in begun if call.done()]
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=all(call.done() for call in begun), cancel_futures=True)
 
 
 def are_running() -> bool:

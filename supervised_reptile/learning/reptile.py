@@ -190,6 +190,8 @@ class Reptile:
         return self._from_first(Step(state, tf.constant(0.0))).state
 
     def _from_first(self, step: Step) -> Step:
+        if self.replicas.processes == 1:
+            return step
         flat = flatten(step.state)
         parameters, moments, rest = self.replicas.from_first(
             [flat.parameters, flat.second_moments, tf.stack([flat.beta2_power, step.loss])]

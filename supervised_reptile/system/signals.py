@@ -94,6 +94,20 @@ def _say(text: str) -> None:
             os.write(2, f"{os.linesep * os.isatty(2)}{text}{os.linesep}".encode())
 
 
+@contextlib.contextmanager
+def by_default() -> Iterator[None]:
+    """A context in which a signal ends the process at once, whatever it is doing."""
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
+    heeded = [number for number in SIGNALS if previous[number] is not signal.SIG_IGN]
+    for number in heeded:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, previous[number])
+
+
 _deferred: list[Pending] = []
 
 

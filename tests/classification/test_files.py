@@ -84,7 +84,7 @@ def test_a_model_without_its_record_is_not_trusted_here_either(folders, model, h
     """What decides how it adapts is named; what would decide an evaluation alone is not."""
     (folders / "ckpt" / "run.json").unlink()
     command("--pretrained --checkpoint ckpt --classes 4 --eval-iters 20 --classify l flat")
-    warning, assumed, restoring = capsys.readouterr().err.splitlines()
+    _, warning, assumed, restoring = capsys.readouterr().err.splitlines()
     assert warning == "Warning: ckpt has no run.json: give what is assumed"
     assert assumed.startswith(
         "assumed: --eval-batch 5, --learning-rate 0.001, --weight-decay 1.0, "

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import numpy as np
 import processes
@@ -124,3 +125,17 @@ def test_processes_with_other_flags_are_refused(tmp_path):
     assert (first, out) == (2, "") and other == (2, "", "")
     assert "process 1 of 2 has other flags and images than process 0" in err.splitlines()[-1]
     assert not (tmp_path / "run").exists()
+
+
+def test_waiting_for_the_others_ends_at_ctrl_c(tmp_path):
+    (waiting, *others) = processes.start(tmp_path, 2)
+    for other in others:
+        other.kill()
+        other.communicate()
+    assert "waiting until all are there" in waiting.stderr.readline()
+    time.sleep(1)
+    begin = time.monotonic()
+    waiting.send_signal(signal.SIGINT)
+    assert waiting.wait(timeout=60) == -signal.SIGINT
+    assert time.monotonic() - begin < 2
+    waiting.communicate()

@@ -144,6 +144,6 @@ def test_a_device_is_where_tensors_are_put():
     one = Replicas()
     pixels = tf.zeros([2, 2], tf.uint8)
     assert one.resident(pixels) is pixels and one.of(pixels, 0) is pixels
-    on_a_gpu = Replicas(Devices("GPU", ("/CPU:0",)))
-    assert isinstance(on_a_gpu.resident(pixels), tuple)
+    on_two = Replicas(Devices("GPU", ("/CPU:0", "/CPU:0"))).resident(pixels)
+    assert isinstance(on_two, tuple) and len(on_two) == 2
     assert one.exchange([3, 4]).tolist() == [[3, 4]] and one.tell("é") == ["é"]
