@@ -23,7 +23,8 @@ from supervised_reptile.runs import record
 from supervised_reptile.system.errors import RefusedError
 
 SPLITS = {"omniglot": ("train", "test"), "miniimagenet": ("train", "val", "test")}
-READ = r"Images \(.*\): train \d+ classes with \d+ images, .*\n"  # on standard error
+# On standard error.
+READ = r"Images \(.*\): train \d+ classes with \d+ images, .*\nComputing on the CPU, \d+ cores?\n"
 DATASETS = tuple(SPLITS)
 KNOWN = {"omniglot": omniglot.OMNIGLOT, "miniimagenet": miniimagenet.MINIIMAGENET}
 # The same examples everywhere, so that a failure is one of the change at hand.
