@@ -93,7 +93,9 @@ def run(dataset: Dataset, script: str, argv: Sequence[str]) -> None:
     given = args.parse(script, dataset.name, argv)
     computing, given = args.part(args.Computing, given)
     if not computing.distribute:
-        carry_out(_prepare(dataset, given), lambda: _alone(computing))
+        # A GPU that is asked for may have to be refused: before images are read.
+        early = _alone(computing) if computing.device.startswith("gpu") or computing.tf32 else None
+        carry_out(_prepare(dataset, given), lambda: early or _alone(computing))
         return
     replicas = _join(computing)
     with sharing.silent(replicas):
@@ -129,8 +131,7 @@ def _join(computing: args.Computing) -> "Replicas":
     with quiet():
         from supervised_reptile.devices import choice, replicas
 
-        found = cluster.find()
-    devices = choice.choose(computing)
+    found, devices = cluster.find(), choice.choose(computing)
     if found.process == 0:
         several = f", with {found.processes} processes: waiting until all are there"
         choice.announce(devices, several if found.processes > 1 else "")

@@ -366,6 +366,12 @@ def test_too_little_memory_is_one_line_unless_the_traceback_is_asked_for(
     assert bool(before) == bool(debug)
 
 
+@pytest.mark.parametrize("flag", ["--device gpu", "--device gpu:7", "--tf32"])
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_read(refusal, monkeypatch, flag):
+    monkeypatch.setattr(main, "_load", lambda *_: pytest.fail("images were read"))
+    assert f"error: {flag}" in refusal(f"--synthetic {flag}")
+
+
 def test_the_traceback_of_a_refusal_is_shown_where_it_is_asked_for(monkeypatch, handlers, capsys):
     monkeypatch.setenv("REPTILE_DEBUG", "1")
     with pytest.raises(SystemExit):
