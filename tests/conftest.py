@@ -6,6 +6,7 @@ import shutil
 import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the tests are of what a CPU computes
 os.environ.setdefault(
     "HYPOTHESIS_STORAGE_DIRECTORY",
     str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "hypothesis"),

@@ -54,7 +54,7 @@ def start(folder, count, *flags, last=()):
 
 def environment(folder):
     """Of a process that has nothing of this one."""
-    return {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    return {"PATH": "/usr/bin:/bin", "HOME": str(folder), "CUDA_VISIBLE_DEVICES": "-1"}
 
 
 def _config(addresses, index):

@@ -19,6 +19,7 @@ def gpus(monkeypatch):
     """A function that makes TensorFlow and the driver know so many GPUs; returns what was set."""
 
     def make(usable, cards):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
         done = types.SimpleNamespace(visible=None, growth=[], tf32=None)
         devices = [f"physical {index}" for index in range(usable)]
         experimental = tf.config.experimental
