@@ -1,12 +1,13 @@
 """The final evaluation: many tasks of every set, reported and recorded; it can be interrupted."""
 
 import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from supervised_reptile.data.image_set import ImageSet
-from supervised_reptile.devices.replicas import Pixels
+from supervised_reptile.devices.replicas import Pixels, Replicas
 from supervised_reptile.learning import parallel
 from supervised_reptile.learning.classification import Classifier
 from supervised_reptile.learning.evaluation import count_side_by_side
@@ -24,6 +25,8 @@ from supervised_reptile.runs.results import SetResult, Tally
 from supervised_reptile.runs.training import Trained
 from supervised_reptile.system import output, signals
 from supervised_reptile.system.errors import LostError
+
+SIGNAL_TASKS = 32  # after how many tasks processes tell one another of a signal
 
 
 def evaluate(
@@ -56,13 +59,28 @@ def evaluate(
         ) as counts,
         Bar(samples, len(correct), "tasks", name) as progress,
     ):
-        for found in counts:
+        for found in _until_a_signal(counts, reptile.replicas):
             correct.append(found)
             tally.keep()
             progress.advance(len(correct))
             if len(correct) == todo.start + 1:
                 progress.compiled()
     return results.summarize(correct, config.task.classes, config.evaluation.transductive)
+
+
+def _until_a_signal(counts: Iterable[list[int]], replicas: Replicas) -> Iterator[list[int]]:
+    """The counts, until a process is told to stop: then all raise Interrupted at the same one."""
+    if replicas.processes == 1:
+        yield from counts
+        return
+    with signals.deferred() as pending:
+        for index, found in enumerate(counts):
+            yield found
+            heard = pending.number or 0
+            if index % SIGNAL_TASKS == 0 and (number := replicas.exchange([heard]).max()):
+                raise signals.Interrupted(int(number))
+    if pending.number:
+        raise signals.Interrupted(pending.number)
 
 
 def report(

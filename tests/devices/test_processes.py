@@ -70,6 +70,22 @@ def test_an_evaluation_counts_what_one_process_does(one):
     assert others == [(0, "", "")] * (count - 1)
 
 
+def test_a_signal_at_one_process_ends_an_evaluation_of_all(one):
+    folder, recorded, _ = one
+    if "--sgd" in recorded:
+        pytest.skip("as with Adam")
+    running = processes.start(
+        folder, 2, "--pretrained", "--checkpoint", "one", "--eval-samples", "100000"
+    )
+    reads(running[0], "Evaluating...")
+    time.sleep(10)
+    running[1].terminate()
+    for number, (status, _, err) in enumerate(processes.finish(running)):
+        whose = "process 1 " if number else ""
+        assert status == 128 + signal.SIGTERM
+        assert err.splitlines()[-1] == f"run_omniglot.py: {whose}stopped by SIGTERM"
+
+
 def test_in_order_the_first_process_trains_to_the_bit(tmp_path):
     flags = ["--meta-iters", "8", "--checkpoint"]
     printed = processes.alone(tmp_path, *flags, "one")
