@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import threading
+import typing
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -95,17 +96,22 @@ def _say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def by_default() -> Iterator[None]:
-    """A context in which a signal ends the process at once, whatever it is doing."""
+def _answered_by(handler: typing.Callable | signal.Handlers) -> Iterator[None]:
+    """A context in which signals have another handler, but those that are ignored."""
     previous = {number: signal.getsignal(number) for number in SIGNALS}
     heeded = [number for number in SIGNALS if previous[number] is not signal.SIG_IGN]
     for number in heeded:
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, handler)
     try:
         yield
     finally:
         for number in heeded:
             signal.signal(number, previous[number])
+
+
+def by_default() -> contextlib.AbstractContextManager[None]:
+    """A context in which a signal ends the process at once, whatever it is doing."""
+    return _answered_by(signal.SIG_DFL)
 
 
 _deferred: list[Pending] = []
@@ -121,15 +127,9 @@ def deferred(answer: str = "", lost: Callable[[], str] = str) -> Iterator[Pendin
         pending.number = number
 
     _heard.clear()
-
-    previous = {number: signal.getsignal(number) for number in SIGNALS}
-    heeded = [number for number in SIGNALS if previous[number] is not signal.SIG_IGN]
-    for number in heeded:
-        signal.signal(number, handler)
-    _deferred.append(pending)
-    try:
-        yield pending
-    finally:
-        _deferred.remove(pending)
-        for number in heeded:
-            signal.signal(number, previous[number])
+    with _answered_by(handler):
+        _deferred.append(pending)
+        try:
+            yield pending
+        finally:
+            _deferred.remove(pending)
