@@ -97,6 +97,8 @@ def run(dataset: Dataset, script: str, argv: Sequence[str]) -> None:
         early = _alone(computing) if computing.device.startswith("gpu") or computing.tf32 else None
         carry_out(_prepare(dataset, given), lambda: early or _alone(computing))
         return
+    if "classify" in given:
+        raise RefusedError("--classify is work for one process: omit --distribute")
     replicas = _join(computing)
     with sharing.silent(replicas):
         prepared = sharing.alike(replicas, lambda: _prepare(dataset, given))

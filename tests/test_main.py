@@ -372,6 +372,12 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_read(refusal, mon
     assert f"error: {flag}" in refusal(f"--synthetic {flag}")
 
 
+def test_classifying_is_not_shared(refusal):
+    """All processes would write its files."""
+    message = refusal("--pretrained --checkpoint c --classify a b --json c --distribute")
+    assert "--classify is work for one process: omit --distribute" in message
+
+
 def test_the_traceback_of_a_refusal_is_shown_where_it_is_asked_for(monkeypatch, handlers, capsys):
     monkeypatch.setenv("REPTILE_DEBUG", "1")
     with pytest.raises(SystemExit):
