@@ -4,9 +4,10 @@ import argparse
 import dataclasses
 import math
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+Number = TypeVar("Number", int, float)
 LARGEST = 3.4028234e38  # that a float32 holds
 
 
@@ -34,11 +35,8 @@ def whole(at_least: int, below: int = 2**31) -> Callable[[str], int]:
             value = int(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
-        if value < at_least:
-            raise argparse.ArgumentTypeError(f"must be at least {at_least}, not {value}")
-        if value >= below:
-            raise argparse.ArgumentTypeError(f"must be below {below}, not {value}")
-        return value
+        rules = {f"at least {at_least}": value >= at_least, f"below {below}": value < below}
+        return _checked(value, str(value), rules)
 
     return convert
 
@@ -60,17 +58,23 @@ def real(
             value = float(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
-        if not abs(value) <= LARGEST:
-            raise argparse.ArgumentTypeError(f"must be finite in single precision, not {value:g}")
-        if value <= above:
-            raise argparse.ArgumentTypeError(f"must be greater than {above:g}, not {value:g}")
-        if value < at_least:
-            raise argparse.ArgumentTypeError(f"must be at least {at_least:g}, not {value:g}")
-        if value > at_most:
-            raise argparse.ArgumentTypeError(f"must be at most {at_most:g}, not {value:g}")
-        return value
+        rules = {
+            "finite in single precision": abs(value) <= LARGEST,
+            f"greater than {above:g}": value > above,
+            f"at least {at_least:g}": value >= at_least,
+            f"at most {at_most:g}": value <= at_most,
+        }
+        return _checked(value, f"{value:g}", rules)
 
     return convert
+
+
+def _checked(value: Number, shown: str, rules: Mapping[str, bool]) -> Number:
+    """The value. Raises ArgumentTypeError with the first of the rules that does not hold."""
+    for rule, holds in rules.items():
+        if not holds:
+            raise argparse.ArgumentTypeError(f"must be {rule}, not {shown}")
+    return value
 
 
 def path(text: str) -> str:

@@ -31,7 +31,8 @@ from supervised_reptile.system.errors import (
 from supervised_reptile.system.quiet import quiet
 
 if typing.TYPE_CHECKING:
-    from supervised_reptile.devices.replicas import Replicas
+    from supervised_reptile.devices.replicas import Pixels, Replicas
+    from supervised_reptile.learning.reptile import Reptile
     from supervised_reptile.learning.state import State
 
 DEBUG = "REPTILE_DEBUG"  # an environment variable: show the traceback of what is one line
@@ -218,18 +219,25 @@ def report_again(finished: FinishedRun) -> None:
         results.show(split, result)
 
 
+def _ready(
+    config: args.Config, images: ImageSet, replicas: "Replicas"
+) -> tuple["Reptile", "Pixels"]:
+    """The algorithm, and the pixels where it is computed."""
+    from supervised_reptile.learning import models, reptile
+
+    algorithm = reptile.Reptile(models.MODELS[config.dataset], config, replicas)
+    return algorithm, replicas.resident(mapping.as_tensor(images.pixels))
+
+
 def train_and_evaluate(
     decided: NewRun | ResumedRun, prepared: Prepared, replicas: "Replicas"
 ) -> None:
     """Train a new model, or resume a recorded one, and report its accuracies."""
-    with quiet():
-        from supervised_reptile.learning import models, reptile
-        from supervised_reptile.runs import checkpoints, final_evaluation, training
+    from supervised_reptile.runs import checkpoints, final_evaluation, training
 
     config, directory = decided.config, decided.config.run.checkpoint
     images, split = prepared.loaded()
-    algorithm = reptile.Reptile(models.MODELS[config.dataset], config, replicas)
-    pixels = replicas.resident(mapping.as_tensor(images.pixels))
+    algorithm, pixels = _ready(config, images, replicas)
     here, saved = replicas.describe(), None
     if decided.recorded:
         plan.warn_of_machine(decided.recorded, here)
@@ -250,14 +258,11 @@ def train_and_evaluate(
 
 def evaluate_saved(saved: SavedModel, prepared: Prepared, replicas: "Replicas") -> None:
     """Report the accuracies of a saved model."""
-    with quiet():
-        from supervised_reptile.learning import models, reptile
-        from supervised_reptile.runs import checkpoints, final_evaluation, training
+    from supervised_reptile.runs import checkpoints, final_evaluation, training
 
     config, prefix = saved.config, saved.prefix
     images, _ = prepared.loaded()
-    algorithm = reptile.Reptile(models.MODELS[config.dataset], config, replicas)
-    pixels = replicas.resident(mapping.as_tensor(images.pixels))
+    algorithm, pixels = _ready(config, images, replicas)
 
     def restore() -> "State":
         try:

@@ -295,27 +295,17 @@ def warn_of_machine(recorded: Record, here: dict) -> None:
 def announce(saved: SavedModel, decides: Sequence[tuple[tuple[str, ...], str]] = ASSUMED) -> None:
     """Say on standard error which checkpoint is restored, what speaks against it, and what is
     neither given nor recorded. decides: which of that counts."""
-    if doubt := record.doubt(saved.config.run.checkpoint):
-        print(f"Warning: {doubt}", file=sys.stderr)
-    warn_of_assumed(saved, decides)
-    print(f"Restoring {saved.prefix}", file=sys.stderr)
-
-
-def warn_of_assumed(
-    saved: SavedModel, decides: Sequence[tuple[tuple[str, ...], str]] = ASSUMED
-) -> None:
-    """Say on standard error what decides but is neither given nor recorded."""
-    flags, lines = saved.config.flags(), []
+    doubt, flags = record.doubt(saved.config.run.checkpoint), saved.config.flags()
+    lines = [f"Warning: {doubt}"] if doubt else []
+    assumed = []
     for names, meaning in decides:
         if "seed" in names and saved.config.dataset != "omniglot":
             continue  # there, folders are the split
-        assumed = [_written(name, flags[name]) for name in names if name in saved.assumed]
-        if assumed:
-            lines.append(f"assumed: {', '.join(assumed)}: {meaning}")
-    if lines:
-        lines.insert(0, f"Warning: {saved.prefix.parent} has no run.json: give what is assumed")
-    for line in lines:
-        print(line, file=sys.stderr)
+        if written := [_written(name, flags[name]) for name in names if name in saved.assumed]:
+            assumed.append(f"assumed: {', '.join(written)}: {meaning}")
+    if assumed:
+        lines.append(f"Warning: {saved.prefix.parent} has no run.json: give what is assumed")
+    print(*lines, *assumed, f"Restoring {saved.prefix}", sep="\n", file=sys.stderr)
 
 
 def _written(name: str, value: object) -> str:

@@ -65,6 +65,7 @@ def handlers():
     """Puts the signal handlers back that a command in this process has set."""
     previous = {number: signal.getsignal(number) for number in signals.SIGNALS}
     yield
-    signals.close(signal.set_wakeup_fd(-1))
+    if (pipe := signal.set_wakeup_fd(-1)) != -1:
+        os.close(pipe)
     for number, handler in previous.items():
         signal.signal(number, handler)

@@ -180,9 +180,10 @@ def test_without_a_record_what_is_not_given_is_assumed(tmp_path, written):
 def test_what_is_assumed_and_decides_an_evaluation_is_named_as_it_would_be_given(tmp_path, capsys):
     put_checkpoint(tmp_path, 5)
     line = f"--pretrained --checkpoint {tmp_path}"
-    plan.warn_of_assumed(decide(line))
-    first, *lines = capsys.readouterr().err.splitlines()
+    plan.announce(decide(line))
+    first, *lines, last = capsys.readouterr().err.splitlines()
     assert first.startswith(f"Warning: {tmp_path} has no run.json")
+    assert last.startswith(f"Restoring {tmp_path}")
     assert lines[0].startswith("assumed: --seed 0, --train-classes 1200: decides which characters")
     assert "has seen some of them" in lines[0]
     said = " ".join(word.split(": ")[1].replace(",", "") for word in lines)
@@ -190,13 +191,13 @@ def test_what_is_assumed_and_decides_an_evaluation_is_named_as_it_would_be_given
     decisive = {*decisive.split(), "weight_decay", "replacement"}
     assert set(args.parse("run", "omniglot", said.split())) == decisive
     # Whoever gives all of that is told nothing.
-    plan.warn_of_assumed(decide(f"{line} {said}"))
-    assert capsys.readouterr().err == ""
+    plan.announce(decide(f"{line} {said}"))
+    assert capsys.readouterr().err == f"{last}\n"
 
 
 def test_no_split_is_assumed_where_folders_are_the_split(tmp_path, capsys):
     put_checkpoint(tmp_path, 5)
-    plan.warn_of_assumed(plan.decide("miniimagenet", {"pretrained": True, "checkpoint": tmp_path}))
+    plan.announce(plan.decide("miniimagenet", {"pretrained": True, "checkpoint": tmp_path}))
     err = capsys.readouterr().err
     assert "--shots 5" in err and "--seed" not in err and "characters" not in err
 

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -73,23 +73,13 @@ def read_sources(environment: Mapping[str, str]) -> Sources:
     return sources
 
 
-def fetch_omniglot(client: download.Client, sources: Sources, work: Path) -> Path:
-    """Make Omniglot in `work`; return its folder."""
-    return omniglot.fetch(client, sources.omniglot, work)
-
-
-DATASETS: dict[
-    str, tuple[Callable[..., Path], ModuleType]
-] = {  # what makes each dataset, and the module that checks it
-    "omniglot": (fetch_omniglot, omniglot),
-    "miniimagenet": (miniimagenet.fetch, miniimagenet),
-}
+# What makes each dataset, and checks it.
+DATASETS: dict[str, ModuleType] = {"omniglot": omniglot, "miniimagenet": miniimagenet}
 
 
 def fetch(name: str, sources: Sources) -> None:
     """Fetch a dataset unless it is there. Raises FailedError, saying what to do."""
-    make, module = DATASETS[name]
-    place = FOLDER / name
+    module, place = DATASETS[name], FOLDER / name
     target = place.resolve()  # a link may lead to where there is room
     is_there = target.is_dir() and any(target.iterdir())
     if is_there:
@@ -99,7 +89,7 @@ def fetch(name: str, sources: Sources) -> None:
             staging.clear(target)
             return
         with staging.work_folder(target) as work, download.Client() as client:
-            staging.publish(make(client, sources, work), target)
+            staging.publish(module.fetch(client, sources, work), target)
         print(f"{place} is complete.", flush=True)
     except FailedError as error:
         raise FailedError(f"Cannot fetch {name}: {error}. {_remedy(name, error)}.") from None
@@ -141,7 +131,7 @@ def verify() -> None:
     for name in found:
         folder = FOLDER / name
         try:
-            print(f"{folder} is intact. {_verify(folder, DATASETS[name][1])}", flush=True)
+            print(f"{folder} is intact. {_verify(folder, DATASETS[name])}", flush=True)
         except (UnsoundError, RefusedError) as error:
             problems.append(f"{folder}: {error}")
     if problems:

@@ -171,12 +171,6 @@ def _read_local(where: str, names: Sequence[str]) -> list[bytes] | None:
 
 def _download(client: Client, where: str, names: Sequence[str]) -> list[bytes]:
     addresses = [f"{where}/{name}" for name in names]
-    with (
-        concurrent.futures.ThreadPoolExecutor(download.CONNECTIONS) as threads,
-        tqdm(desc="Lists", total=len(names), unit=" files", disable=None) as progress,
-    ):
-        contents = []
-        for content in threads.map(client.get, addresses):
-            contents.append(content)
-            progress.update()
-    return contents
+    with concurrent.futures.ThreadPoolExecutor(download.CONNECTIONS) as threads:
+        contents = threads.map(client.get, addresses)
+        return list(tqdm(contents, "Lists", len(names), unit=" files", disable=None))

@@ -8,9 +8,10 @@ from tqdm import tqdm
 
 from supervised_reptile.data import formats, image_set, provenance
 from supervised_reptile.data.folders import Folder
-from supervised_reptile.data.omniglot import find_characters
+from supervised_reptile.data.omniglot import DIGEST, find_characters
 from supervised_reptile.fetch import archives, checks
 from supervised_reptile.fetch.download import Client, local_path
+from supervised_reptile.fetch.sources import Sources
 from supervised_reptile.system.errors import FailedError, UnsoundError
 from supervised_reptile.system.output import some
 
@@ -20,15 +21,14 @@ MD5 = {  # of the official archives
     "images_evaluation": "6b91aef0f799c5bb55b94e3f2daec811",
 }
 ALPHABETS, CHARACTERS, DRAWINGS = 50, 1623, 20  # in both archives together; drawings per character
-DIGEST = "811c7e9fcc07e5e7f708a9d2dcaf34a1957fb263ed1841b403d5dbf8e9eaf054"  # checks.digest_of
 
 
-def fetch(client: Client, base: str, work: Path) -> Path:
+def fetch(client: Client, sources: Sources, work: Path) -> Path:
     """Make the dataset in `work` from both archives; return its folder.
 
-    base: an address below which the archives are, or of a local folder with them, packed or not.
+    They are below sources.omniglot, or in the local folder that it is, packed or not.
     """
-    images = work / "images"
+    base, images = sources.omniglot, work / "images"
     shutil.rmtree(images, ignore_errors=True)
     unpacked = _find_unpacked(base)
     for name, md5 in MD5.items():

@@ -11,7 +11,8 @@ import shutil
 from typing import Any
 
 from supervised_reptile.report import curves
-from supervised_reptile.report.reading import RECORD, RESULTS, SECONDS, Run, read_lines
+from supervised_reptile.report.reading import Run, read_lines
+from supervised_reptile.runs.record import RECORD, RESULTS, SECONDS, STATE
 from supervised_reptile.system.errors import FailedError
 from supervised_reptile.system.files import write_atomically
 
@@ -55,7 +56,7 @@ def keep_model(run: Run, target: pathlib.Path) -> None:
     for part in parts:
         shutil.copyfile(part, target / part.name)
     state = [f"{key}model_checkpoint_path{end}: " for key, end in (("", ""), ("all_", "s"))]
-    write_atomically(target / "checkpoint", "".join(f'{key}"{name}"\n' for key in state))
+    write_atomically(target / STATE, "".join(f'{key}"{name}"\n' for key in state))
     write_atomically(target / RECORD, _text(record))
 
 

@@ -2,13 +2,13 @@
 
 import dataclasses
 
+from supervised_reptile.data import omniglot
 from supervised_reptile.report.reading import Evaluation, Run, Score
 from supervised_reptile.report.settings import (
     ADAPTING,
     CELLS,
     COMBINATIONS,
     DEFAULTS,
-    OMNIGLOT_DIGEST,
     OMNIGLOT_PIXELS,
     OVERLAPS,
     SETTINGS,
@@ -65,7 +65,7 @@ def other_data(run: Run, evaluation: Evaluation | None = None) -> str | None:
         return "images not recorded"
     if run.dataset == "omniglot":
         pixels = data.get("digest") or OMNIGLOT_PIXELS  # which older records lack
-        known = (digest, pixels) == (OMNIGLOT_DIGEST, OMNIGLOT_PIXELS)
+        known = (digest, pixels) == (omniglot.DIGEST, OMNIGLOT_PIXELS)
     else:
         known = digest is not None
     return None if known else "own images"

@@ -12,9 +12,9 @@ from typing import Any
 from supervised_reptile.report import curves
 from supervised_reptile.report.say import say
 from supervised_reptile.report.settings import DEFAULTS, Flags
+from supervised_reptile.runs.record import RECORD, RESULTS, SECONDS
 from supervised_reptile.system.errors import RefusedError
 
-RECORD, RESULTS, SECONDS = "run.json", "results.jsonl", "seconds.json"
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 

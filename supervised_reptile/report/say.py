@@ -2,9 +2,9 @@
 
 import sys
 
+from supervised_reptile.system.output import escaped
+
 
 def say(message: str) -> None:
-    """Print one line. Line breaks and what else cannot be printed, as names may hold it, are
-    escaped."""
-    escaped = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
-    print(f"report: {escaped}", file=sys.stderr)
+    """Print one line."""
+    print(f"report: {escaped(message)}", file=sys.stderr)

@@ -7,6 +7,7 @@ from supervised_reptile.report import verdict
 from supervised_reptile.report.matching import Entry, entries, of_no_setting, other_data, pools
 from supervised_reptile.report.reading import Evaluation, Run, Score
 from supervised_reptile.report.settings import CELLS, COMBINATIONS, OVERLAPS, TASKS, Cell
+from supervised_reptile.system.output import escaped
 
 Machine = dict[str, Any]
 UNKNOWN = "not recorded"
@@ -22,8 +23,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return printable.replace("|", "\\|")
+    return escaped(text).replace("|", "\\|")
 
 
 def score_text(score: Score) -> str:

@@ -49,8 +49,8 @@ def save(directory: str | Path, iteration: int, state: State, keep: int) -> None
     # The run has not gone on from newer ones: they are damaged, or not its own. It comes to them.
     kept = [number for number in record.checkpoints(directory) if number <= iteration][-keep:]
     files.write_atomically(directory / record.STATE, _state_file(kept))
-    for path in _files(directory):
-        if _number(path) < kept[0]:
+    for number, path in _files(directory):
+        if number < kept[0]:
             path.unlink()
 
 
@@ -68,15 +68,12 @@ def write(prefix: Path, tensors: Tensors) -> None:
         raise OSError(f"cannot write the checkpoint {prefix}: {reason}") from None
 
 
-def _files(directory: str | Path) -> list[Path]:
-    """The files of checkpoints, those whose other half is missing too; indices first."""
-    paths = (path for path in Path(directory).iterdir() if FILE.fullmatch(path.name))
-    return sorted(paths, key=lambda path: path.suffix != ".index")
-
-
-def _number(path: Path) -> int:
-    """The number of a file of _files."""
-    return int(path.name.removeprefix("model.ckpt-").partition(".")[0])
+def _files(directory: str | Path) -> list[tuple[int, Path]]:
+    """The numbers and files of checkpoints, of those whose other half is missing too; indices
+    first."""
+    named = ((FILE.fullmatch(path.name), path) for path in Path(directory).iterdir())
+    found = [(int(match[1]), path) for match, path in named if match]
+    return sorted(found, key=lambda one: one[1].suffix != ".index")
 
 
 def _state_file(numbers: Sequence[int]) -> str:
@@ -95,7 +92,7 @@ def restore_newest(directory: str | Path, model: Model, config: Config) -> tuple
     """
     if doubt := record.doubt(directory):
         print(f"Warning: {doubt}", file=sys.stderr)
-    numbers = sorted({_number(path) for path in _files(directory)}, reverse=True)
+    numbers = sorted({number for number, _ in _files(directory)}, reverse=True)
     prefixes = {number: Path(directory) / f"model.ckpt-{number}" for number in numbers}
     stated = record.stated(directory)
     newest = next((number for number in numbers if prefixes[number] == stated), math.inf)

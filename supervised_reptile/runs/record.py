@@ -142,10 +142,7 @@ def begin(record: Record) -> None:
     content = {
         "dataset": record.config.dataset,
         "flags": record.config.flags(),
-        **{
-            name: getattr(record, name)
-            for name in ("split", "data", "versions", "machine", "commit")
-        },
+        **{name: getattr(record, name) for name in KEPT},
     }
     files.write_atomically(directory / RECORD, json.dumps(content, indent=1))
 

@@ -2,7 +2,7 @@
 
 import time
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def train(
     """
     config, last = reptile.config, done - 1
     total, directory = config.outer.meta_iters, config.run.checkpoint
-    clock = Clock(record.training_seconds(directory, started=done > 0))
+    seconds = clock(record.training_seconds(directory, started=done > 0))
     with (
         signals.deferred(STOPPING, lambda: lost(directory)) as pending,
         Progress(config, images, done) as progress,
@@ -86,16 +86,16 @@ def train(
                 accuracy = evaluate_interval(reptile, state, images, pixels, last)
                 progress.report(last, accuracy, step_size(config.outer, last), float(loss))
             if last % config.run.checkpoint_interval == 0 or last == total - 1:
-                save(progress, config, last, state, clock)
+                save(progress, config, last, state, seconds())
             stop = agree(reptile.replicas, at_once, pending, progress)
         if done and stop:
-            save(progress, config, last, state, clock)
+            save(progress, config, last, state, seconds())
     saved = f"saved as {directory}/model.ckpt-{last}" if done else ""
     if number := stop.signal or pending.number:
         raise signals.Interrupted(number, saved)
     if stop.closed:
         raise FailedError(f"standard output was closed; {saved}; continue with --resume")
-    return Trained(state, config.outer.last, clock.seconds())
+    return Trained(state, config.outer.last, seconds())
 
 
 class Stop(typing.NamedTuple):
@@ -147,23 +147,19 @@ def lost(directory: str) -> str:
     return f"Left without saving: what was trained {rest}"
 
 
-class Clock:
-    """How long a run has been trained for, from an earlier part's seconds on; None: unknown."""
-
-    def __init__(self, earlier: float | None) -> None:
-        self._earlier, self._begun = earlier, time.monotonic()
-
-    def seconds(self) -> float | None:
-        """Seconds until now, None if they are not known of an earlier part."""
-        if self._earlier is None:
-            return None
-        return self._earlier + time.monotonic() - self._begun
+def clock(earlier: float | None) -> Callable[[], float | None]:
+    """What tells for how many seconds a run has been trained, from those of its earlier part on;
+    None if these are not known."""
+    begun = time.monotonic()
+    return lambda: None if earlier is None else earlier + time.monotonic() - begun
 
 
-def save(progress: Progress, config: Config, iteration: int, state: State, clock: Clock) -> None:
+def save(
+    progress: Progress, config: Config, iteration: int, state: State, seconds: float | None
+) -> None:
     """Save a checkpoint; first the points up to it, since those after it are cut off."""
     progress.sync()
-    record.keep_training_seconds(config.run.checkpoint, clock.seconds())
+    record.keep_training_seconds(config.run.checkpoint, seconds)
     checkpoints.save(config.run.checkpoint, iteration, state, config.run.keep_checkpoints)
 
 

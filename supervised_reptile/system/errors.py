@@ -5,6 +5,8 @@ import os
 import re
 import traceback
 
+from supervised_reptile.system.output import escaped
+
 MEMORY = (
     "give it a machine or GPU with more free memory; a smaller --eval-batch or --inner-batch, or "
     "with --parallel-tasks --meta-batch, takes less, but is another run"
@@ -29,13 +31,11 @@ OF_A_FILE = {
 class RefusedError(Exception):
     """A flag or the data is wrong before any work started: exit status 2.
 
-    The message is one line: which flag or file, what is wrong with it, what to do. Line breaks and
-    whatever else cannot be printed, as names of files may hold it, are escaped.
+    The message is one line, escaped: which flag or file, what is wrong with it, what to do.
     """
 
     def __init__(self, message: str) -> None:
-        escaped = (c if c.isprintable() else repr(c)[1:-1] for c in message)
-        super().__init__("".join(escaped))
+        super().__init__(escaped(message))
 
 
 class DamagedError(RefusedError):

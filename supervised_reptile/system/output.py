@@ -15,6 +15,12 @@ def some(items: Sequence[object], number: int = 5) -> str:
     return ", ".join(str(item) for item in items[:number]) + more
 
 
+def escaped(text: str) -> str:
+    """A text with escapes for line breaks and whatever else cannot be printed: names of files may
+    hold it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def say(text: str, end: str = "\n") -> None:
     """Print text at once. Raises OSError, with standard output as its file name."""
     try:

@@ -51,17 +51,12 @@ def raise_interrupted() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     # The system's handler writes the number of each signal there, whatever Python is doing.
-    close(signal.set_wakeup_fd(writing))
+    if (earlier := signal.set_wakeup_fd(writing)) != -1:
+        os.close(earlier)
     threading.Thread(target=_leave_at_the_second, args=(reading,), daemon=True).start()
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as of a job in the background
             signal.signal(number, handler)
-
-
-def close(writing: int) -> None:
-    """Close the writing end of the pipe of an earlier call, -1 if there was none."""
-    if writing != -1:
-        os.close(writing)
 
 
 def _note(number: int) -> None:

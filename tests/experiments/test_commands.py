@@ -8,6 +8,7 @@ import pytest
 
 from supervised_reptile import args, plan
 from supervised_reptile.args import Config
+from supervised_reptile.data import omniglot
 from supervised_reptile.report import settings
 from supervised_reptile.report.matching import trained_as
 from supervised_reptile.report.reading import Run
@@ -163,7 +164,7 @@ def test_the_overlap_is_varied_around_the_settings_of_the_gradients():
 def test_each_run_of_the_paper_is_recognized_by_the_report():
     lists = (settings.CELLS, settings.COMBINATIONS, settings.OVERLAPS)
     known = [one.setting for some in lists for one in some]
-    data = {"origin": {"digest": settings.OMNIGLOT_DIGEST}}
+    data = {"origin": {"digest": omniglot.DIGEST}}
     for path in sorted((ROOT / "experiments").glob("*.sh")):
         for name, config, _ in map(configs, lines(path.name)):
             run = Run(name, config.dataset, config.flags(), data, {}, (), None, None)

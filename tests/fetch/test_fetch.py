@@ -597,9 +597,9 @@ def run_script(tree, *arguments, **environment):
 
 
 def test_script_fetches_into_its_own_folder(tree, mirror):
-    program = tree / "supervised_reptile/fetch/omniglot.py"
-    text = program.read_text().replace("= 50, 1623, 20", "= 2, 3, 2")
-    program.write_text(text.replace(REAL_DIGEST, SMALL_COUNTS["DIGEST"]))
+    fetching, data = (tree / f"supervised_reptile/{wing}/omniglot.py" for wing in ("fetch", "data"))
+    fetching.write_text(fetching.read_text().replace("= 50, 1623, 20", "= 2, 3, 2"))
+    data.write_text(data.read_text().replace(REAL_DIGEST, SMALL_COUNTS["DIGEST"]))
     put_python(tree / ".venv/bin/python")
     status, _, stderr = run_script(tree, "omniglot", OMNIGLOT_URL=mirror.as_uri())
     assert (status, stderr) == (0, "")

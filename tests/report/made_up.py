@@ -6,18 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from supervised_reptile.report.settings import (
-    CELLS,
-    DEFAULTS,
-    OMNIGLOT_DIGEST,
-    OMNIGLOT_PIXELS,
-    Setting,
-)
+from supervised_reptile.data import omniglot
+from supervised_reptile.report.settings import CELLS, DEFAULTS, OMNIGLOT_PIXELS, Setting
 from supervised_reptile.runs.tensorboard import Curve
 
 CELL = {cell.id: cell for cell in CELLS}
 MACHINE = {"device": "CPU", "cpu": "Abacus 9", "cores": 1}
-DATA: dict[str, Any] = {"origin": {"source": "file:///home/me/omniglot", "digest": OMNIGLOT_DIGEST}}
+DATA: dict[str, Any] = {"origin": {"source": "file:///home/me/omniglot", "digest": omniglot.DIGEST}}
 DATA["digest"] = OMNIGLOT_PIXELS
 
 

@@ -3,14 +3,7 @@
 import collections
 
 from supervised_reptile.args import Config
-from supervised_reptile.fetch import omniglot
-from supervised_reptile.report.settings import (
-    CELLS,
-    COMBINATIONS,
-    DEFAULTS,
-    OMNIGLOT_DIGEST,
-    OVERLAPS,
-)
+from supervised_reptile.report.settings import CELLS, COMBINATIONS, DEFAULTS, OVERLAPS
 
 
 def test_the_defaults_are_those_of_the_program():
@@ -45,7 +38,3 @@ def test_the_cells_are_named_as_in_the_paper():
     assert titles[10] == "miniImageNet 5-shot 5-way"
     for cell in CELLS:
         assert abs(cell.paper[0] - sum(cell.replications) / 2) < 0.6
-
-
-def test_omniglot_is_what_is_fetched():
-    assert omniglot.DIGEST == OMNIGLOT_DIGEST
