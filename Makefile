@@ -20,7 +20,7 @@ demo: venv
 	.venv/bin/python run_omniglot.py --synthetic --checkpoint $(DEMO) \
 	    --shots 1 --inner-batch 10 --inner-iters 5 --meta-step 1 --meta-batch 5 --meta-iters 300 \
 	    --eval-batch 5 --eval-iters 50 --learning-rate 0.001 --meta-step-final 0 --train-shots 10 \
-	    --transductive --eval-samples 200
+	    --eval-samples 200
 	@echo
 	@echo "Chance is 0.2. The curves of this run:"
 	@echo "    .venv/bin/tensorboard --logdir $(DEMO)"

@@ -10,11 +10,12 @@ from supervised_reptile.system.errors import RefusedError
 
 BEGIN, END = "<!-- results -->\n", "<!-- end of results -->\n"
 VERDICT = """\
-Accuracies are those on the test set, in percent, with 95 % intervals over tasks. The verdict is
-"inside the replications' range" if the accuracy is in the range of four complete runs of the
-authors' program; else "inside the paper's interval widened by ours" if it differs from the paper's
-by no more than the sum of both intervals; else it says how far from the replications' range it is.
-A shortened run has no verdict. Of several seeds, those with all tasks count, if there are any.
+Accuracies are those on the test set, in percent, with 95 % intervals over tasks: they leave out
+how runs differ. The verdict is "inside the replications' range" if the accuracy is in the range of
+three or four complete runs that others made with the authors' program; else "inside the paper's
+interval widened by ours" if it differs from the paper's by no more than the sum of both intervals;
+else it says how far from the replications' range it is. A shortened run has no verdict. Of several
+seeds, those with all tasks count, if there are any.
 """
 
 

@@ -21,7 +21,7 @@ DEFAULTS: Flags = {
     **{"meta_step_final": 0.1, "meta_batch": 1, "foml": False, "foml_tail": None},
     **{"parallel_tasks": False, "train_classes": 1200},
 }
-# Those of them that count in an evaluation too.
+# Those of them that an evaluation depends on, too.
 ADAPTING = ("classes", "learning_rate", "weight_decay", "sgd", "replacement")
 
 
@@ -40,7 +40,7 @@ class Setting:
 @dataclasses.dataclass(frozen=True)
 class Cell:
     """A cell of table 1 or 2. paper: accuracy and 95 % interval. replications: least and most of
-    four complete runs of the authors' program."""
+    three or four complete runs that others made with the authors' program."""
 
     id: str
     setting: Setting

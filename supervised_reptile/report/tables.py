@@ -51,27 +51,16 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
-def wall_clock(found: Sequence[Entry]) -> str:
-    """What training and evaluation took, of each of several runs.
+def wall_clock(entry: Entry) -> str:
+    """What training and evaluation took.
 
     What the training of an earlier checkpoint took is not known, and left out.
     """
-    trained = [_training(entry) for entry in found if entry.done == entry.run.total]
-    parts = [("training", trained), ("evaluation", [entry.evaluation.seconds for entry in found])]
-    return ", ".join(f"{name} {_durations(seconds)}" for name, seconds in parts if seconds)
-
-
-def _training(entry: Entry) -> float | None:
+    evaluation = f"evaluation {duration(entry.evaluation.seconds)}"
+    if entry.done != entry.run.total:
+        return evaluation
     seconds = entry.evaluation.training_seconds
-    return entry.run.seconds if seconds is None else seconds
-
-
-def _durations(seconds: Sequence[float | None]) -> str:
-    """A duration, or the range of several."""
-    known = [one for one in seconds if one is not None]
-    ends = dict.fromkeys(duration(one) for one in ((min(known), max(known)) if known else (None,)))
-    missing = f" ({len(known)} of {len(seconds)} recorded)" if 0 < len(known) < len(seconds) else ""
-    return " – ".join(ends) + (" each" if len(seconds) > 1 and known else "") + missing
+    return f"training {duration(entry.run.seconds if seconds is None else seconds)}, {evaluation}"
 
 
 def hardware_text(trained: Machine, evaluated: Machine) -> str:
@@ -124,8 +113,8 @@ def _tail(entry: Entry) -> list[str]:
         _iterations(entry),
         f"{evaluation.tasks:,}",
         str(run.seed),
-        wall_clock([entry]),
-        _hardware(entry),
+        wall_clock(entry),
+        hardware_text(run.machine, evaluation.machine),
         commit_text(run.commit, evaluation.commit),
         run.name,
     ]
@@ -136,7 +125,7 @@ TAIL = ["meta-iterations", "tasks", "seed", "wall-clock", "hardware", "commit", 
 
 def paper_table(runs: list[Run]) -> str:
     """Tables 1 and 2: each cell, and each run that is in it."""
-    header = ["setting", "id", "paper", "four replications", "this program", "verdict", *TAIL]
+    header = ["setting", "id", "paper", "replications", "this program", "verdict", *TAIL]
     rows = []
     for cell in CELLS:
         head = [cell.title, cell.id, paper_text(cell), range_text(cell.replications)]
@@ -186,7 +175,7 @@ def _tasks(entry: Entry, counts: bool) -> str:
 
 def short_table(runs: list[Run]) -> str:
     """Tables 1 and 2 for the README: one row for each cell, and for each copy of its images."""
-    header = ["setting", "paper", "four replications", "this program", "verdict", "cost"]
+    header = ["setting", "paper", "replications", "this program", "verdict"]
     return table(header, [row for cell in CELLS for row in _short_rows(cell, runs)])
 
 
@@ -201,8 +190,8 @@ def _short_rows(cell: Cell, runs: list[Run]) -> list[list[str]]:
     if found:
         longest = max(found, key=lambda entry: entry.done)
         text = f"{score_text(longest.score)} ({_iterations(longest)})"
-        return [[*head, text, "none: shortened", _cost([longest])]]
-    return [[*head, "", "", ""]]
+        return [[*head, text, "none: shortened"]]
+    return [[*head, "", ""]]
 
 
 def _short(cell: Cell, seeds: list[Entry]) -> list[str]:
@@ -210,16 +199,7 @@ def _short(cell: Cell, seeds: list[Entry]) -> list[str]:
     tasks = {entry.evaluation.tasks for entry in seeds}
     if len(tasks) == 1 and tasks != {TASKS}:
         text += f" ({tasks.pop():,} tasks)"
-    return [f"**{text}**", judged, _cost(_counted(seeds))]
-
-
-def _cost(found: list[Entry]) -> str:
-    places = dict.fromkeys(map(_hardware, found))
-    return "; ".join([wall_clock(found), *places])
-
-
-def _hardware(entry: Entry) -> str:
-    return hardware_text(entry.run.machine, entry.evaluation.machine)
+    return [f"**{text}**", judged]
 
 
 def combinations_table(runs: list[Run]) -> str:

@@ -1,4 +1,4 @@
-"""How far a score is from the paper's and from four replications of it."""
+"""How far a score is from the paper's and from replications of it."""
 
 from collections.abc import Sequence
 
