@@ -223,7 +223,8 @@ def _ready(
     config: args.Config, images: ImageSet, replicas: "Replicas"
 ) -> tuple["Reptile", "Pixels"]:
     """The algorithm, and the pixels where it is computed."""
-    from supervised_reptile.learning import models, reptile
+    with quiet():
+        from supervised_reptile.learning import models, reptile
 
     algorithm = reptile.Reptile(models.MODELS[config.dataset], config, replicas)
     return algorithm, replicas.resident(mapping.as_tensor(images.pixels))
@@ -233,7 +234,8 @@ def train_and_evaluate(
     decided: NewRun | ResumedRun, prepared: Prepared, replicas: "Replicas"
 ) -> None:
     """Train a new model, or resume a recorded one, and report its accuracies."""
-    from supervised_reptile.runs import checkpoints, final_evaluation, training
+    with quiet():
+        from supervised_reptile.runs import checkpoints, final_evaluation, training
 
     config, directory = decided.config, decided.config.run.checkpoint
     images, split = prepared.loaded()
@@ -258,7 +260,8 @@ def train_and_evaluate(
 
 def evaluate_saved(saved: SavedModel, prepared: Prepared, replicas: "Replicas") -> None:
     """Report the accuracies of a saved model."""
-    from supervised_reptile.runs import checkpoints, final_evaluation, training
+    with quiet():
+        from supervised_reptile.runs import checkpoints, final_evaluation, training
 
     config, prefix = saved.config, saved.prefix
     images, _ = prepared.loaded()
