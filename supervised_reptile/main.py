@@ -45,26 +45,22 @@ def main(dataset: Dataset, argv: Sequence[str] | None = None) -> None:
     128 + the number of the signal that ended it.
     """
     script = f"run_{dataset.name}.py"
-    with contextlib.redirect_stderr(output.Remarks(sys.stderr)):
-        _main(dataset, script, argv)
-
-
-def _main(dataset: Dataset, script: str, argv: Sequence[str] | None) -> None:
     argv = sys.argv[1:] if argv is None else argv
-    number = cluster.process() if "--distribute" in argv else 0
-    whose = f"process {number} " if number else ""
-    try:
-        signals.raise_interrupted()
-        run(dataset, script, argv)
-    except RefusedError as refusal:
-        # All processes of a run refuse alike: the first one says why.
-        _leave(script, "" if number else f"error: {refusal}", 2)
-    except FailedError as failure:
-        _leave(script, f"{whose}failed: {failure}", 1)
-    except _machine_errors() as failure:
-        _leave(script, f"{whose}failed: {explain(failure)}", 1)
-    except signals.Interrupted as interruption:
-        _leave(script, f"{whose}{interruption}", 128 + interruption.number)
+    with contextlib.redirect_stderr(output.Remarks(sys.stderr)):
+        number = cluster.process() if "--distribute" in argv else 0
+        whose = f"process {number} " if number else ""
+        try:
+            signals.raise_interrupted()
+            run(dataset, script, argv)
+        except RefusedError as refusal:
+            # All processes of a run refuse alike: the first one says why.
+            _leave(script, "" if number else f"error: {refusal}", 2)
+        except FailedError as failure:
+            _leave(script, f"{whose}failed: {failure}", 1)
+        except _machine_errors() as failure:
+            _leave(script, f"{whose}failed: {explain(failure)}", 1)
+        except signals.Interrupted as interruption:
+            _leave(script, f"{whose}{interruption}", 128 + interruption.number)
 
 
 def _machine_errors(*others: type[BaseException]) -> tuple[type[BaseException], ...]:
@@ -108,15 +104,18 @@ def run(dataset: Dataset, script: str, argv: Sequence[str]) -> None:
 
 
 def _prepare(dataset: Dataset, given: dict) -> Prepared:
-    """What flags mean, and the images for it. Raises RefusedError."""
-    with _refused_by_path():
+    """What flags mean, and the images for it. Raises RefusedError, for what an OSError names too:
+    no work has been done yet."""
+    try:
         decided = plan.decide(dataset.name, given)
         match decided:
             case FinishedRun():
                 return Prepared(decided)
             case Classification(asked=asked):
                 return Prepared(decided, examples=command.prepare(asked))
-    return Prepared(decided, *_load(dataset, decided))
+        return Prepared(decided, *_load(dataset, decided))
+    except OSError as error:
+        raise RefusedError(explain(error)) from None
 
 
 def _alone(computing: args.Computing) -> "Replicas":
@@ -168,24 +167,14 @@ def carry_out(prepared: Prepared, compute_with: Callable[[], "Replicas"]) -> Non
                     train_and_evaluate(own_run, prepared, replicas)
 
 
-@contextlib.contextmanager
-def _refused_by_path() -> Iterator[None]:
-    """Refuse what an OSError names, before any work."""
-    try:
-        yield
-    except OSError as error:
-        raise RefusedError(explain(error)) from None
-
-
 def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> tuple[ImageSet, Split]:
     """The images, and their split; that of the recorded run, whatever the seed of an evaluation."""
     config, recorded = decided.config, decided.recorded
-    with _refused_by_path():
-        if recorded:
-            other = isinstance(decided, SavedModel) and decided.own_images
-            loaded = dataset.load(config.run, recorded.config.run.seed, recorded.split, other)
-        else:
-            loaded = dataset.load(config.run, config.run.seed)
+    if recorded:
+        other = isinstance(decided, SavedModel) and decided.own_images
+        loaded = dataset.load(config.run, recorded.config.run.seed, recorded.split, other)
+    else:
+        loaded = dataset.load(config.run, config.run.seed)
     images, split = loaded
     check_data(config, images)
     plan.check_images(decided, images)

@@ -6,9 +6,9 @@ by byte before it is used.
 """
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import math
@@ -74,7 +74,10 @@ def load(data_dir: str | Path, listing: ClassFiles) -> Cached:
     problems = []
     for place in places(data_dir, listing):
         try:
-            with _locked(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            note = f"Waiting for another run that writes {place}"
+            waiting = functools.partial(print, note, file=sys.stderr, flush=True)
+            with files.locked(place.with_suffix(".lock"), waiting):
                 # Another run may have written it while this one waited.
                 if _identity(place) != seen[place] and (found := read(place, listing)):
                     return found
@@ -120,18 +123,6 @@ def _users_folder(data_dir: str | Path) -> Path:
         base = os.path.join(tempfile.gettempdir(), f"cache-{os.getuid()}")
     key = hashlib.sha256(os.fsencode(os.path.realpath(data_dir))).hexdigest()[:16]
     return Path(base) / "supervised-reptile" / key
-
-
-@contextlib.contextmanager
-def _locked(place: Path) -> Iterator[None]:
-    """Hold the lock of a cache file's folder, which the system drops however a run ends."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-
-    def waiting() -> None:
-        print(f"Waiting for another run that writes {place}", file=sys.stderr, flush=True)
-
-    with files.locked(place.with_suffix(".lock"), waiting):
-        yield
 
 
 def _write(place: Path, listing: ClassFiles) -> None:

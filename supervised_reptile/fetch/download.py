@@ -60,10 +60,6 @@ def file_name(address: str) -> str:
     return unquote(urlsplit(address).path).rpartition("/")[2]
 
 
-def _key(address: str) -> str:
-    return hashlib.sha256(address.encode()).hexdigest()[:12]
-
-
 class Client:
     """Connections that are used again. A context manager."""
 
@@ -93,7 +89,8 @@ class Client:
                 raise FailedError(f"{path}: no such file")
             return path
         # Apart from a file of the same name from elsewhere.
-        path = folder / _key(address) / file_name(address)
+        key = hashlib.sha256(address.encode()).hexdigest()[:12]
+        path = folder / key / file_name(address)
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             part = _Part(path)

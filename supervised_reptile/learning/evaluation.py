@@ -44,7 +44,7 @@ def count_side_by_side(
         return np.stack(counts, axis=1)[: len(items)]
 
     total = len(items)
-    calls = enumerate(_groups(items, size))
+    calls = enumerate(items[start : start + size] for start in range(0, total, size))
     if replicas.processes == 1:
         found = parallel.side_by_side(count, calls, at_once)
     else:
@@ -66,10 +66,6 @@ def _bounds(reptile: Reptile) -> tuple[int, int]:
     images = max(evaluation.eval_batch, task.classes, beside)
     devices, memory = reptile.replicas.devices, images * reptile.model.image_bytes
     return devices.tasks_at_once(memory), devices.calls_at_once(memory)
-
-
-def _groups(items: Sequence, size: int) -> Iterator[Sequence]:
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _shared_out(

@@ -139,10 +139,9 @@ def _geometry(size: int, stride: int) -> tuple[int, int]:
 def _meetings(remainder: int, size: int, stride: int) -> list[tuple[int, int]]:
     """The kernel's places k that meet pixels m * stride + remainder, each with its patch's m."""
     _, before = _geometry(size, stride)
-    places = range(KERNEL)
     return [
         (k, (remainder + before - k) // stride)
-        for k in places
+        for k in range(KERNEL)
         if (remainder + before - k) % stride == 0
     ]
 

@@ -104,11 +104,6 @@ def distinct(uniform: np.ndarray, count: int | np.ndarray) -> np.ndarray:
     return drawn
 
 
-def permutations(uniform: np.ndarray) -> np.ndarray:
-    """Uniform numbers [..., n] to uniformly random orders of 0 ... n - 1."""
-    return np.argsort(uniform, axis=-1)
-
-
 def draw_images(
     population: Population, tasks: int, classes: int, shots: int, draws: Draws
 ) -> np.ndarray:
@@ -143,11 +138,12 @@ def batches_of(
     images: indices [iterations, tasks, size]. labels: int [size], the class of each.
     """
     iterations, tasks, size = images.shape
+    # A uniformly random order is the order of uniform numbers.
     if replacement:
-        order = permutations(draws.uniform(tasks, steps, size))[..., :batch]
+        order = np.argsort(draws.uniform(tasks, steps, size))[..., :batch]
     else:
         passes = -(-steps * batch // size)
-        order = permutations(draws.uniform(tasks, passes, size))
+        order = np.argsort(draws.uniform(tasks, passes, size))
         order = order.reshape(iterations, tasks, -1)[..., : steps * batch]
     order = order.reshape(iterations, tasks, steps * batch)
     indices = np.take_along_axis(images, order, axis=-1)

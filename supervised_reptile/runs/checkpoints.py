@@ -124,11 +124,10 @@ def restore(prefix: Path, model: Model, config: Config) -> State:
         types, shapes = reader.get_variable_to_dtype_map(), reader.get_variable_to_shape_map()
         held = {name: (types[name].name, tuple(shapes[name])) for name in shapes}
         _check_model(prefix, held, model, config.task.classes)
-        names = list(model.shapes(config.task.classes))
-        if not config.inner.sgd:
-            _check_moments(prefix, held, model.shapes(config.task.classes))
+        names = model.shapes(config.task.classes)
         moments, power = {}, tf.constant(0.0)
         if not config.inner.sgd:
+            _check_moments(prefix, held, names)
             moments = {name: tf.constant(reader.get_tensor(name + MOMENT)) for name in names}
             power = tf.constant(reader.get_tensor(POWER))
         parameters = {name: tf.constant(reader.get_tensor(name)) for name in names}

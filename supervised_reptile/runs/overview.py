@@ -31,13 +31,13 @@ COMPARED = {"learning_rate", "meta_step", "inner_iters", "train_shots", "seed"}
 NOT_COMPARED = {*OWN, "data_dir", "checkpoint_interval", "keep_checkpoints"}
 
 
-class Overview:
+class Overview(Events):
     """The events of a run as a whole."""
 
     def __init__(self, config: Config, images: ImageSet, last: int) -> None:
         """Continue after meta-iteration `last`, as it was; -1: from the start."""
         folder = config.run.checkpoint
-        self._events = Events(folder, last, lambda: _head(config, images))
+        super().__init__(folder, last, lambda: _head(config, images))
         self._points, self._means = _earlier(Path(folder))
         self._last, self._time = last, time.monotonic()
 
@@ -53,21 +53,13 @@ class Overview:
         now = time.monotonic()
         rate = (iteration - self._last) / max(now - self._time, 1e-9)
         self._last, self._time = iteration, now
-        self._events.write(
+        self.write(
             iteration,
             *(scalar(mean_tag(split), float(mean)) for split, mean in self._means.items()),
             scalar("outer step size", step_size),
             scalar("loss of the last inner step", loss),
             scalar("meta-iterations per second", rate),
         )
-
-    def sync(self) -> None:
-        """Wait until all events are on the disk."""
-        self._events.sync()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._events.close()
 
 
 def mean_tag(split: str) -> str:

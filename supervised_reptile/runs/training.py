@@ -1,5 +1,6 @@
 """The training run: schedule, evaluation along the way, checkpoints."""
 
+import functools
 import time
 import typing
 from collections.abc import Callable, Sequence
@@ -126,13 +127,8 @@ def compile_ahead(
     first = drawn(reptile.config, images, 0, 1)
     # In order, the compiled call takes the number of meta-iterations: none are made.
     count = 1 if reptile.config.outer.parallel_tasks else 0
-
-    def training() -> None:
-        reptile.train(state, pixels, first.tasks, first.sizes, count)
-
-    def evaluation() -> None:
-        evaluate_interval(reptile, state, images, pixels, 0)
-
+    training = functools.partial(reptile.train, state, pixels, first.tasks, first.sizes, count)
+    evaluation = functools.partial(evaluate_interval, reptile, state, images, pixels, 0)
     if reptile.replicas.processes == 1:
         parallel.apart(training, evaluation, given_up=lambda: bool(pending))
     else:  # What processes tell one another has one order in all of them, and nobody leaves early.
@@ -195,12 +191,9 @@ def check_finite(
     """Raise FailedError if the State that a Chunk led to is not finite, naming where it began."""
     if is_finite(after):
         return
-
-    def state(count: int) -> State:
-        return reptile.train(before, pixels, chunk.tasks, chunk.sizes, count).state
-
-    count = len(chunk.iterations)
-    broken = next(n for n in range(count) if n == count - 1 or not is_finite(state(n + 1)))
+    train = functools.partial(reptile.train, before, pixels, chunk.tasks, chunk.sizes)
+    last = len(chunk.iterations) - 1
+    broken = next(n for n in range(last + 1) if n == last or not is_finite(train(n + 1).state))
     raise FailedError(
         "parameters or second moments are no longer finite after meta-iteration "
         f"{chunk.iterations[broken]} (outer step size {chunk.sizes[broken]:g}, inner "

@@ -15,6 +15,7 @@ from supervised_reptile.data import cache, class_files, decoding
 from supervised_reptile.data import image_set as image_sets
 from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import Format
+from supervised_reptile.system import files
 from supervised_reptile.system.errors import RefusedError
 
 SPLIT = {"train": ["c0", "c1"], "test": ["c2"]}
@@ -324,7 +325,8 @@ def test_only_one_of_them_decodes(folder, decodings, capsys):
     context = multiprocessing.get_context("spawn")
     ready, results = context.Event(), context.Queue()
     ready.set()
-    with cache._locked(place):
+    place.parent.mkdir()
+    with files.locked(place.with_suffix(".lock")):
         process = context.Process(target=_start, args=(folder, ready, results))
         process.start()
         process.join(2)
