@@ -1,6 +1,6 @@
 """How fast the program trains and evaluates, and how far that is from the machine's peak.
 
-    python benchmarks/benchmark.py [--cases o15t,m15,o15t-start] [--json FILE]
+    python benchmarks/benchmark.py [--cases o15t,m15,o15t-start] [--device gpu] [--json FILE]
 
 On generated images. Every case repeats its work after a warm-up, and alternates with a product of
 two 2000x2000 float32 matrices, whose rate is the peak; operations.py says how operations are
@@ -26,19 +26,20 @@ import sys
 import tempfile
 import time
 
-from supervised_reptile.args import Config, Run
-from supervised_reptile.data import miniimagenet, omniglot
-from supervised_reptile.devices.choice import Devices
-from supervised_reptile.learning import models, reptile
-from supervised_reptile.runs import final_evaluation, training
-from supervised_reptile.system import machine
 from supervised_reptile.system.quiet import quiet
 
 with quiet():
     import tensorflow as tf
 import operations
 
+from supervised_reptile.args import Computing, Config, Run
+from supervised_reptile.data import miniimagenet, omniglot
+from supervised_reptile.devices import choice
+from supervised_reptile.devices.replicas import Replicas
+from supervised_reptile.learning import models, reptile
 from supervised_reptile.learning.sampling import Population, Purpose
+from supervised_reptile.runs import final_evaluation, training
+from supervised_reptile.system import machine
 
 DATASETS = {"omniglot": omniglot.OMNIGLOT, "miniimagenet": miniimagenet.MINIIMAGENET}
 TABLE = dict(shots=1, inner_batch=10, inner_iters=5, meta_step=1.0, meta_step_final=0.0)
@@ -60,6 +61,7 @@ SETTINGS = {
     ),
 }
 REPEATS = 7
+GPU_TASKS = 1024  # of an evaluation, instead of what is enough for a CPU
 
 
 @dataclasses.dataclass
@@ -104,17 +106,19 @@ class Line:
 class Bench:
     """A setting with its compiled functions and generated images.
 
-    count: meta-iterations of a training run, or tasks of an evaluation.
+    count: meta-iterations of a training run, or tasks of an evaluation. replicas: what computes.
     """
+
+    replicas = Replicas()
 
     def __init__(self, setting, count, **flags):
         dataset, known = SETTINGS[setting]
         self.count, self._folder = count, tempfile.TemporaryDirectory()
         own = {"meta_iters": count, "eval_samples": count, "checkpoint": self._folder.name}
         self.config = Config.of(dataset, known | own | flags)
-        self.reptile = reptile.Reptile(models.MODELS[dataset], self.config)
+        self.reptile = reptile.Reptile(models.MODELS[dataset], self.config, self.replicas)
         self.images = generated(dataset)
-        self.pixels = tf.constant(self.images.pixels)
+        self.pixels = self.replicas.resident(tf.constant(self.images.pixels))
         self.state = self.reptile.new_state()
 
     def train(self):
@@ -146,8 +150,9 @@ def generated(dataset):
 
 def peak():
     """Operations per second of a product of two 2000x2000 matrices of float32."""
-    matrix = tf.random.normal([2000, 2000])
-    seconds = min(timed(lambda: (matrix @ matrix).numpy()) for _ in range(3))
+    with Bench.replicas.on(0):
+        matrix = tf.random.normal([2000, 2000])
+        seconds = min(timed(lambda: (matrix @ matrix)[0, 0].numpy()) for _ in range(3))
     return 2 * 2000**3 / seconds
 
 
@@ -181,6 +186,7 @@ def training_row(case, setting, count, **flags):
 
 def evaluation_row(case, setting, count):
     """A Row of evaluation, as at the end of a run."""
+    count = GPU_TASKS if Bench.replicas.devices.kind == "GPU" else count
     bench = Bench(setting, count)
     return measure(case, "task", bench.evaluate, count, operations.task(bench.config))
 
@@ -279,12 +285,14 @@ def main():
     """Print the table, line by line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", default=",".join(CASES), help="(default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="as of the scripts (default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write the numbers to this file, too")
     arguments = parser.parse_args()
     cases = arguments.cases.split(",")
     if unknown := [case for case in cases if case not in CASES]:
         parser.error(f"--cases: no case {unknown[0]!r}; there are {', '.join(CASES)}")
-    here = Devices().describe()
+    Bench.replicas = Replicas(choice.choose(Computing(device=arguments.device)))
+    here = Bench.replicas.describe()
     print(f"{here}, TensorFlow {tf.__version__}\n\n{HEADER}", flush=True)
     rows = []
     for case in cases:

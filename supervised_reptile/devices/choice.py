@@ -1,7 +1,8 @@
 """Which device computes, decided once: a GPU if TensorFlow can use one, unless told otherwise.
 
 A GPU's memory is taken as needed. TF32, which rounds factors to 10 bits, is off unless asked for:
-a GPU then computes in float32, as a CPU does.
+a GPU then computes in float32, as a CPU does. XLA chooses its kernels without timing them, or a
+resumed run might get others than the process before it.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ SECONDS = 20  # for nvidia-smi, which waits for a GPU that has failed
 CPU_MEMORY = 2**30  # bytes that the widest operations of all calls on a CPU may take
 GPU_MEMORY = 4 * 2**30  # bytes of a GPU that its driver says nothing of
 PART = 16  # of a GPU's memory may go to the widest operation of a call
+SAME_BITS = "--xla_gpu_deterministic_ops=true"
 MOST_TASKS = 512  # in a call on a GPU
 
 
@@ -110,6 +112,8 @@ def choose(asked: Computing) -> Devices:
         return Devices(cards=cards)
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
+    # XLA reads them when it first compiles; the last one counts, so that the user's own do.
+    os.environ["XLA_FLAGS"] = f"{SAME_BITS} {os.environ.get('XLA_FLAGS', '')}"
     tf.config.experimental.enable_tensor_float_32_execution(asked.tf32)
     details = map(tf.config.experimental.get_device_details, gpus)
     models = tuple(found.get("device_name", "of unknown model") for found in details)

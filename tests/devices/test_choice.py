@@ -1,5 +1,6 @@
 """Which device computes: what is asked for, what is there, what is said."""
 
+import os
 import types
 
 import pytest
@@ -20,6 +21,7 @@ def gpus(monkeypatch):
 
     def make(usable, cards):
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        monkeypatch.setenv("XLA_FLAGS", "--own")
         done = types.SimpleNamespace(visible=None, growth=[], tf32=None)
         devices = [f"physical {index}" for index in range(usable)]
         experimental = tf.config.experimental
@@ -62,6 +64,14 @@ def test_all_gpus_are_used_to_share_tasks_and_tf32_is_on_if_asked_for(gpus):
     devices = choice.choose(Computing(distribute=True, tf32=True))
     assert devices.names == ("/GPU:0", "/GPU:1") and done.tf32 is True
     assert str(devices) == "on 2 GPUs, model of physical 0, model of physical 1, float32, TF32 on"
+
+
+def test_xla_does_not_time_kernels_on_a_gpu_unless_the_user_says_so(gpus):
+    gpus(usable=1, cards=1)
+    choice.choose(Computing(device="cpu"))
+    assert os.environ["XLA_FLAGS"] == "--own"
+    choice.choose(Computing())
+    assert os.environ["XLA_FLAGS"] == "--xla_gpu_deterministic_ops=true --own"
 
 
 def test_the_cpu_is_used_if_it_is_asked_for(gpus, monkeypatch, capsys):
