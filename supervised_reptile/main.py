@@ -194,7 +194,9 @@ def _resumable(directory: str) -> Iterator[None]:
     try:
         yield
     except signals.Interrupted as interruption:
-        outcome = f"{interruption.outcome or f'{directory} is intact'}: {advice}"
+        is_there = (Path(directory) / record.RECORD).exists()
+        kept = f"{directory} is intact" if is_there else "nothing was saved yet"
+        outcome = f"{interruption.outcome or kept}: {advice}"
         raise signals.Interrupted(interruption.number, outcome) from None
     except _machine_errors(LostError) as failure:
         raise FailedError(f"{explain(failure)}; {directory} is intact: {advice}") from None
@@ -234,6 +236,9 @@ def train_and_evaluate(
         plan.warn_of_machine(decided.recorded, here)
         saved = checkpoints.restore_newest(directory, algorithm.model, config)
     else:
+        if config.run.resume:
+            new = f"a new one begins, of {config.outer.meta_iters:,} meta-iterations"
+            print(f"{directory} holds no run to resume: {new}", file=sys.stderr)
         data, commit = images.provenance, machine.commit()
         record.begin(record.Record(config, split, data, machine=here, commit=commit))
     state, last = saved or (algorithm.new_state(), -1)

@@ -27,6 +27,7 @@ from supervised_reptile.runs import (
     tensorboard,
     training,
 )
+from supervised_reptile.system.signals import Interrupted
 
 TOP = pathlib.Path(__file__).parents[1]
 DATASETS = {"omniglot": omniglot.OMNIGLOT, "miniimagenet": miniimagenet.MINIIMAGENET}
@@ -207,6 +208,25 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
     assert err.startswith(f"run_omniglot.py: stopped by SIGINT; saved as ckpt/model.ckpt-{last}: ")
     assert "same command with --resume to continue" in err
     assert err.count("\n") == 1
+
+
+def test_what_is_said_of_a_run_that_ends_early_is_true(tmp_path):
+    def said():
+        with pytest.raises(Interrupted) as ended, main._resumable(str(tmp_path)):
+            raise Interrupted(signal.SIGINT)
+        return str(ended.value)
+
+    assert said().startswith("stopped by SIGINT; nothing was saved yet: run the same command")
+    (tmp_path / "run.json").touch()
+    assert said().startswith(f"stopped by SIGINT; {tmp_path} is intact: run the same command")
+
+
+def test_resuming_where_there_is_no_run_says_that_one_begins(tmp_path):
+    """As after a slip in its name."""
+    process = script("omniglot", f"{SMALL} --meta-iters 1 --checkpoint cpkt --resume", tmp_path)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "cpkt holds no run to resume: a new one begins, of 1 meta-iterations\n" in err
 
 
 def test_ctrl_c_while_images_are_read_is_one_line(tmp_path):

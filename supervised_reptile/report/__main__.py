@@ -1,16 +1,18 @@
 """The command line: python -m supervised_reptile.report FOLDER."""
 
 import argparse
+import contextlib
 import pathlib
+import signal
 import sys
 from collections.abc import Callable
 
 from supervised_reptile.report import document, figures, keeping
 from supervised_reptile.report.reading import Run, read_runs
 from supervised_reptile.report.say import say
-from supervised_reptile.system import output
+from supervised_reptile.system import output, requirements
 from supervised_reptile.system.errors import FailedError, RefusedError, explain
-from supervised_reptile.system.files import write_atomically
+from supervised_reptile.system.files import write_atomically, write_through
 
 REPORT = "report.md"
 EXPERIMENTS = pathlib.Path("experiments/results")
@@ -41,12 +43,20 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line. Returns the exit status: 0, 2 for what was refused, 1 for a failure."""
-    given = parser().parse_args(argv)
+    requirements.open_streams()
+    with contextlib.redirect_stderr(output.Remarks(sys.stderr)):
+        return _run(parser().parse_args(argv))
+
+
+def _run(given: argparse.Namespace) -> int:
     try:
         runs = read_runs(given.folder)
         if not runs:
             say(f"{given.folder} holds no runs: a run is a folder with a run.json")
         whole = _write(given, runs)
+    except KeyboardInterrupt:
+        say("stopped by SIGINT")
+        return 128 + signal.SIGINT
     except RefusedError as refusal:
         say(f"error: {refusal}")
         return 2
@@ -61,12 +71,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def _write(given: argparse.Namespace, runs: list[Run]) -> bool:
     """Write what was asked for. Returns whether it is all there."""
+    if given.readme and not runs:
+        raise RefusedError(f"--readme {given.readme} would lose its results: name another folder")
     whole = True
     for keep, target in ((keeping.collect, given.collect), (keeping.keep_model, given.models)):
         if target:
             whole &= _keep(keep, runs, target)
     if given.readme:
-        write_atomically(given.readme, document.replaced(given.readme, runs))
+        write_through(given.readme, document.replaced(given.readme, runs))
     if given.output:
         given.output.mkdir(parents=True, exist_ok=True)
         write_atomically(given.output / REPORT, document.write(runs, _draw(runs, given.output)))

@@ -2,8 +2,6 @@
 
 import dataclasses
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,16 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from supervised_reptile.report.say import say
-from supervised_reptile.runs.tensorboard import EventsDamagedError, records
+from supervised_reptile.runs.tensorboard import records
 
 Floats = npt.NDArray[np.float64]
 SPLITS = ("train", "val", "test")
 COMPACT = "curve.npz"
-# What reading a file that is no archive of numbers may raise.
-DAMAGED = (
-    *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, NotImplementedError),
-    *(zipfile.BadZipFile, zlib.error),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,16 +51,22 @@ def read(folder: pathlib.Path) -> Curve | None:
 def _read_compact(path: pathlib.Path) -> Curve | None:
     try:
         with np.load(path) as content:
-            iterations = np.cumsum(content["steps"], dtype=np.int64)
+            steps = content["steps"]
             accuracy = {s: content[s].astype(float) for s in SPLITS if s in content.files}
-        if any(values.shape != iterations.shape for values in accuracy.values()):
-            raise ValueError("its sets differ in length")
+        if steps.dtype.kind not in "iu" or steps.ndim != 1 or (steps[1:] <= 0).any():
+            raise ValueError("its meta-iterations do not ascend")
+        for values in accuracy.values():
+            if values.shape != steps.shape or not ((values >= 0) & (values <= 1)).all():
+                raise ValueError("it does not have an accuracy for each of its meta-iterations")
         if "test" not in accuracy:
             raise ValueError("it has no test set")
-        return Curve(iterations, accuracy) if len(iterations) else None
-    except DAMAGED as error:
-        say(f"{path} is damaged ({error}): collect it again; it is left out")
-        return None
+        return Curve(np.cumsum(steps, dtype=np.int64), accuracy) if len(steps) else None
+    except OSError as error:
+        say(f"{path} cannot be read ({error.strerror or error}): it is left out")
+    except Exception as error:  # NumPy raises many kinds for what is no archive of numbers.
+        reason = (str(error) or repr(error)).splitlines()[0]
+        say(f"{path} is damaged ({reason}): collect it again; it is left out")
+    return None
 
 
 def _read_events(folder: pathlib.Path) -> dict[int, float]:
@@ -76,7 +75,7 @@ def _read_events(folder: pathlib.Path) -> dict[int, float]:
     for path in sorted(folder.glob("events.out.tfevents.*")):
         try:
             points.update(_points(path))
-        except (EventsDamagedError, ValueError, OSError) as error:
+        except Exception as error:  # TensorBoard's reader raises many kinds for damaged files.
             say(f"{path} is damaged or incomplete ({error}): its points from there on are left out")
     return points
 
@@ -86,10 +85,14 @@ def _points(path: pathlib.Path) -> Iterator[tuple[int, float]]:
         for value in event.summary.value:
             if value.tag != "accuracy":
                 continue
-            if value.HasField("simple_value"):
-                yield event.step, value.simple_value
-            elif len(value.tensor.tensor_content) == 4:  # as runs of 0.1.0 have them
-                yield event.step, float(np.frombuffer(value.tensor.tensor_content, np.float32)[0])
+            accuracy = value.simple_value
+            if len(value.tensor.tensor_content) == 4:  # as runs of 0.1.0 have them
+                accuracy = float(np.frombuffer(value.tensor.tensor_content, np.float32)[0])
+            elif not value.HasField("simple_value"):
+                continue
+            if not 0 <= accuracy <= 1:
+                raise ValueError(f"an accuracy of {accuracy}")
+            yield event.step, accuracy
 
 
 def write_compact(curve: Curve, path: pathlib.Path) -> None:

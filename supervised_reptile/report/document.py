@@ -1,6 +1,7 @@
 """The report as one Markdown document, and the part of it that stands in the README."""
 
 import pathlib
+import re
 
 from supervised_reptile.report import tables
 from supervised_reptile.report.curves import difference
@@ -8,7 +9,8 @@ from supervised_reptile.report.figures import DENSITY, GRADIENTS, OVERLAP, WIDTH
 from supervised_reptile.report.reading import Run
 from supervised_reptile.system.errors import RefusedError
 
-BEGIN, END = "<!-- results -->\n", "<!-- end of results -->\n"
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+MARKED = re.compile(rf"(?<={BEGIN})(\r?\n).*?(?={END})", re.DOTALL)
 VERDICT = """\
 Accuracies are those on the test set, in percent, with 95 % intervals over tasks: they leave out
 how runs differ. The verdict is "inside the replications' range" if the accuracy is in the range of
@@ -81,14 +83,16 @@ def replaced(readme: pathlib.Path, runs: list[Run]) -> str:
     Raises RefusedError if it cannot be read or lacks the marks.
     """
     try:
-        text = readme.read_text()
+        text = readme.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise RefusedError(f"--readme {readme} cannot be read ({error}): name a README") from None
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
+    if not MARKED.search(text):
         raise RefusedError(
-            f"--readme {readme} has no place for the results: put the lines {BEGIN.strip()} and "
-            f"{END.strip()} where they should stand"
+            f"--readme {readme} has no place for the results: put the lines {BEGIN} and {END} "
+            "where they should stand"
         )
-    return before + begin + section(runs) + end + after
+
+    def made_anew(found: re.Match[str]) -> str:
+        return ("\n" + section(runs)).replace("\n", found[1])
+
+    return MARKED.sub(made_anew, text, count=1)

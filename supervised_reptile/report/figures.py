@@ -1,6 +1,10 @@
 """The figures of the report, as PNG and SVG. They need matplotlib, and nothing else here does."""
 
+import os
 import pathlib
+import re
+import warnings
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +15,15 @@ from supervised_reptile.report.curves import smooth
 from supervised_reptile.report.matching import Entry, by_seed, entries
 from supervised_reptile.report.reading import Run
 from supervised_reptile.report.settings import COMBINATIONS, METHODS, OVERLAPS, Combination
+from supervised_reptile.system.files import replacing
+from supervised_reptile.system.output import escaped
 
 Numbers = npt.NDArray[Any]
 GRADIENTS, OVERLAP, DENSITY = "gradients", "overlap", "gradients_density"
 WIDTH = 1 / 20  # of a run: the window of the moving averages
 EVAL_INTERVAL = 10  # meta-iterations, where a run does not record it: the program's default
 DRAWN = 400  # points of a moving average that are drawn, at most
+NAME = 80  # characters of a run's name in that of a file
 FAINT = 200  # faint points that are drawn, at most: each is the mean of neighbouring evaluations
 SETTINGS: Any = {"svg.hashsalt": "report", "axes.grid": True, "grid.alpha": 0.3, "font.size": 10}
 SETTINGS |= {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
@@ -40,11 +47,14 @@ def draw(runs: list[Run], folder: pathlib.Path) -> list[str]:
 
     matplotlib.use("agg")
     names = []
-    with matplotlib.rc_context(SETTINGS):
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of letters that the font lacks
         for name, figure in figures(runs):
             for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-                path = folder / f"{name}.{ending}"
-                figure.savefig(path, dpi=150, bbox_inches="tight", metadata=metadata)
+                with replacing(folder / f"{name}.{ending}") as beside:
+                    figure.savefig(
+                        beside, format=ending, dpi=150, bbox_inches="tight", metadata=metadata
+                    )
             names.append(name)
     return names
 
@@ -63,7 +73,14 @@ def figures(runs: list[Run]) -> Iterator[tuple[str, Any]]:
     shown = {run.name for _, run in chosen} | {dense.name for *_, dense in pairs}
     for run in runs:
         if run.curve and len(run.curve.iterations) > 1 and run.name not in shown:
-            yield f"curve_{run.name}", _learning_curve(run)
+            yield _file_name(run), _learning_curve(run)
+
+
+def _file_name(run: Run) -> str:
+    """A name for its curve, which a file can have and a Markdown link can hold."""
+    plain = re.sub(r"[^\w.+-]", "_", run.name, flags=re.ASCII)[:NAME]
+    other = "" if plain == run.name else f"_{zlib.crc32(os.fsencode(run.name)):08x}"
+    return f"curve_{plain}{other}"
 
 
 def _axes(columns: int = 1, width: float = 8, height: float = 5) -> tuple[Any, Any]:
@@ -96,7 +113,8 @@ def _grouped(values: Numbers, most: int) -> Numbers:
 
 
 def _name_axes(axes: Any, title: str) -> None:
-    axes.set(xlabel="meta-iteration", ylabel="accuracy on single tasks (%)", title=title)
+    axes.set(xlabel="meta-iteration", ylabel="accuracy on single tasks (%)")
+    axes.set_title(escaped(title), parse_math=False)
 
 
 def combinations(runs: list[Run]) -> list[tuple[Combination, Run]]:

@@ -12,9 +12,17 @@ from typing import Any
 
 from supervised_reptile.report import curves
 from supervised_reptile.report.reading import Run, read_lines
-from supervised_reptile.runs.record import RECORD, RESULTS, SECONDS, STATE
+from supervised_reptile.runs.record import (
+    LOCK,
+    PART,
+    RECORD,
+    RESULTS,
+    SECONDS,
+    STATE,
+    checkpoints,
+)
 from supervised_reptile.system.errors import FailedError
-from supervised_reptile.system.files import write_atomically
+from supervised_reptile.system.files import replacing, write_atomically
 
 Json = dict[str, Any]
 
@@ -22,9 +30,13 @@ Json = dict[str, Any]
 def collect(run: Run, target: pathlib.Path) -> None:
     """Write what the report needs of a run into a folder: a few kilobytes.
 
-    Raises OSError, and FailedError if the run's record lacks its classes.
+    Raises OSError, and FailedError if the run's record lacks its classes, or the folder has models
+    or is a run's own.
     """
     source = run.path
+    if checkpoints(target):
+        raise FailedError(f"{target} holds checkpoints, whose run.json this would shorten")
+    _check_apart(source, target)
     record = _without_places(_record(source))
     record["split"] = {name: _digest(classes) for name, classes in record["split"].items()}
     lines = [json.dumps(_without_places(line)) + "\n" for line, _ in read_lines(source / RESULTS)]
@@ -32,9 +44,14 @@ def collect(run: Run, target: pathlib.Path) -> None:
     write_atomically(target / RECORD, _text(record))
     write_atomically(target / RESULTS, "".join(lines))
     if (source / SECONDS).exists():
-        shutil.copyfile(source / SECONDS, target / SECONDS)
+        _copy(source / SECONDS, target)
+    else:  # of an earlier run
+        (target / SECONDS).unlink(missing_ok=True)
     if run.curve:
-        curves.write_compact(run.curve, target / curves.COMPACT)
+        with replacing(target / curves.COMPACT) as beside:
+            curves.write_compact(run.curve, beside)
+    else:
+        (target / curves.COMPACT).unlink(missing_ok=True)
 
 
 def keep_model(run: Run, target: pathlib.Path) -> None:
@@ -42,11 +59,13 @@ def keep_model(run: Run, target: pathlib.Path) -> None:
 
     The record then asks for as many tasks as the largest evaluation that was made.
 
-    Raises OSError, and FailedError if the run's last checkpoint or its classes are not there.
+    Raises OSError, and FailedError if the run's last checkpoint or its classes are not there, or
+    the folder is a run's own.
     """
     source, name = run.path, f"model.ckpt-{run.total - 1}"
-    parts = sorted(source.glob(f"{name}.*"))
-    if not (source / f"{name}.index").exists():
+    _check_apart(source, target)
+    parts = [part for part in sorted(source.glob(f"{name}.*")) if PART.search(part.name)]
+    if not {".data-00000-of-00001", ".index"} <= {part.suffix for part in parts}:
         raise FailedError(f"{source} lacks its last checkpoint, {name}: copy the whole folder")
     record = _without_places(_record(source))
     # So that --pretrained repeats the evaluation that the tables show.
@@ -54,10 +73,20 @@ def keep_model(run: Run, target: pathlib.Path) -> None:
     record["flags"]["eval_samples"] = max(tasks)
     target.mkdir(parents=True, exist_ok=True)
     for part in parts:
-        shutil.copyfile(part, target / part.name)
+        _copy(part, target)
     state = [f"{key}model_checkpoint_path{end}: " for key, end in (("", ""), ("all_", "s"))]
     write_atomically(target / STATE, "".join(f'{key}"{name}"\n' for key in state))
     write_atomically(target / RECORD, _text(record))
+
+
+def _check_apart(source: pathlib.Path, target: pathlib.Path) -> None:
+    if target.exists() and (target.samefile(source) or (target / LOCK).exists()):
+        raise FailedError(f"{target} is a run's own folder: name another one to keep runs in")
+
+
+def _copy(file: pathlib.Path, folder: pathlib.Path) -> None:
+    with replacing(folder / file.name) as beside:
+        shutil.copyfile(file, beside)
 
 
 def _record(folder: pathlib.Path) -> Json:

@@ -5,6 +5,7 @@ What is damaged is named on standard error and left out; everything else is used
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -108,13 +109,30 @@ class Run:
 def read_runs(folder: pathlib.Path) -> list[Run]:
     """The runs in a folder, by name; a folder that is a run's own is one.
 
-    Raises RefusedError if there is no such folder.
+    Raises RefusedError if there is no such folder, or it cannot be read.
     """
     if not folder.is_dir():
         raise RefusedError(f"{folder} is no folder: name one that holds the folders of runs")
-    records = [folder / RECORD] if (folder / RECORD).exists() else folder.glob(f"*/{RECORD}")
-    runs = [read_run(record.parent) for record in sorted(records)]
+    if _holds_record(folder):
+        folders = [folder]
+    else:
+        try:
+            folders = [folder / name for name in sorted(os.listdir(folder))]
+        except OSError as error:
+            raise RefusedError(f"{folder} cannot be read: {error.strerror}") from None
+    runs = [read_run(path) for path in folders if _holds_record(path)]
     return [run for run in runs if run]
+
+
+def _holds_record(folder: pathlib.Path) -> bool:
+    try:
+        os.stat(folder / RECORD)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        say(f"{folder} cannot be read ({error.strerror}): it is left out")
+        return False
+    return True
 
 
 def read_run(folder: pathlib.Path) -> Run | None:
@@ -125,8 +143,9 @@ def read_run(folder: pathlib.Path) -> Run | None:
         flags = {**content["flags"]}
         if not (content["dataset"] in ("omniglot", "miniimagenet") and _whole(flags["meta_iters"])):
             raise ValueError("dataset or meta_iters are not what a run records")
-        if not _whole(flags.get("seed", 0)):
-            raise ValueError("seed is no whole number")
+        for name in ("seed", "eval_interval"):
+            if not _whole(flags.get(name, 0)):
+                raise ValueError(f"{name} is no whole number")
         data, machine = ({**content.get(name, {})} for name in ("data", "machine"))
         commit = _commit(content)
     except (OSError, *DAMAGED) as error:
@@ -230,4 +249,4 @@ def _number(value: Any) -> float | None:
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63

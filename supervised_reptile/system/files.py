@@ -6,6 +6,7 @@ A kill, a full disk or a power cut leaves the old file or the new one, and drops
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -15,25 +16,42 @@ def temporary(path: Path) -> Path:
     return path.with_name(path.name + ".tmp")
 
 
-def write_atomically(path: Path, text: str, beside: Path | None = None) -> None:
-    """Write a whole file or nothing, in UTF-8. beside: where it is written first, `temporary` if
-    None. Raises OSError."""
+@contextlib.contextmanager
+def replacing(path: Path, beside: Path | None = None) -> Iterator[Path]:
+    """A context that yields where to write a file, which then takes its place, or nothing does.
+
+    beside: where that is, `temporary` if None. Raises OSError, which names the file.
+    """
     beside = beside or temporary(path)
     try:
-        beside.write_text(text, "utf-8", "backslashreplace")
+        yield beside
         put_in_place({beside: path})
+    except OSError as error:
+        if error.filename2 or error.filename in (None, str(beside)):
+            error.filename = str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 
 
+def write_atomically(path: Path, text: str) -> None:
+    """Write a whole file or nothing, in UTF-8. Raises OSError."""
+    with replacing(path) as beside:
+        beside.write_text(text, "utf-8", "backslashreplace")
+
+
 def write_through(path: Path, text: str) -> None:
-    """Write a file of the user's: a link stays one, a pipe or device is written to. Raises
-    OSError."""
-    place = Path(os.path.realpath(path))
+    """Write a file of the user's: a link stays one, a pipe or device is written to, line breaks
+    and permissions are kept. Raises OSError."""
+    place, content = Path(os.path.realpath(path)), text.encode("utf-8", "backslashreplace")
     if place.exists() and not place.is_file():
-        place.write_text(text, "utf-8", "backslashreplace")
-    else:  # no file of the user's is in the way under such a name
-        write_atomically(place, text, place.with_name(f"{place.name}.{os.getpid()}.tmp"))
+        place.write_bytes(content)
+        return
+    # No file of the user's is in the way under such a name.
+    with replacing(place, place.with_name(f"{place.name}.{os.getpid()}.tmp")) as beside:
+        beside.write_bytes(content)
+        if place.exists():
+            shutil.copymode(place, beside)
 
 
 def put_in_place(files: Mapping[Path, Path]) -> None:

@@ -69,10 +69,25 @@ def test_runs_that_were_killed_give_the_same_results(tmp_path):
     finish(killed, *words)
     finish(whole, *words)
     for name in ("o15", "o15_seed1"):
-        assert "Going on after" in (killed / f"{name}.txt").read_text()
+        assert "Resuming after" in (killed / f"{name}.txt").read_text()
         assert outcome(killed / name) == outcome(whole / name)
         assert [shots for shots, *_ in outcome(killed / name)[0]] == [1, 5]
     assert "Nothing to be done" in finish(killed, *words)
+
+
+def test_what_other_runs_gave_is_kept_beside_them(tmp_path):
+    printed = finish(tmp_path / "runs", "--dry-run", "collect", "models", "report")
+    kept = f"{tmp_path}/runs-kept"
+    assert f"--collect {kept}/results" in printed and f"--models {kept}/models" in printed
+    assert f"report {kept}/results --output {kept}/report" in printed
+    assert "experiments/" not in printed and "--readme" not in printed
+    ours = subprocess.check_output(["make", "-nC", EXPERIMENTS, "collect", "report"], text=True)
+    assert "--collect experiments/results" in ours and "--readme README.md" in ours
+
+
+def test_a_folder_of_runs_with_a_space_is_refused(tmp_path):
+    process = start(tmp_path / "my runs", "--dry-run", "o15")
+    assert "has to be one folder" in process.communicate()[0] and process.returncode == 2
 
 
 def test_what_would_be_run_is_known_beforehand(tmp_path):

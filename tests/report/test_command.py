@@ -1,7 +1,9 @@
 """The command: what it writes, what it says, and how it ends."""
 
 import json
+import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -94,7 +96,8 @@ def test_a_model_that_is_not_there_is_a_failure(runs, tmp_path, capsys):
 
 def checkpoint(folder, number):
     """Put a checkpoint into a run's folder."""
-    (folder / f"model.ckpt-{number}.index").write_text("index")
+    for ending in ("index", "data-00000-of-00001"):
+        (folder / f"model.ckpt-{number}.{ending}").write_text(ending)
 
 
 @pytest.mark.parametrize("what", ["--models", "--collect"])
@@ -131,7 +134,7 @@ def test_linked_runs_are_kept_by_their_own_names(runs, tmp_path, what):
 def test_the_report_and_the_readme_are_written_whole_or_not_at_all(runs, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     readme, report = tmp_path / "README.md", tmp_path / "report.md"
-    before = f"{document.BEGIN}{document.END}"
+    before = f"{document.BEGIN}\n{document.END}\n"
     readme.write_text(before)
     report.write_text(before)
 
@@ -142,6 +145,80 @@ def test_the_report_and_the_readme_are_written_whole_or_not_at_all(runs, tmp_pat
     assert main([str(runs), "--readme", str(readme)]) == 1
     assert main([str(runs), "--output", str(tmp_path)]) == 1
     assert (readme.read_text(), report.read_text()) == (before, before)
+
+
+def test_a_readme_stays_the_users_own_file(runs, tmp_path):
+    """A link stays one; line breaks, permissions and files of similar names are kept."""
+    readme, link = tmp_path / "readme.md", tmp_path / "link.md"
+    (tmp_path / "readme.md.tmp").write_text("precious")
+    readme.write_bytes(f"é\r\n{document.BEGIN}\r\nold\r\n{document.END}".encode())
+    readme.chmod(0o640)
+    link.symlink_to(readme)
+    assert main([str(runs), "--readme", str(link)]) == 0
+    assert link.is_symlink() and readme.stat().st_mode & 0o777 == 0o640
+    text = readme.read_bytes().decode()
+    assert text.startswith(f"é\r\n{document.BEGIN}\r\n\r\n| setting |") and "old" not in text
+    assert text.endswith(f"|\r\n\r\n{document.END}") and text.count("\n") == text.count("\r\n")
+    assert (tmp_path / "readme.md.tmp").read_text() == "precious"
+
+
+def test_a_readme_does_not_lose_its_results_to_a_folder_without_runs(tmp_path, capsys):
+    (tmp_path / "README.md").write_text(f"{document.BEGIN}\nmine\n{document.END}\n")
+    assert main([str(tmp_path), "--readme", str(tmp_path / "README.md")]) == 2
+    assert "mine" in (tmp_path / "README.md").read_text()
+    assert "would lose its results" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["a$x_$b", os.fsdecode(b"caf\xe9"), "x" * 250, "my (1)\nrun #2", "文"]
+)
+def test_a_runs_name_is_any_that_a_folder_has(tmp_path, name, capsys):
+    pytest.importorskip("matplotlib")
+    folder = made_up.run(tmp_path / "runs" / name, FLAGS, [made_up.line(FLAGS, 95)])
+    curve = curves.Curve(np.arange(0, 500, 100), {"test": np.zeros(5)})
+    curves.write_compact(curve, folder / curves.COMPACT)
+    assert main([str(tmp_path / "runs"), "--output", str(tmp_path / "out")]) == 0
+    (png,) = (tmp_path / "out").glob("*.png")
+    assert f"![{png.stem}]({png.name})" in (tmp_path / "out" / "report.md").read_text()
+    assert re.fullmatch(r"curve_[\w.+-]{1,90}\.png", png.name, re.ASCII)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_figure_is_whole_or_the_old_one(runs, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    assert main([str(runs), "--output", str(tmp_path)]) == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
+
+    def full(figure, path, **_):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    assert main([str(runs), "--output", str(tmp_path)]) == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+    assert f"failed: {tmp_path / 'gradients.png'}: No space left" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_it_without_a_traceback(runs, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(document, "write", interrupted)
+    assert main([str(runs)]) == 130
+    assert capsys.readouterr().err == "report: stopped by SIGINT\n"
+
+
+def test_a_folder_that_cannot_be_read_is_named(runs, monkeypatch, capsys):
+    real = os.stat
+
+    def stat(path, *rest, **others):
+        if str(path).endswith("table/run.json"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *rest, **others)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert main([str(runs)]) == 0
+    assert f"{runs / 'table'} cannot be read (Permission denied)" in capsys.readouterr().err
 
 
 def curve_run(path, step, seed, end):
@@ -202,6 +279,15 @@ def test_a_full_standard_output_is_a_failure_of_its_own(runs):
         process = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.returncode == 1
     assert process.stderr.startswith("report: failed: standard output: No space left on device")
+
+
+def test_a_full_standard_error_does_not_matter(runs):
+    with open(runs / "table" / "results.jsonl", "a") as file:
+        file.write("half a li\n")
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "supervised_reptile.report", str(runs)]
+        process = subprocess.run(command, stderr=full, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.returncode == 0 and "| o15 |" in process.stdout
 
 
 def test_the_readme_and_the_report_are_those_of_the_collected_results():

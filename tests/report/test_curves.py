@@ -1,10 +1,13 @@
 """Curves are read alike from event files and from their compact form, and smoothed as defined."""
 
+import contextlib
+
 import made_up
 import numpy as np
 import pytest
 
 from supervised_reptile.report import curves
+from supervised_reptile.runs.tensorboard import Curve
 
 
 @pytest.fixture
@@ -45,6 +48,34 @@ def test_a_damaged_compact_curve_is_named(tmp_path, capsys):
         (tmp_path / curves.COMPACT).write_bytes(content)
         assert curves.read(tmp_path) is None
         assert str(tmp_path / curves.COMPACT) in capsys.readouterr().err
+
+
+def test_any_damage_to_a_compact_curve_is_said(tmp_path, capsys):
+    """Zip files, NumPy's headers and compressed numbers fail in many ways."""
+    path, generator = tmp_path / curves.COMPACT, np.random.default_rng(0)
+    curves.write_compact(curves.Curve(np.arange(0, 90, 10), {"test": np.arange(9) / 9}), path)
+    whole = path.read_bytes()
+    for _ in range(1000):
+        content = bytearray(whole[: generator.integers(1, len(whole) + 1)])
+        for index in generator.integers(0, len(content), 3):
+            content[index] = generator.integers(256)
+        path.write_bytes(content)
+        found, said = curves.read(tmp_path), capsys.readouterr().err
+        assert (found is None) == said.startswith(f"report: {path} is damaged")
+        assert said.count("\n") <= 1
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -0.1, 1.1])
+def test_what_is_no_accuracy_is_no_curve(tmp_path, wrong, capsys):
+    curve = curves.Curve(np.arange(3), {"test": np.array([0, wrong, 0.5])})
+    curves.write_compact(curve, tmp_path / curves.COMPACT)
+    assert curves.read(tmp_path) is None
+    assert "is damaged" in capsys.readouterr().err
+    (tmp_path / "run").mkdir()
+    with contextlib.closing(Curve(tmp_path / "run" / "test", -1)) as events:
+        for iteration, accuracy in enumerate([0.25, wrong, 0.5]):
+            events.add(iteration, accuracy)
+    assert curves.read(tmp_path / "run").iterations.tolist() == [0]
 
 
 def bare_array(path):

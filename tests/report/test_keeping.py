@@ -103,9 +103,39 @@ def test_a_run_without_its_last_checkpoint_has_no_model(source):
         keeping.keep_model(dataclasses.replace(run, flags=flags), source.parent / "kept")
 
 
+@pytest.mark.parametrize("keep_one", [keeping.collect, keeping.keep_model])
+def test_a_run_is_not_kept_in_a_runs_own_folder(source, keep_one):
+    """Of which it would leave little: names of classes, damaged lines, other checkpoints."""
+    (run,) = read_runs(source.parent)
+    before = {path.name: path.read_bytes() for path in source.iterdir() if path.is_file()}
+    other = made_up.run(source.parents[1] / "other", FLAGS)
+    (other / "lock").touch()
+    for folder in (source, other):
+        with pytest.raises(FailedError, match=f"{folder}"):
+            keep_one(run, folder)
+    assert {path.name: path.read_bytes() for path in source.iterdir() if path.is_file()} == before
+    assert sorted(path.name for path in other.iterdir()) == ["lock", "run.json"]
+
+
+def test_a_checkpoint_without_its_data_is_no_model(source):
+    (source / "model.ckpt-99999.data-00000-of-00001").unlink()
+    with pytest.raises(FailedError, match="lacks its last checkpoint"):
+        keep(keeping.keep_model, source)
+
+
+def test_what_a_run_lacks_is_not_left_from_an_earlier_one(source):
+    kept = keep(keeping.collect, source) / "mine"
+    for path in (source / "seconds.json", *source.glob("*/events*")):
+        path.unlink()
+    keep(keeping.collect, source)
+    assert sorted(path.name for path in kept.iterdir()) == ["results.jsonl", "run.json"]
+
+
 @pytest.mark.parametrize(
     "keep_one, name",
     [
+        (keeping.collect, "curve.npz"),
+        (keeping.keep_model, "model.ckpt-99999.index"),
         (keeping.collect, "run.json"),
         (keeping.collect, "results.jsonl"),
         (keeping.keep_model, "run.json"),
