@@ -9,6 +9,7 @@ from supervised_reptile.system.errors import RefusedError
 
 NAME = "origin.json"
 KEYS = ("source", "packaging", "digest", "date")
+ORIGINAL = "ILSVRC2012_img_train"  # how miniImageNet's packaging begins if we have resized it
 SHOWN = 20  # characters of a damaged file
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from supervised_reptile.data.class_files import IMAGENET
 from supervised_reptile.data.folders import DEPTH
+from supervised_reptile.data.provenance import ORIGINAL
 from supervised_reptile.fetch import archives, checks, download
 from supervised_reptile.fetch.download import Client
 from supervised_reptile.system.errors import FailedError, UnsoundError
@@ -42,11 +43,11 @@ def fetch(client: Client, archive: str, lists: Lists, work: Path, folder: Path) 
     archive: the address of ILSVRC2012_img_train.tar, or of a local folder into which it was
     unpacked. work: where a file is until it is whole. Returns what the archive was.
     """
-    packaging = "ILSVRC2012_img_train.tar"
+    packaging = f"{ORIGINAL}.tar"
     read: Reader = functools.partial(_read_range, client, archive)
     root = download.local_path(archive)
     if root and root.is_dir():
-        packaging, read = "ILSVRC2012_img_train, unpacked", _reader_of_folder(root, lists)
+        packaging, read = f"{ORIGINAL}, unpacked", _reader_of_folder(root, lists)
     ranges = [line for lines in lists.values() for line in lines]
     total = sum(last - first + 1 for _, first, last in ranges)
     threads = concurrent.futures.ThreadPoolExecutor(download.CONNECTIONS)

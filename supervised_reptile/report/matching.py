@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from supervised_reptile.data import omniglot
+from supervised_reptile.data import omniglot, provenance
 from supervised_reptile.report.reading import Evaluation, Run, Score
 from supervised_reptile.report.settings import (
     ADAPTING,
@@ -51,6 +51,15 @@ class Entry:
             return ()
         used = (self.run.data, self.evaluation.data or self.run.data)
         return tuple(str(data.get("digest")) for data in used)
+
+    @property
+    def resized(self) -> bool:
+        """Whether others have resized its images (docs/data.md), which gives other accuracies."""
+        used = (self.run.data, self.evaluation.data)
+        packagings = [str((data.get("origin") or {}).get("packaging", "")) for data in used]
+        return self.run.dataset == "miniimagenet" and any(
+            packaging and not packaging.startswith(provenance.ORIGINAL) for packaging in packagings
+        )
 
 
 def other_data(run: Run, evaluation: Evaluation | None = None) -> str | None:

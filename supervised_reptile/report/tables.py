@@ -11,6 +11,7 @@ from supervised_reptile.system.output import escaped
 
 Machine = dict[str, Any]
 UNKNOWN = "not recorded"
+RESIZED = " (images resized by others)"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -146,7 +147,7 @@ def _bodies(cell: Cell, runs: list[Run]) -> list[list[str]]:
             rows.append([*_judged(cell, seeds), *note])
     for entry in found:
         if entry.shortened:
-            score = f"{score_text(entry.score)} (shortened)"
+            score = f"{score_text(entry.score)} (shortened){RESIZED if entry.resized else ''}"
             rows.append([score, "none: shortened", *_tail(entry)])
     return rows or [[""] * (2 + len(TAIL))]
 
@@ -158,6 +159,8 @@ def _judged(cell: Cell, seeds: list[Entry]) -> list[str]:
     text, percents = score_text(verdict.mean_of(scores)), [score.percent for score in scores]
     if len(counted) > 1:
         text += f" ({len(counted)} seeds: {range_text((min(percents), max(percents)))})"
+    if seeds[0].resized:
+        text += RESIZED
     if len({entry.evaluation.tasks for entry in seeds}) > 1:
         text += f" ({', '.join(_tasks(entry, entry in counted) for entry in seeds)})"
     return [text, verdict.judge(cell, scores, all(entry.complete for entry in counted))]
@@ -190,6 +193,7 @@ def _short_rows(cell: Cell, runs: list[Run]) -> list[list[str]]:
     if found:
         longest = max(found, key=lambda entry: entry.done)
         text = f"{score_text(longest.score)} ({_iterations(longest)})"
+        text += RESIZED if longest.resized else ""
         return [[*head, text, "none: shortened"]]
     return [[*head, "", ""]]
 

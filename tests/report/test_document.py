@@ -251,6 +251,31 @@ def test_two_copies_of_miniimagenet_have_rows_of_their_own(tmp_path):
     assert "2 seeds" not in document.write(runs, [])
 
 
+def test_images_that_others_have_resized_are_marked(tmp_path):
+    cell = made_up.CELL["m15"]
+    for name, packaging, iterations in (
+        ("ours", "ILSVRC2012_img_train, unpacked", 100_000),
+        ("theirs", "pickles", 100_000),
+        ("short", "pickles", 1000),
+    ):
+        flags = made_up.flags_of(cell.setting, meta_iters=iterations)
+        data = {"origin": {"digest": "files", "packaging": packaging}, "digest": packaging}
+        lines = [made_up.line(flags, 47, data=data)]
+        made_up.run(tmp_path / name, flags, lines, data=data, dataset="miniimagenet")
+    runs = read_runs(tmp_path)
+    text, mark = document.write(runs, []), "(images resized by others)"
+    scores = {name: row(text, f"| {name} |")[4] for name in ("ours", "theirs", "short")}
+    assert scores == {
+        "ours": "47.00 ± 0.10",
+        "theirs": f"47.00 ± 0.10 {mark}",
+        "short": f"47.00 ± 0.10 (shortened) {mark}",
+    }
+    other = row(document.section(runs), "miniImageNet 1-shot 5-way, another copy")
+    assert other[3] == f"**47.00 ± 0.10 {mark}**"
+    short = [run for run in runs if run.name == "short"]
+    assert row(document.section(short), "miniImageNet 1-shot 5-way |")[3].endswith(mark)
+
+
 README = "# Mine\n\n<!-- results -->\nold\n<!-- end of results -->\n\nrest\n"
 
 
