@@ -51,7 +51,8 @@ environment variables:
                           mini-imagenet-cache-*.pkl
                           miniImageNet_category_split_*.pickle
                         an address that ends in / is where mini-imagenet-cache-*.pkl are
-Without the last three, the pickles are fetched from Zenodo (record 7978538).
+Without IMAGENET_TRAIN_TAR and MINIIMAGENET_ARCHIVE, the pickles are fetched from Zenodo
+(record 7978538).
 """
 
 
