@@ -22,10 +22,16 @@ Numbers = npt.NDArray[Any]
 GRADIENTS, OVERLAP, DENSITY = "gradients", "overlap", "gradients_density"
 WIDTH = 1 / 20  # of a run: the window of the moving averages
 EVAL_INTERVAL = 10  # meta-iterations, where a run does not record it: the program's default
-DRAWN = 400  # points of a moving average that are drawn, at most
+DRAWN = 200  # points of a moving average that are drawn, at most
 NAME = 80  # characters of a run's name in that of a file
 FAINT = 200  # faint points that are drawn, at most: each is the mean of neighbouring evaluations
-SETTINGS: Any = {"svg.hashsalt": "report", "axes.grid": True, "grid.alpha": 0.3, "font.size": 10}
+SETTINGS: Any = {
+    "svg.hashsalt": "report",
+    "svg.fonttype": "none",
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "font.size": 10,
+}
 SETTINGS |= {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
 
 
@@ -53,7 +59,7 @@ def draw(runs: list[Run], folder: pathlib.Path) -> list[str]:
             for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
                 with replacing(folder / f"{name}.{ending}") as beside:
                     figure.savefig(
-                        beside, format=ending, dpi=150, bbox_inches="tight", metadata=metadata
+                        beside, format=ending, dpi=110, bbox_inches="tight", metadata=metadata
                     )
             names.append(name)
     return names
