@@ -106,10 +106,11 @@ class Line:
 class Bench:
     """A setting with its compiled functions and generated images.
 
-    count: meta-iterations of a training run, or tasks of an evaluation. replicas: what computes.
+    count: meta-iterations of a training run, or tasks of an evaluation. replicas, device: what
+    computes.
     """
 
-    replicas = Replicas()
+    replicas, device = Replicas(), "cpu"
 
     def __init__(self, setting, count, **flags):
         dataset, known = SETTINGS[setting]
@@ -248,7 +249,7 @@ def start(case, setting):
     dataset, flags = SETTINGS[setting]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", FIRST, dataset, "--synthetic"]
-        command.append(f"--checkpoint={folder}/run")
+        command += [f"--checkpoint={folder}/run", f"--device={Bench.device}"]
         for name, value in flags.items():
             flag = f"--{name.replace('_', '-')}"
             command.append(flag if value is True else f"{flag}={value}")
@@ -291,6 +292,7 @@ def main():
     cases = arguments.cases.split(",")
     if unknown := [case for case in cases if case not in CASES]:
         parser.error(f"--cases: no case {unknown[0]!r}; there are {', '.join(CASES)}")
+    Bench.device = arguments.device
     Bench.replicas = Replicas(choice.choose(Computing(device=arguments.device)))
     here = Bench.replicas.describe()
     print(f"{here}, TensorFlow {tf.__version__}\n\n{HEADER}", flush=True)

@@ -125,7 +125,7 @@ class Computing:
     device: str = flag(
         "auto", "cpu, gpu, or gpu:1 for the second one; auto: a GPU if one can be used", device
     )
-    tf32: bool = flag(False, "let a GPU round factors to TF32: faster, other numbers", bool)
+    tf32: bool = flag(False, "let a GPU round factors to 10 bits (TF32): other numbers", bool)
     distribute: bool = flag(
         False,
         "share tasks among all GPUs, or all processes of TF_CONFIG or of a SLURM step: those of "

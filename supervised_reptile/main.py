@@ -189,17 +189,20 @@ def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> tuple[
 
 @contextlib.contextmanager
 def _resumable(directory: str) -> Iterator[None]:
-    """Say how to resume a run that ends early."""
+    """Say what is left of a run that ends early, and how to resume it."""
+
+    def kept() -> str:
+        is_there = (Path(directory) / record.RECORD).exists()
+        return f"{directory} is intact" if is_there else "nothing was saved yet"
+
     advice = "run the same command with --resume to continue"
     try:
         yield
     except signals.Interrupted as interruption:
-        is_there = (Path(directory) / record.RECORD).exists()
-        kept = f"{directory} is intact" if is_there else "nothing was saved yet"
-        outcome = f"{interruption.outcome or kept}: {advice}"
+        outcome = f"{interruption.outcome or kept()}: {advice}"
         raise signals.Interrupted(interruption.number, outcome) from None
     except _machine_errors(LostError) as failure:
-        raise FailedError(f"{explain(failure)}; {directory} is intact: {advice}") from None
+        raise FailedError(f"{explain(failure)}; {kept()}: {advice}") from None
 
 
 def report_again(finished: FinishedRun) -> None:
@@ -236,14 +239,14 @@ def train_and_evaluate(
         plan.warn_of_machine(decided.recorded, here)
         saved = checkpoints.restore_newest(directory, algorithm.model, config)
     else:
-        if config.run.resume:
-            new = f"a new one begins, of {config.outer.meta_iters:,} meta-iterations"
-            print(f"{directory} holds no run to resume: {new}", file=sys.stderr)
         data, commit = images.provenance, machine.commit()
         record.begin(record.Record(config, split, data, machine=here, commit=commit))
     state, last = saved or (algorithm.new_state(), -1)
     if saved:
         print(f"Resuming after meta-iteration {last}, from {directory}", file=sys.stderr)
+    elif config.run.resume:
+        new = f"training begins, of {config.outer.meta_iters:,} meta-iterations"
+        print(f"{directory} holds no checkpoint to resume from: {new}", file=sys.stderr)
     state, last = algorithm.from_first(state), int(replicas.exchange([last])[0, 0])
     if replicas.count > 1 and not config.outer.parallel_tasks:
         print("--distribute: trains in order, so that only evaluations are shared", file=sys.stderr)

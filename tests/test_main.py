@@ -27,6 +27,7 @@ from supervised_reptile.runs import (
     tensorboard,
     training,
 )
+from supervised_reptile.system.errors import FailedError
 from supervised_reptile.system.signals import Interrupted
 
 TOP = pathlib.Path(__file__).parents[1]
@@ -211,14 +212,17 @@ def test_ctrl_c_saves_and_says_so(tmp_path):
 
 
 def test_what_is_said_of_a_run_that_ends_early_is_true(tmp_path):
-    def said():
-        with pytest.raises(Interrupted) as ended, main._resumable(str(tmp_path)):
-            raise Interrupted(signal.SIGINT)
+    def said(cause):
+        with pytest.raises((Interrupted, FailedError)) as ended, main._resumable(str(tmp_path)):
+            raise cause
         return str(ended.value)
 
-    assert said().startswith("stopped by SIGINT; nothing was saved yet: run the same command")
+    stopped, full = Interrupted(signal.SIGINT), OSError(28, "No space left on device")
+    for cause in (stopped, full):
+        assert "; nothing was saved yet: run the same command" in said(cause)
     (tmp_path / "run.json").touch()
-    assert said().startswith(f"stopped by SIGINT; {tmp_path} is intact: run the same command")
+    for cause in (stopped, full):
+        assert f"; {tmp_path} is intact: run the same command" in said(cause)
 
 
 def test_resuming_where_there_is_no_run_says_that_one_begins(tmp_path):
@@ -226,7 +230,8 @@ def test_resuming_where_there_is_no_run_says_that_one_begins(tmp_path):
     process = script("omniglot", f"{SMALL} --meta-iters 1 --checkpoint cpkt --resume", tmp_path)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0
-    assert "cpkt holds no run to resume: a new one begins, of 1 meta-iterations\n" in err
+    expected = "cpkt holds no checkpoint to resume from: training begins, of 1 meta-iterations\n"
+    assert expected in err
 
 
 def test_ctrl_c_while_images_are_read_is_one_line(tmp_path):

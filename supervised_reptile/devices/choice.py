@@ -112,8 +112,10 @@ def choose(asked: Computing) -> Devices:
         return Devices(cards=cards)
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
-    # XLA reads them when it first compiles; the last one counts, so that the user's own do.
-    os.environ["XLA_FLAGS"] = f"{SAME_BITS} {os.environ.get('XLA_FLAGS', '')}"
+    own = os.environ.get("XLA_FLAGS", "").strip()
+    if own[:1] in ("", "-"):  # not the name of a file with flags
+        # XLA reads them when it first compiles; the last one counts, so that the user's own do.
+        os.environ["XLA_FLAGS"] = f"{SAME_BITS} {own}"
     tf.config.experimental.enable_tensor_float_32_execution(asked.tf32)
     details = map(tf.config.experimental.get_device_details, gpus)
     models = tuple(found.get("device_name", "of unknown model") for found in details)

@@ -14,6 +14,7 @@ from supervised_reptile.runs.tensorboard import records
 Floats = npt.NDArray[np.float64]
 SPLITS = ("train", "val", "test")
 COMPACT = "curve.npz"
+EVENTS = "events.out.tfevents.*"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,11 @@ def read(folder: pathlib.Path) -> Curve | None:
     return Curve(np.array(common, np.int64), accuracy) if common else None
 
 
+def are_there(folder: pathlib.Path) -> bool:
+    """Whether a run's folder has files of its curve, readable or not."""
+    return (folder / COMPACT).exists() or any(folder.glob(f"*/{EVENTS}"))
+
+
 def _read_compact(path: pathlib.Path) -> Curve | None:
     try:
         with np.load(path) as content:
@@ -72,9 +78,11 @@ def _read_compact(path: pathlib.Path) -> Curve | None:
 def _read_events(folder: pathlib.Path) -> dict[int, float]:
     """Accuracy by meta-iteration, of all event files of a folder."""
     points: dict[int, float] = {}
-    for path in sorted(folder.glob("events.out.tfevents.*")):
+    for path in sorted(folder.glob(EVENTS)):
         try:
             points.update(_points(path))
+        except OSError as error:
+            say(f"{path} cannot be read ({error.strerror or error}): its points are left out")
         except Exception as error:  # TensorBoard's reader raises many kinds for damaged files.
             say(f"{path} is damaged or incomplete ({error}): its points from there on are left out")
     return points

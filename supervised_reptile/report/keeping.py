@@ -30,10 +30,12 @@ Json = dict[str, Any]
 def collect(run: Run, target: pathlib.Path) -> None:
     """Write what the report needs of a run into a folder: a few kilobytes.
 
-    Raises OSError, and FailedError if the run's record lacks its classes, or the folder has models
-    or is a run's own.
+    Raises OSError, and FailedError if the run's record lacks its classes, its curve cannot be read,
+    or the folder has models or is a run's own.
     """
     source = run.path
+    if not run.curve and curves.are_there(source):
+        raise FailedError(f"{source} has a curve that cannot be read")
     if checkpoints(target):
         raise FailedError(f"{target} holds checkpoints, whose run.json this would shorten")
     _check_apart(source, target)

@@ -53,8 +53,8 @@ class Entry:
         return tuple(str(data.get("digest")) for data in used)
 
     @property
-    def resized(self) -> bool:
-        """Whether others have resized its images (docs/data.md), which gives other accuracies."""
+    def ready_made(self) -> bool:
+        """Whether its images came ready-made, mostly resized with other filters (docs/data.md)."""
         used = (self.run.data, self.evaluation.data)
         packagings = [str((data.get("origin") or {}).get("packaging", "")) for data in used]
         return self.run.dataset == "miniimagenet" and any(

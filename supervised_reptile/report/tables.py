@@ -11,7 +11,7 @@ from supervised_reptile.system.output import escaped
 
 Machine = dict[str, Any]
 UNKNOWN = "not recorded"
-RESIZED = " (images resized by others)"
+READY_MADE = " (ready-made images)"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -147,7 +147,7 @@ def _bodies(cell: Cell, runs: list[Run]) -> list[list[str]]:
             rows.append([*_judged(cell, seeds), *note])
     for entry in found:
         if entry.shortened:
-            score = f"{score_text(entry.score)} (shortened){RESIZED if entry.resized else ''}"
+            score = f"{score_text(entry.score)} (shortened){READY_MADE if entry.ready_made else ''}"
             rows.append([score, "none: shortened", *_tail(entry)])
     return rows or [[""] * (2 + len(TAIL))]
 
@@ -159,8 +159,8 @@ def _judged(cell: Cell, seeds: list[Entry]) -> list[str]:
     text, percents = score_text(verdict.mean_of(scores)), [score.percent for score in scores]
     if len(counted) > 1:
         text += f" ({len(counted)} seeds: {range_text((min(percents), max(percents)))})"
-    if seeds[0].resized:
-        text += RESIZED
+    if seeds[0].ready_made:
+        text += READY_MADE
     if len({entry.evaluation.tasks for entry in seeds}) > 1:
         text += f" ({', '.join(_tasks(entry, entry in counted) for entry in seeds)})"
     return [text, verdict.judge(cell, scores, all(entry.complete for entry in counted))]
@@ -193,7 +193,7 @@ def _short_rows(cell: Cell, runs: list[Run]) -> list[list[str]]:
     if found:
         longest = max(found, key=lambda entry: entry.done)
         text = f"{score_text(longest.score)} ({_iterations(longest)})"
-        text += RESIZED if longest.resized else ""
+        text += READY_MADE if longest.ready_made else ""
         return [[*head, text, "none: shortened"]]
     return [[*head, "", ""]]
 

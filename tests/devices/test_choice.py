@@ -72,6 +72,9 @@ def test_xla_does_not_time_kernels_on_a_gpu_unless_the_user_says_so(gpus):
     assert os.environ["XLA_FLAGS"] == "--own"
     choice.choose(Computing())
     assert os.environ["XLA_FLAGS"] == "--xla_gpu_deterministic_ops=true --own"
+    os.environ["XLA_FLAGS"] = "flags.txt"  # a file, which XLA reads
+    choice.choose(Computing())
+    assert os.environ["XLA_FLAGS"] == "flags.txt"
 
 
 def test_the_cpu_is_used_if_it_is_asked_for(gpus, monkeypatch, capsys):

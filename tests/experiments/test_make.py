@@ -81,8 +81,16 @@ def test_what_other_runs_gave_is_kept_beside_them(tmp_path):
     assert f"--collect {kept}/results" in printed and f"--models {kept}/models" in printed
     assert f"report {kept}/results --output {kept}/report" in printed
     assert "experiments/" not in printed and "--readme" not in printed
-    ours = subprocess.check_output(["make", "-nC", EXPERIMENTS, "collect", "report"], text=True)
-    assert "--collect experiments/results" in ours and "--readme README.md" in ours
+    again = finish(f"{tmp_path}/runs/", "--dry-run", "collect", "models", "report")
+    assert again == printed
+    for runs in (
+        "experiments/runs",
+        "experiments/runs/",
+        "./experiments/runs",
+        EXPERIMENTS / "runs",
+    ):
+        ours = finish(runs, "--dry-run", "collect", "report")
+        assert "--collect experiments/results" in ours and "--readme README.md" in ours
 
 
 def test_a_folder_of_runs_with_a_space_is_refused(tmp_path):

@@ -251,7 +251,7 @@ def test_two_copies_of_miniimagenet_have_rows_of_their_own(tmp_path):
     assert "2 seeds" not in document.write(runs, [])
 
 
-def test_images_that_others_have_resized_are_marked(tmp_path):
+def test_ready_made_images_are_marked(tmp_path):
     cell = made_up.CELL["m15"]
     for name, packaging, iterations in (
         ("ours", "ILSVRC2012_img_train, unpacked", 100_000),
@@ -263,7 +263,7 @@ def test_images_that_others_have_resized_are_marked(tmp_path):
         lines = [made_up.line(flags, 47, data=data)]
         made_up.run(tmp_path / name, flags, lines, data=data, dataset="miniimagenet")
     runs = read_runs(tmp_path)
-    text, mark = document.write(runs, []), "(images resized by others)"
+    text, mark = document.write(runs, []), "(ready-made images)"
     scores = {name: row(text, f"| {name} |")[4] for name in ("ours", "theirs", "short")}
     assert scores == {
         "ours": "47.00 ± 0.10",

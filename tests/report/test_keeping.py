@@ -117,6 +117,24 @@ def test_a_run_is_not_kept_in_a_runs_own_folder(source, keep_one):
     assert sorted(path.name for path in other.iterdir()) == ["lock", "run.json"]
 
 
+def test_results_are_not_collected_over_a_model(source):
+    kept = keep(keeping.keep_model, source) / "mine"
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    with pytest.raises(FailedError, match="holds checkpoints"):
+        keep(keeping.collect, source)
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+
+
+def test_a_kept_curve_does_not_go_with_one_that_cannot_be_read(source):
+    kept = keep(keeping.collect, source) / "mine"
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    for path in source.glob("*/events*"):
+        path.write_bytes(b"damaged")
+    with pytest.raises(FailedError, match="cannot be read"):
+        keep(keeping.collect, source)
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+
+
 def test_a_checkpoint_without_its_data_is_no_model(source):
     (source / "model.ckpt-99999.data-00000-of-00001").unlink()
     with pytest.raises(FailedError, match="lacks its last checkpoint"):
