@@ -53,13 +53,15 @@ class Entry:
         return tuple(str(data.get("digest")) for data in used)
 
     @property
-    def ready_made(self) -> bool:
-        """Whether its images came ready-made, mostly resized with other filters (docs/data.md)."""
+    def mark(self) -> str:
+        """What its score has to carry if its images came ready-made: mostly they are resized with
+        other filters than the paper's (docs/data.md)."""
         used = (self.run.data, self.evaluation.data)
         packagings = [str((data.get("origin") or {}).get("packaging", "")) for data in used]
-        return self.run.dataset == "miniimagenet" and any(
+        ready_made = self.run.dataset == "miniimagenet" and any(
             packaging and not packaging.startswith(provenance.ORIGINAL) for packaging in packagings
         )
+        return " (ready-made images)" if ready_made else ""
 
 
 def other_data(run: Run, evaluation: Evaluation | None = None) -> str | None:

@@ -11,7 +11,6 @@ from supervised_reptile.system.output import escaped
 
 Machine = dict[str, Any]
 UNKNOWN = "not recorded"
-READY_MADE = " (ready-made images)"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -147,7 +146,7 @@ def _bodies(cell: Cell, runs: list[Run]) -> list[list[str]]:
             rows.append([*_judged(cell, seeds), *note])
     for entry in found:
         if entry.shortened:
-            score = f"{score_text(entry.score)} (shortened){READY_MADE if entry.ready_made else ''}"
+            score = f"{score_text(entry.score)} (shortened){entry.mark}"
             rows.append([score, "none: shortened", *_tail(entry)])
     return rows or [[""] * (2 + len(TAIL))]
 
@@ -159,8 +158,7 @@ def _judged(cell: Cell, seeds: list[Entry]) -> list[str]:
     text, percents = score_text(verdict.mean_of(scores)), [score.percent for score in scores]
     if len(counted) > 1:
         text += f" ({len(counted)} seeds: {range_text((min(percents), max(percents)))})"
-    if seeds[0].ready_made:
-        text += READY_MADE
+    text += seeds[0].mark
     if len({entry.evaluation.tasks for entry in seeds}) > 1:
         text += f" ({', '.join(_tasks(entry, entry in counted) for entry in seeds)})"
     return [text, verdict.judge(cell, scores, all(entry.complete for entry in counted))]
@@ -192,8 +190,7 @@ def _short_rows(cell: Cell, runs: list[Run]) -> list[list[str]]:
         return rows
     if found:
         longest = max(found, key=lambda entry: entry.done)
-        text = f"{score_text(longest.score)} ({_iterations(longest)})"
-        text += READY_MADE if longest.ready_made else ""
+        text = f"{score_text(longest.score)} ({_iterations(longest)}){longest.mark}"
         return [[*head, text, "none: shortened"]]
     return [[*head, "", ""]]
 
