@@ -1,9 +1,10 @@
-# make demo: try the program on generated images. make test: run the tests.
+# make demo: try the program on generated images. make test: the tests of five minutes.
+# make test-all: all tests but those of make soak.
 # make soak: kill training, fetches and readings of images many times (about an hour).
 PYTHON ?= python3
 DEMO = runs/demo
 
-.PHONY: venv demo test soak lint clean
+.PHONY: venv demo test test-all soak lint clean
 
 venv: .venv/ready
 
@@ -27,6 +28,9 @@ demo: venv
 
 test: venv
 	.venv/bin/python -m pytest
+
+test-all: venv
+	.venv/bin/python -m pytest -m 'not soak'
 
 soak: venv
 	.venv/bin/python -m pytest -m soak -s
