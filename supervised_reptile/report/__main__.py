@@ -64,6 +64,8 @@ def _run(given: argparse.Namespace) -> bool:
             raise RefusedError(
                 f"--readme {given.readme} would lose its results: name another folder"
             )
+    if given.collect and given.collect.resolve() == given.folder.resolve():
+        raise RefusedError(f"--collect {given.collect} is the folder that is read: name another")
     kept = [_keep(keeping.collect, runs, given.collect)] if given.collect else []
     kept += [_keep(keeping.keep_model, runs, given.models)] if given.models else []
     if given.readme:

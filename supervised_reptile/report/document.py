@@ -32,11 +32,11 @@ TAIL = ["meta-iterations", "tasks", "seed", "wall-clock", "hardware", "commit", 
 def write(runs: list[Run], drawn: list[str]) -> str:
     """The whole report. drawn: names of the images that lie beside it, without their endings."""
     placed, others = matching.place(runs)
-    own = (figures.GRADIENTS, figures.OVERLAP)
+    own, table = (figures.GRADIENTS, figures.OVERLAP), paper_table(placed)
     parts = [
         "# What the runs gave\n",
         *([] if runs else ["There are no runs in this folder.\n"]),
-        *_section("Tables 1 and 2", VERDICT, paper_table(placed), _not_run(placed)),
+        *(_section("Tables 1 and 2", VERDICT, table, _not_run(placed)) if table else []),
         *_section("Gradients of the inner loop (section 6.2)", figure_table(GRADIENTS, placed)),
         *_images([name for name in drawn if name == figures.GRADIENTS]),
         *_section("Overlap of mini-batches (section 6.3)", figure_table(OVERLAPS, placed)),
@@ -49,6 +49,7 @@ def write(runs: list[Run], drawn: list[str]) -> str:
 
 
 def _section(title: str, *texts: str) -> list[str]:
+    """A section, or nothing if it would be empty."""
     return [f"## {title}\n", *filter(None, texts)] if any(texts) else []
 
 

@@ -8,7 +8,6 @@ import dataclasses
 import io
 import json
 import pathlib
-import struct
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -68,7 +67,7 @@ class Evaluation:
 
     @property
     def iteration(self) -> int | None:
-        """That of the evaluated checkpoint, None for an untrained network."""
+        """The number of the evaluated checkpoint, None for an untrained network."""
         return self.line["iteration"]
 
     @property
@@ -81,9 +80,9 @@ class Evaluation:
 class Run:
     """A training run.
 
-    path: its folder, or the file it was collected in. content: its run.json with its "name", which
-    is that of its folder, its "results", and the "seconds" that it was trained for, None where that
-    is not recorded.
+    path: its folder, or the file it was collected in. content: its run.json, and with that "name",
+    the name of its folder; "results", the lines of its results.jsonl; "seconds" of training, None
+    where these are not recorded.
     """
 
     path: pathlib.Path
@@ -172,7 +171,7 @@ def _read_results(path: pathlib.Path) -> Iterator[Json]:
 def _evaluation(line: Json) -> Evaluation:
     def score(numbers: Json) -> Score:
         mean, interval = numbers["accuracy"]["test"], numbers["confidence_95"]["test"]
-        return Score(100 * mean, None if interval is None else 100 * interval)
+        return Score(100 * float(mean), None if interval is None else 100 * float(interval))
 
     config = Config.of(line["dataset"], line["config"])
     scores = {config.evaluation.transductive: score(line)}
@@ -237,7 +236,7 @@ def read_curve(folder: pathlib.Path) -> Curve | None:
                     for value in event.summary.value:
                         if value.tag == "accuracy":
                             points[event.step] = value.simple_value
-            except Exception as error:  # of files, of struct, of protobuf
+            except Exception as error:  # of the file system, of protobuf
                 warn(f"{path} is damaged ({error}): its points from there on are left out")
         if points:
             found[split] = points
@@ -250,10 +249,10 @@ def read_curve(folder: pathlib.Path) -> Curve | None:
 
 def _events(path: pathlib.Path) -> Iterator[Event]:
     """The events of a file. Each stands between 12 bytes, its length and a checksum, and 4 bytes,
-    another checksum. Raises an exception of some kind where the file is damaged."""
+    another checksum. Raises ValueError, or protobuf's own exception, where the file is damaged."""
     content, at = path.read_bytes(), 0
     while at < len(content):
-        (length,) = struct.unpack_from("<Q", content, at)
+        length = int.from_bytes(content[at : at + 8], "little")
         if at + 12 + length + 4 > len(content):
             raise ValueError("its last event is incomplete")
         yield Event.FromString(content[at + 12 : at + 12 + length])
