@@ -21,7 +21,6 @@ Numbers = npt.NDArray[Any]
 GRADIENTS, OVERLAP = "gradients", "overlap"
 WIDTH = 1 / 20  # of a run: the window of the moving averages
 DRAWN = 200  # points of a moving average, and faint points, that are drawn, at most
-NAME = 80  # characters of a run's name in that of a file
 STYLE: Any = {"axes.grid": True, "grid.alpha": 0.3, "font.size": 10, "legend.frameon": False}
 STYLE |= {"axes.spines.top": False, "axes.spines.right": False}
 
@@ -74,7 +73,7 @@ def _whole(entries: list[Entry]) -> Run | None:
 
 def _file_name(run: Run) -> str:
     """A name for its curve, which a file can have and a Markdown link can hold."""
-    plain = re.sub(r"[^\w.+-]", "_", run.name, flags=re.ASCII)[:NAME]
+    plain = re.sub(r"[^\w.+-]", "_", run.name, flags=re.ASCII)[:80]
     other = f"_{zlib.crc32(run.name.encode(errors='surrogateescape')):08x}"
     return f"curve_{plain}{'' if plain == run.name else other}"
 
