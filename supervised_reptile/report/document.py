@@ -205,7 +205,7 @@ def others_table(others: list[tuple[Run, Evaluation]]) -> str:
     rows = []
     for run, evaluation in others:
         config, done = evaluation.config, evaluation.iteration
-        assumed = ", ".join(evaluation.line.get("assumed", ()))
+        note = " (flags of the evaluation were assumed)" if evaluation.line.get("assumed") else ""
         rows.append(
             [
                 run.name,
@@ -214,7 +214,7 @@ def others_table(others: list[tuple[Run, Evaluation]]) -> str:
                 *(str(evaluation.scores.get(together, "")) for together in (False, True)),
                 f"{0 if done is None else done + 1:,} of {run.total:,}",
                 f"{evaluation.tasks:,}",
-                str(run.seed) + (f" (assumed: {assumed})" if assumed else ""),
+                f"{run.seed}{note}",
             ]
         )
     header = ["run", "images", "shots, ways", "test accuracy", "transductive", "meta-iterations"]

@@ -127,7 +127,7 @@ def _rank(evaluation: Evaluation) -> tuple[int, int, str]:
 def _entries(run: Run, evaluation: Evaluation, setting: Setting) -> list[Entry]:
     """The entry of an evaluation in a setting, if it is one.
 
-    With an assumed seed or number of classes, the model may have seen what it is tested on.
+    If its seed was assumed, the model may have been trained on what it was tested on.
     """
     config, score = CONFIGS[setting.name], None
     if (

@@ -159,7 +159,7 @@ def test_an_evaluation_of_a_run_of_the_paper_that_fits_no_cell_is_listed(tmp_pat
     made_up.run(tmp_path / "mine", FLAGS, lines)
     text = written()
     assert row(text, "| mine |", "3-shot")[1] == "the paper's"
-    assert row(text, "| mine |", "99.90")[7] == "0 (assumed: seed)"
+    assert row(text, "| mine |", "99.90")[7] == "0 (flags of the evaluation were assumed)"
     assert text.count("| mine |") == 3 and row(text, CELL)[3] == "95.40 ± 0.10"
 
 
