@@ -4,10 +4,10 @@
 
 On generated images. Every case repeats its work after a warm-up, and alternates with a product of
 two 2000x2000 float32 matrices, whose rate is the peak; operations.py says how operations are
-counted. `-parallel` is training with --parallel-tasks; `g4-run` a training run of the figure's last
-sum, with its evaluation in every meta-iteration; `-outside` the share of a training run that is not
-spent in compiled calls; `-start` the time from a command to the end of its first meta-iteration,
-less that of making images, and the peak of its memory.
+counted. `-parallel` is training with --parallel-tasks; `g4-run` a training run of the longest sum
+of section 6.2, with its evaluation in every meta-iteration; `-outside` the share of a training run
+that is not spent in compiled calls; `-start` the time from a command to the end of its first
+meta-iteration, less that of making images, and the peak of its memory.
 """
 
 import argparse
@@ -39,27 +39,10 @@ from supervised_reptile.devices.replicas import Replicas
 from supervised_reptile.learning import models, reptile
 from supervised_reptile.learning.sampling import Population, Purpose
 from supervised_reptile.runs import final_evaluation, training
+from supervised_reptile.settings import SETTINGS
 from supervised_reptile.system import machine
 
 DATASETS = {"omniglot": omniglot.OMNIGLOT, "miniimagenet": miniimagenet.MINIIMAGENET}
-TABLE = dict(shots=1, inner_batch=10, inner_iters=5, meta_step=1.0, meta_step_final=0.0)
-TABLE |= dict(meta_batch=5, meta_iters=100000, eval_batch=5, train_shots=10)
-SETTINGS = {
-    "o15t": ("omniglot", TABLE | dict(transductive=True)),
-    "o15": ("omniglot", TABLE),
-    "o55": ("omniglot", TABLE | dict(shots=5)),
-    "o120": (
-        "omniglot",
-        TABLE | dict(classes=20, inner_batch=20, inner_iters=10, eval_batch=10, learning_rate=5e-4),
-    ),
-    "m15": ("miniimagenet", TABLE | dict(inner_iters=8, train_shots=15)),
-    "m55": ("miniimagenet", TABLE | dict(shots=5, inner_iters=8, train_shots=15, eval_batch=15)),
-    "g4": (
-        "omniglot",
-        dict(sgd=True, inner_batch=25, learning_rate=0.003, meta_step=0.25, meta_step_final=0.0)
-        | dict(eval_batch=25, eval_iters=5, eval_interval=1, inner_iters=4, train_shots=20),
-    ),
-}
 REPEATS = 7
 GPU_TASKS = 1024  # of an evaluation, instead of what is enough for a CPU
 
@@ -113,10 +96,10 @@ class Bench:
     replicas, device = Replicas(), "cpu"
 
     def __init__(self, setting, count, **flags):
-        dataset, known = SETTINGS[setting]
+        dataset = SETTINGS[setting].dataset
         self.count, self._folder = count, tempfile.TemporaryDirectory()
         own = {"meta_iters": count, "eval_samples": count, "checkpoint": self._folder.name}
-        self.config = Config.of(dataset, known | own | flags)
+        self.config = Config.of(dataset, {**SETTINGS[setting].flags, **own, **flags})
         self.reptile = reptile.Reptile(models.MODELS[dataset], self.config, self.replicas)
         self.images = generated(dataset)
         self.pixels = self.replicas.resident(tf.constant(self.images.pixels))
@@ -246,7 +229,7 @@ main(datasets[sys.argv[1]], sys.argv[2:])
 
 def start(case, setting):
     """Seconds from a command to the end of its first meta-iteration; its peak memory (Linux)."""
-    dataset, flags = SETTINGS[setting]
+    dataset, flags = SETTINGS[setting].dataset, SETTINGS[setting].flags
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", FIRST, dataset, "--synthetic"]
         command += [f"--checkpoint={folder}/run", f"--device={Bench.device}"]
@@ -270,7 +253,7 @@ CASES = {
     "m15": lambda case: training_row(case, "m15", 1),
     "o15t-parallel": lambda case: training_row(case, "o15t", 10, parallel_tasks=True),
     "m15-parallel": lambda case: training_row(case, "m15", 1, parallel_tasks=True),
-    "g4-run": lambda case: whole_run(case, "g4", 60),
+    "g4-run": lambda case: whole_run(case, "g1_g2_g3_g4", 60),
     "o15t-evaluate": lambda case: evaluation_row(case, "o15t", 24),
     "o15-evaluate": lambda case: evaluation_row(case, "o15", 24),
     "o55-evaluate": lambda case: evaluation_row(case, "o55", 24),

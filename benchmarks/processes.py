@@ -17,13 +17,10 @@ import sys
 import tempfile
 import time
 
+from supervised_reptile.settings import SETTINGS
+
 SCRIPT = pathlib.Path(__file__).parents[1] / "run_omniglot.py"
-COMMON = "--synthetic --meta-step 1 --meta-batch 5 --meta-step-final 0 --train-shots 10 --shots 1"
-COMMON += " --eval-interval 100000 --checkpoint-interval 100000"
-SETTINGS = {
-    "o15t": "--inner-batch 10 --inner-iters 5 --eval-batch 5 --learning-rate 0.001 --transductive",
-    "o120": "--classes 20 --inner-batch 20 --inner-iters 10 --eval-batch 10 --learning-rate 0.0005",
-}
+COMMON = ["--synthetic", "--eval-interval=100000", "--checkpoint-interval=100000"]
 # Of each setting: meta-iterations, then tasks of each of two sets, of a short and a long command.
 LENGTHS = {"o15t": ((20, 220), (20, 320)), "o120": ((10, 90), (20, 170))}
 
@@ -48,8 +45,9 @@ def run(folder, processes, flags):
 def seconds(folder, processes, setting, iterations, tasks):
     """Seconds of training and of the evaluation of a command."""
     with tempfile.TemporaryDirectory(dir=folder) as checkpoint:
-        flags = [*COMMON.split(), *SETTINGS[setting].split(), "--parallel-tasks"]
-        flags += ["--meta-iters", str(iterations), "--eval-samples", str(tasks)]
+        known = SETTINGS[setting].flags | {"meta_iters": iterations, "eval_samples": tasks}
+        flags = [f"--{name.replace('_', '-')}={value}" for name, value in known.items()]
+        flags = [flag.removesuffix("=True") for flag in flags] + [*COMMON, "--parallel-tasks"]
         run(folder, processes, [*flags, "--checkpoint", f"{checkpoint}/run"])
         line = (pathlib.Path(checkpoint) / "run" / "results.jsonl").read_text()
     return json.loads(line)["seconds"]
@@ -113,7 +111,7 @@ def main():
     print("| | one process, two cores | two processes, a core each | ratio |")
     print("|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for setting in SETTINGS:
+        for setting in LENGTHS:
             found = [
                 [rates(folder, processes, setting) for processes in (1, 2)]
                 for _ in range(given.repeats)

@@ -1,1 +1,1 @@
-"""What runs gave, beside what the paper reports: python -m supervised_reptile.report FOLDER."""
+"""Results of runs, compared with the paper's: python -m supervised_reptile.report FOLDER."""

@@ -1,14 +1,18 @@
-"""The report as one Markdown document, and the part of it that stands in the README."""
+"""The report in Markdown, and the table of it that stands in the README."""
 
 import pathlib
 import re
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from supervised_reptile.report import tables
-from supervised_reptile.report.curves import difference
-from supervised_reptile.report.figures import DENSITY, GRADIENTS, OVERLAP, WIDTH, densities
-from supervised_reptile.report.reading import Run
+from supervised_reptile.report import figures, matching
+from supervised_reptile.report.matching import Entry
+from supervised_reptile.report.reading import Evaluation, Run
+from supervised_reptile.settings import GRADIENTS, OVERLAPS, TABLES, Setting
 from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.system.output import escaped
 
+Placed = dict[str, list[Entry]]
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 MARKED = re.compile(rf"(?<={BEGIN})(\r?\n).*?(?={END})", re.DOTALL)
 VERDICT = """\
@@ -19,62 +23,38 @@ interval widened by ours" if it differs from the paper's by no more than the sum
 else it says how far from the replications' range it is. A shortened run has no verdict. Of several
 seeds, those with all tasks count, if there are any.
 """
+COMMIT = re.compile(r"(?<=^[0-9a-f]{7})[0-9a-f]+")  # what is not shown of one
+UNKNOWN = "not recorded"
+HEADER = ["setting", "paper", "replications", "this program", "verdict"]
+TAIL = ["meta-iterations", "tasks", "seed", "wall-clock", "hardware", "commit", "run"]
 
 
-def write(runs: list[Run], figures: list[str]) -> str:
-    """The whole report. figures: names of the images that lie beside it, without their endings."""
+def write(runs: list[Run], drawn: list[str]) -> str:
+    """The whole report. drawn: names of the images that lie beside it, without their endings."""
+    placed, others = matching.place(runs)
+    own, table = (figures.GRADIENTS, figures.OVERLAP), paper_table(placed)
     parts = [
         "# What the runs gave\n",
-        *_section("Tables 1 and 2", VERDICT, tables.paper_table(runs)),
-        *_section("Gradients of the inner loop (section 6.2)", tables.combinations_table(runs)),
-        *_image(GRADIENTS, figures),
-        *_density(runs),
-        *_image(DENSITY, figures),
-        *_section("Overlap of mini-batches (section 6.3)", tables.overlap_table(runs)),
-        *_image(OVERLAP, figures),
-        *_section("Other runs", tables.others_table(runs)),
-        *_section("Unfinished runs", tables.unfinished_table(runs)),
+        *([] if runs else ["There are no runs in this folder.\n"]),
+        *(_section("Tables 1 and 2", VERDICT, table, _not_run(placed)) if table else []),
+        *_section("Gradients of the inner loop (section 6.2)", figure_table(GRADIENTS, placed)),
+        *_images([name for name in drawn if name == figures.GRADIENTS]),
+        *_section("Overlap of mini-batches (section 6.3)", figure_table(OVERLAPS, placed)),
+        *_images([name for name in drawn if name == figures.OVERLAP]),
+        *_section("Other runs", others_table(others)),
+        *_section("Unfinished runs", unfinished_table(runs)),
+        *_section("Learning curves", *_images([name for name in drawn if name not in own])),
     ]
-    curves = [name for name in figures if name not in (GRADIENTS, DENSITY, OVERLAP)]
-    if curves:
-        parts += [
-            "## Learning curves\n",
-            *(part for name in curves for part in _image(name, curves)),
-        ]
-    if not runs:
-        parts.insert(1, "There are no runs in this folder.\n")
     return "\n".join(parts)
 
 
 def _section(title: str, *texts: str) -> list[str]:
-    return [f"## {title}\n", *texts] if texts[-1] else []
+    """A section, or nothing if it would be empty."""
+    return [f"## {title}\n", *filter(None, texts)] if any(texts) else []
 
 
-def _image(name: str, figures: list[str]) -> list[str]:
-    return [f"![{name}]({name}.png)\n"] if name in figures else []
-
-
-def _density(runs: list[Run]) -> list[str]:
-    """How far the curves of a setting and seed are apart that were evaluated more or less often."""
-    lines = []
-    for label, sparse, dense in densities(runs):
-        assert sparse.curve and dense.curve
-        largest, common, apart = difference(sparse.curve, dense.curve, WIDTH * sparse.total)
-        lines.append(
-            f"{label}: the smoothed test curves of {_points(sparse)} and {_points(dense)} differ "
-            f"by at most {100 * largest:.2f} points. Of {common:,} meta-iterations that both "
-            f"evaluated, {apart:,} have another accuracy.\n"
-        )
-    return lines
-
-
-def _points(run: Run) -> str:
-    return f"`{run.name}` ({len(run.curve.iterations) if run.curve else 0:,} evaluations)"
-
-
-def section(runs: list[Run]) -> str:
-    """What stands between the marks of the README."""
-    return f"\n{tables.short_table(runs)}\n"
+def _images(names: list[str]) -> list[str]:
+    return [f"![{name}]({name}.png)\n" for name in names]
 
 
 def replaced(readme: pathlib.Path, runs: list[Run]) -> str:
@@ -91,8 +71,161 @@ def replaced(readme: pathlib.Path, runs: list[Run]) -> str:
             f"--readme {readme} has no place for the results: put the lines {BEGIN} and {END} "
             "where they should stand"
         )
+    placed, _ = matching.place(runs)
+    parts = filter(None, (short_table(placed), _not_run(placed)))
+    section = "\n" + "".join(f"\n{part}" for part in parts) + "\n"
+    return MARKED.sub(lambda found: section.replace("\n", found[1]), text, count=1)
 
-    def made_anew(found: re.Match[str]) -> str:
-        return ("\n" + section(runs)).replace("\n", found[1])
 
-    return MARKED.sub(made_anew, text, count=1)
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; empty text if it has no rows."""
+    rows = [[escaped(cell).replace("|", "\\|") for cell in row] for row in rows]
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) if rows else ""
+
+
+def paper_table(placed: Placed) -> str:
+    """Tables 1 and 2: each run that is in a cell, and the means of several seeds."""
+    rows = []
+    for setting in TABLES:
+        head = _head(setting)
+        for entry in placed[setting.name]:
+            found = (f"{entry.score} (shortened){entry.mark}", "none: shortened")
+            rows.append([*head, *(found if entry.shortened else _judged([entry])), *_tail(entry)])
+            head = ["", "", ""]
+        for seeds in matching.pools(placed[setting.name]):
+            if len(seeds) > 1:
+                note = ["mean and range of the seeds", *[""] * (len(TAIL) - 1)]
+                rows.append([*head, *_judged(seeds), *note])
+    return _table([*HEADER, *TAIL], rows)
+
+
+def short_table(placed: Placed) -> str:
+    """Tables 1 and 2 for the README: a row for each cell that there are runs of."""
+    rows = []
+    for setting in TABLES:
+        found = placed[setting.name]
+        for seeds in matching.pools(found):
+            text, verdict = _judged(seeds)
+            rows.append([*_head(setting), f"**{text}**", verdict])
+        if found and not matching.pools(found):
+            longest = max(found, key=lambda entry: entry.done)
+            text = f"{longest.score} ({_iterations(longest)}){longest.mark}"
+            rows.append([*_head(setting), text, "none: shortened"])
+    return _table(HEADER, rows)
+
+
+def _not_run(placed: Placed) -> str:
+    missing = [setting.label for setting in TABLES if not placed[setting.name]]
+    return f"Not run: {'; '.join(missing)}.\n" if missing else ""
+
+
+def _head(setting: Setting) -> list[str]:
+    (paper, interval), (least, most) = setting.paper, setting.replications
+    return [setting.label, f"{paper:.2f} ± {interval:.2f}", f"{least:.2f} – {most:.2f}"]
+
+
+def _judged(seeds: list[Entry]) -> list[str]:
+    """The score of the runs of one or several seeds, and the verdict on it."""
+    scores = [entry.score for entry in seeds]
+    text, percents = str(matching.mean_of(scores)), [score.percent for score in scores]
+    if len(seeds) > 1:
+        text += f" ({len(seeds)} seeds: {min(percents):.2f} – {max(percents):.2f})"
+    tasks = sorted({entry.evaluation.tasks for entry in seeds})
+    if tasks != [matching.TASKS]:
+        text += f" ({' – '.join(f'{number:,}' for number in tasks)} tasks)"
+    complete = all(entry.complete for entry in seeds)
+    return [text + seeds[0].mark, matching.judge(seeds[0].setting, scores, complete)]
+
+
+def figure_table(settings: Sequence[Setting], placed: Placed) -> str:
+    """Section 6.2 or 6.3: final accuracy of each of its settings that there is a run of."""
+    rows = []
+    for setting in settings:
+        varied = [str(setting.flags[name]) for name in ("inner_iters", "inner_batch")]
+        for entry in placed[setting.name]:
+            score = f"{entry.score}{' (shortened)' if entry.shortened else ''}"
+            rows.append([setting.label, *varied, score, *_tail(entry)])
+    return _table(["setting", "inner steps", "inner batch", "test accuracy", *TAIL], rows)
+
+
+def _tail(entry: Entry) -> list[str]:
+    run, line = entry.run, entry.evaluation.line
+    times = [f"evaluation {duration((line.get('seconds') or {}).get('evaluation'))}"]
+    if entry.done == run.total:  # how long an earlier checkpoint took is not known
+        times.insert(0, f"training {duration(run.content['seconds'])}")
+    return [
+        _iterations(entry),
+        f"{entry.evaluation.tasks:,}",
+        str(run.seed),
+        ", ".join(times),
+        _both(*(machine_text(one.get("machine")) for one in (run.content, line))),
+        _both(*(COMMIT.sub("", one.get("commit") or UNKNOWN) for one in (run.content, line))),
+        run.name,
+    ]
+
+
+def _iterations(entry: Entry) -> str:
+    done = f"{entry.done:,}"
+    if entry.run.total != entry.done:
+        done += f" (of a run of {entry.run.total:,})"
+    return f"**shortened:** {done} of {entry.full:,}" if entry.shortened else done
+
+
+def _both(trained: str, evaluated: str) -> str:
+    both = f"training {trained}, evaluation {evaluated}"
+    return trained if trained == evaluated else both
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people."""
+    if seconds is None:
+        return UNKNOWN
+    minutes = round(seconds / 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{seconds:.0f} s"
+
+
+def machine_text(machine: dict[str, Any] | None) -> str:
+    """The machine that a record names, for people."""
+    if not machine:
+        return UNKNOWN
+    cores, device = machine.get("cores"), machine.get("device", "CPU")
+    text = f"{machine.get('cpu', 'unknown processor')}, {cores} core{'' if cores == 1 else 's'}"
+    if device != "CPU":
+        count = machine.get("gpus", 1)
+        text = f"{machine.get('gpu', device)}{f' x {count}' if count != 1 else ''}, {text}"
+    processes = machine.get("processes", 1)
+    return text if processes == 1 else f"{processes} processes on {text} each"
+
+
+def others_table(others: list[tuple[Run, Evaluation]]) -> str:
+    """Evaluations that are none of the paper's."""
+    rows = []
+    for run, evaluation in others:
+        config, done = evaluation.config, evaluation.iteration
+        note = " (flags of the evaluation were assumed)" if evaluation.line.get("assumed") else ""
+        rows.append(
+            [
+                run.name,
+                matching.other_images(config, evaluation.line.get("data")) or "the paper's",
+                f"{config.task.shots}-shot {config.task.classes}-way",
+                *(str(evaluation.scores.get(together, "")) for together in (False, True)),
+                f"{0 if done is None else done + 1:,} of {run.total:,}",
+                f"{evaluation.tasks:,}",
+                f"{run.seed}{note}",
+            ]
+        )
+    header = ["run", "images", "shots, ways", "test accuracy", "transductive", "meta-iterations"]
+    return _table([*header, "tasks", "seed"], rows)
+
+
+def unfinished_table(runs: list[Run]) -> str:
+    """How far the runs are that are not finished."""
+    rows = [
+        [run.name, f"{run.done:,}", f"{run.total:,}", duration(run.content["seconds"])]
+        for run in runs
+        if not run.finished
+    ]
+    return _table(["run", "meta-iterations, at least", "of", "training so far"], rows)

@@ -1,127 +1,109 @@
-"""What is kept of runs beside the program: their results in small, and their models.
+"""Results and models that are kept after their runs' folders are gone. Nothing that is kept takes
+the place of what another run gave.
 
-Places on the machine of a run are left out of both: absolute paths among the flags, so that the
-defaults hold, and all but the last name of where the data came from.
+Places on the machine of a run are left out: absolute paths among the flags, so that the defaults
+hold, and all but the last name of where the data came from.
 """
 
+import filecmp
 import hashlib
 import json
 import pathlib
 import shutil
-from typing import Any
 
-from supervised_reptile.report import curves
-from supervised_reptile.report.reading import Run, read_lines
-from supervised_reptile.runs.record import (
-    LOCK,
-    PART,
-    RECORD,
-    RESULTS,
-    SECONDS,
-    STATE,
-    checkpoints,
-)
+from supervised_reptile.report.matching import settings_of
+from supervised_reptile.report.reading import Json, Run, pack, read_collected
+from supervised_reptile.runs import record
 from supervised_reptile.system.errors import FailedError
 from supervised_reptile.system.files import replacing, write_atomically
+from supervised_reptile.system.output import some
 
-Json = dict[str, Any]
 
+def collect(run: Run, folder: pathlib.Path) -> pathlib.Path:
+    """Write all that the report needs of a run into one line of the file of what it is part of in
+    the paper, such as table2.jsonl; others.jsonl if it is no run of the paper's. Returns the file.
 
-def collect(run: Run, target: pathlib.Path) -> None:
-    """Write what the report needs of a run into a folder: a few kilobytes.
-
-    Raises OSError, and FailedError if the run's record lacks its classes, its curve cannot be read,
-    or the folder has models or is a run's own.
+    Raises OSError, RefusedError if that file is damaged, and FailedError if it holds another run of
+    this name.
     """
-    source = run.path
-    if not run.curve and curves.are_there(source):
-        raise FailedError(f"{source} has a curve that cannot be read")
-    if checkpoints(target):
-        raise FailedError(f"{target} holds checkpoints, whose run.json this would shorten")
-    _check_apart(source, target)
-    record = _without_places(_record(source))
-    record["split"] = {name: _digest(classes) for name, classes in record["split"].items()}
-    lines = [json.dumps(_without_places(line)) + "\n" for line, _ in read_lines(source / RESULTS)]
-    target.mkdir(parents=True, exist_ok=True)
-    write_atomically(target / RECORD, _text(record))
-    write_atomically(target / RESULTS, "".join(lines))
-    if (source / SECONDS).exists():
-        _copy(source / SECONDS, target)
-    else:  # of an earlier run
-        (target / SECONDS).unlink(missing_ok=True)
-    if run.curve:
-        with replacing(target / curves.COMPACT) as beside:
-            curves.write_compact(run.curve, beside)
-    else:
-        (target / curves.COMPACT).unlink(missing_ok=True)
+    settings = settings_of(run)
+    path = folder / f"{settings[0].part if settings else 'others'}.jsonl"
+    there = read_collected(path) if path.exists() else []
+    lines = {known.name: collected(known) for known in there}
+    line = collected(run)
+    if differ := _differences(lines.get(run.name, line), line):
+        raise FailedError(
+            f"{path} holds another run of this name (other {some(differ)}): give the run's folder "
+            "another name"
+        )
+    lines[run.name] = line
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, "".join(json.dumps(lines[name]) + "\n" for name in sorted(lines)))
+    return path
 
 
-def keep_model(run: Run, target: pathlib.Path) -> None:
-    """Copy the last checkpoint of a complete run and its record, as --pretrained reads them.
+def collected(run: Run) -> Json:
+    """A run as `read_collected` reads it."""
+    content = _without_places(run.content)
+    content["split"] = {name: _digest(classes) for name, classes in content["split"].items()}
+    content["results"] = [_without_places(line) for line in content["results"]]
+    return {**content, "curve": run.curve and pack(run.curve)}
 
-    The record then asks for as many tasks as the largest evaluation that was made.
 
-    Raises OSError, and FailedError if the run's last checkpoint or its classes are not there, or
-    the folder is a run's own.
+def _digest(classes: list[str] | Json) -> Json:
+    """The number of a set's classes, and the SHA-256 of their names, one a line."""
+    if isinstance(classes, dict):  # collected before
+        return classes
+    found = hashlib.sha256("\n".join(classes).encode(errors="backslashreplace"))
+    return {"classes": len(classes), "sha256": found.hexdigest()}
+
+
+def _differences(known: Json, new: Json) -> list[str]:
+    """What shows that a line is of another run than the known one, or has only a part of it."""
+    first, second = ({**line, **line["flags"]} for line in (known, new))
+    differ = [name for name in {**first, **second} if first.get(name) != second.get(name)]
+    if all(line in new["results"] for line in known["results"]):
+        differ = [name for name in differ if name != "results"]
+    added = ("flags", "seconds", *(() if known["curve"] else ("curve",)))
+    return [name for name in differ if name not in added]
+
+
+def keep_model(run: Run, folder: pathlib.Path) -> pathlib.Path:
+    """Copy the last checkpoint of a run and its record, as --pretrained reads them, into a folder
+    of its name, which is returned. The record then asks for as many tasks as the largest evaluation
+    that was made.
+
+    Raises OSError, and FailedError if the run's last checkpoint is not there, or that folder holds
+    anything else.
     """
-    source, name = run.path, f"model.ckpt-{run.total - 1}"
-    _check_apart(source, target)
-    parts = [part for part in sorted(source.glob(f"{name}.*")) if PART.search(part.name)]
-    if not {".data-00000-of-00001", ".index"} <= {part.suffix for part in parts}:
-        raise FailedError(f"{source} lacks its last checkpoint, {name}: copy the whole folder")
-    record = _without_places(_record(source))
-    # So that --pretrained repeats the evaluation that the tables show.
-    tasks = [evaluation.tasks for evaluation in run.evaluations]
-    record["flags"]["eval_samples"] = max(tasks)
+    name, target = f"model.ckpt-{run.total - 1}", folder / run.name
+    parts = [f"{name}.index", f"{name}.data-00000-of-00001"]
+    if not all((run.path / part).exists() for part in parts):
+        raise FailedError(f"{run.path} lacks its last checkpoint, {name}: copy the whole folder")
+    same, _, _ = filecmp.cmpfiles(run.path, target, parts, shallow=False)
+    if target.exists() and (same != parts or (target / record.LOCK).exists()):
+        raise FailedError(
+            f"{target} holds something else than this model: give the run's folder another name"
+        )
+    content = _without_places(json.loads((run.path / record.RECORD).read_text()))
+    content["flags"]["eval_samples"] = max(one.tasks for one in run.evaluations)
     target.mkdir(parents=True, exist_ok=True)
     for part in parts:
-        _copy(part, target)
-    state = [f"{key}model_checkpoint_path{end}: " for key, end in (("", ""), ("all_", "s"))]
-    write_atomically(target / STATE, "".join(f'{key}"{name}"\n' for key in state))
-    write_atomically(target / RECORD, _text(record))
-
-
-def _check_apart(source: pathlib.Path, target: pathlib.Path) -> None:
-    if target.exists() and (target.samefile(source) or (target / LOCK).exists()):
-        raise FailedError(f"{target} is a run's own folder: name another one to keep runs in")
-
-
-def _copy(file: pathlib.Path, folder: pathlib.Path) -> None:
-    with replacing(folder / file.name) as beside:
-        shutil.copyfile(file, beside)
-
-
-def _record(folder: pathlib.Path) -> Json:
-    record: Json = json.loads((folder / RECORD).read_text())
-    split = record.get("split")
-    if not (isinstance(split, dict) and all(isinstance(s, list | dict) for s in split.values())):
-        raise FailedError(f"{folder / RECORD} does not say which classes the run was trained on")
-    return record
-
-
-def _digest(classes: list[Any] | Json) -> Json:
-    """The number of a set's classes, and the SHA-256 of their names, one a line."""
-    if not isinstance(classes, list):  # collected before
-        return classes
-    names = "\n".join(map(str, classes))
-    found = hashlib.sha256(names.encode(errors="backslashreplace"))  # names may hold any bytes
-    return {"classes": len(classes), "sha256": found.hexdigest()}
+        with replacing(target / part) as beside:
+            shutil.copyfile(run.path / part, beside)
+    state = f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'
+    write_atomically(target / record.STATE, state)
+    write_atomically(target / record.RECORD, json.dumps(content, indent=1) + "\n")
+    return target
 
 
 def _without_places(content: Json) -> Json:
     """A run's record, or a line of its results, without places on its machine."""
     content = json.loads(json.dumps(content))
-    for name in ("flags", "config"):
-        flags = content.get(name, {})
-        for key in [key for key, value in flags.items() if str(value).startswith("/")]:
-            del flags[key]
-    origin = (content.get("data") or {}).get("origin")
-    origin = origin if isinstance(origin, dict) else {}
-    source = str(origin.get("source", ""))
-    if source.startswith(("/", "file:")):
-        origin["source"] = source.rstrip("/").rpartition("/")[2]
+    for name in content.keys() & {"flags", "config"}:
+        flags = content[name].items()
+        content[name] = {key: value for key, value in flags if not str(value).startswith("/")}
+    origin = (content.get("data") or {}).get("origin", {})
+    if str(origin.get("source", "")).startswith(("/", "file:")):
+        origin["source"] = origin["source"].rstrip("/").rpartition("/")[2]
     return content
-
-
-def _text(content: Json) -> str:
-    return json.dumps(content, indent=1) + "\n"

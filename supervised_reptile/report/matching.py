@@ -1,33 +1,35 @@
-"""Which runs give which of the paper's numbers: by what they record, never by their names."""
+"""Which runs give which of the paper's numbers, by what they record and never by their names, and
+how far these are from the paper's."""
 
 import dataclasses
+from collections.abc import Hashable, Sequence
+from typing import Any
 
+from supervised_reptile.args import Config
 from supervised_reptile.data import omniglot, provenance
 from supervised_reptile.report.reading import Evaluation, Run, Score
-from supervised_reptile.report.settings import (
-    ADAPTING,
-    CELLS,
-    COMBINATIONS,
-    DEFAULTS,
-    OMNIGLOT_PIXELS,
-    OVERLAPS,
-    SETTINGS,
-    TASKS,
-    Setting,
-)
+from supervised_reptile.settings import SETTINGS, Setting
+
+# The digest of the decoded images of Omniglot, as run.json and results.jsonl record it.
+OMNIGLOT_PIXELS = "12561f6a2c0a3e5feeb41bc08a36853704ee6c9d626e8b567ad78d255f388eaf"
+TASKS = 10_000  # of an evaluation in the paper
+DEFECT = 0.3  # points outside the replications' range: a complete 5-way run further out is suspect
+CONFIGS = {name: Config.of(one.dataset, one.flags) for name, one in SETTINGS.items()}
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """An evaluation that stands for a setting, and its score on the test set.
-
-    full: the setting's meta-iterations, which `done` may be short of.
-    """
+    """An evaluation that stands for a setting, and its score on the test set."""
 
     run: Run
     evaluation: Evaluation
+    setting: Setting
     score: Score
-    full: int
+
+    @property
+    def full(self) -> int:
+        """The setting's meta-iterations."""
+        return CONFIGS[self.setting.name].outer.meta_iters
 
     @property
     def done(self) -> int:
@@ -45,135 +47,143 @@ class Entry:
         return not self.shortened and self.evaluation.tasks >= TASKS
 
     @property
-    def images(self) -> tuple[str, ...]:
-        """Which images a model was trained and evaluated on, by the digests of their pixels."""
-        if self.run.dataset == "omniglot":  # which other_data has compared
-            return ()
-        used = (self.run.data, self.evaluation.data or self.run.data)
-        return tuple(str(data.get("digest")) for data in used)
-
-    @property
     def mark(self) -> str:
-        """What its score has to carry if its images came ready-made: mostly they are resized with
-        other filters than the paper's (docs/data.md)."""
-        used = (self.run.data, self.evaluation.data)
-        packagings = [str((data.get("origin") or {}).get("packaging", "")) for data in used]
-        ready_made = self.run.dataset == "miniimagenet" and any(
-            packaging and not packaging.startswith(provenance.ORIGINAL) for packaging in packagings
-        )
-        return " (ready-made images)" if ready_made else ""
+        """The note on a score whose images came ready-made: most of these are resized with another
+        filter than the paper's (docs/data.md)."""
+        used = (self.run.content.get("data"), self.evaluation.line.get("data"))
+        origins = [(data or {}).get("origin", {}).get("packaging", "") for data in used]
+        made = [name for name in origins if name and not name.startswith(provenance.ORIGINAL)]
+        return " (ready-made images)" if self.setting.dataset == "miniimagenet" and made else ""
 
 
-def other_data(run: Run, evaluation: Evaluation | None = None) -> str | None:
-    """What images a run, or an evaluation of it, used instead of the paper's; None: those."""
-    flags = evaluation.flags if evaluation else run.flags
-    data = (evaluation.data if evaluation else None) or run.data
-    if flags.get("synthetic", False):
+def other_images(config: Config, data: dict[str, Any] | None) -> str:
+    """The images that a run or an evaluation used instead of the paper's; "" for the paper's."""
+    if config.run.synthetic:
         return "generated images"
-    origin = data.get("origin")
-    digest = origin.get("digest") if isinstance(origin, dict) else None
     if not data:
         return "images not recorded"
-    if run.dataset == "omniglot":
-        pixels = data.get("digest") or OMNIGLOT_PIXELS  # which older records lack
-        known = (digest, pixels) == (omniglot.DIGEST, OMNIGLOT_PIXELS)
+    files, pixels = data.get("origin", {}).get("digest"), data.get("digest")
+    if config.dataset == "omniglot":
+        known = (files, pixels) == (omniglot.DIGEST, OMNIGLOT_PIXELS)
     else:
-        known = digest is not None
-    return None if known else "own images"
+        known = files is not None
+    return "" if known else "own images"
 
 
-def trained_as(run: Run, setting: Setting) -> bool:
-    """Whether a run was trained, or part of the way, as in a setting, on the paper's images.
+def settings_of(run: Run) -> list[Setting]:
+    """The settings that a run was trained as. A run that is no whole one of any setting is a
+    shortened one of all that share its flags."""
+    if other_images(run.config, run.content.get("data")):
+        return []
+    same = [
+        name
+        for name, config in CONFIGS.items()
+        if _training(config) == _training(run.config) and run.total <= config.outer.meta_iters
+    ]
+    whole = [name for name in same if CONFIGS[name].outer.meta_iters == run.total]
+    return [SETTINGS[name] for name in whole or same]
 
-    A run that is a whole one of another setting with the same flags is no part of this one.
+
+def _training(config: Config) -> Hashable:
+    """The flags that decide what is learned, but for the seed and the meta-iterations."""
+    outer = dataclasses.replace(config.outer, meta_iters=0)
+    task = (config.task.classes, config.task.training_shots)
+    return config.dataset, task, config.inner, outer, config.run.train_classes
+
+
+def _adapting(config: Config) -> Hashable:
+    """The flags that decide what an evaluation measures, but for the way queries are predicted."""
+    inner, evaluation = config.inner, config.evaluation
+    return (
+        *(config.task.classes, config.task.shots, evaluation.eval_batch, evaluation.eval_iters),
+        *(inner.learning_rate, inner.weight_decay, inner.sgd, inner.replacement),
+    )
+
+
+def place(runs: list[Run]) -> tuple[dict[str, list[Entry]], list[tuple[Run, Evaluation]]]:
+    """The entries of each setting, by its name, and the evaluations that are of no setting.
+
+    Of several evaluations of a run, that of its last checkpoint with most tasks counts, the newest.
     """
-    settings = [setting] if run.total == setting.meta_iters else [setting, *SETTINGS]
-    fitting = [one for one in settings if _flags_as(run, one)]
-    return setting in fitting and all(
-        one == setting or one.meta_iters != run.total for one in fitting
-    )
-
-
-def _flags_as(run: Run, setting: Setting) -> bool:
-    wanted = {**DEFAULTS, **setting.flags}
-    if setting.dataset != "omniglot":
-        wanted.pop("train_classes")
-    return (
-        run.dataset == setting.dataset
-        and run.total <= setting.meta_iters
-        and all(run.flag(name) == value for name, value in wanted.items())
-        and other_data(run) is None
-    )
-
-
-def _evaluated_as(run: Run, evaluation: Evaluation, setting: Setting) -> bool:
-    wanted = {name: {**DEFAULTS, **setting.flags}[name] for name in ADAPTING}
-    wanted |= {name: getattr(setting, name) for name in ("shots", "eval_batch", "eval_iters")}
-    flags = {**DEFAULTS, "shots": 5, "eval_batch": 5, "eval_iters": 50, **evaluation.flags}
-    return (
-        evaluation.iteration is not None
-        and all(flags[name] == value for name, value in wanted.items())
-        and other_data(run, evaluation) is None
-    )
-
-
-def entries(runs: list[Run], setting: Setting, transductive: bool = False) -> list[Entry]:
-    """The best evaluation of each run of a setting: that of its last checkpoint, with most tasks,
-    the newest."""
-    found = []
+    placed: dict[str, list[Entry]] = {name: [] for name in SETTINGS}
+    others = []
     for run in runs:
-        candidates = [
-            (evaluation.iteration, evaluation.tasks, evaluation.time, evaluation, column["test"])
-            for evaluation in (run.evaluations if trained_as(run, setting) else ())
-            if _evaluated_as(run, evaluation, setting)
-            and (column := evaluation.column(transductive))
-        ]
-        if candidates:
-            *_, evaluation, score = max(candidates, key=lambda candidate: candidate[:3])
-            found.append(Entry(run, evaluation, score, setting.meta_iters))
-    return found
+        settings, best = settings_of(run), {}
+        for evaluation in sorted(run.evaluations, key=_rank):
+            found = [entry for one in settings for entry in _entries(run, evaluation, one)]
+            best.update({entry.setting.name: entry for entry in found})
+            if not found:
+                others.append((run, evaluation))
+        for name, entry in best.items():
+            placed[name].append(entry)
+    return placed, others
 
 
-def by_seed(found: list[Entry]) -> list[Entry]:
-    """Of the entries that are not shortened, one per seed: with most tasks, then the newest."""
-    best: dict[int, Entry] = {}
-    for entry in found:
-        rank = (entry.evaluation.tasks, entry.evaluation.time)
-        known = best.get(entry.run.seed)
-        if not entry.shortened and (
-            known is None or rank > (known.evaluation.tasks, known.evaluation.time)
-        ):
-            best[entry.run.seed] = entry
+def _rank(evaluation: Evaluation) -> tuple[int, int, str]:
+    iteration = -1 if evaluation.iteration is None else evaluation.iteration
+    return iteration, evaluation.tasks, evaluation.line["time"]
+
+
+def _entries(run: Run, evaluation: Evaluation, setting: Setting) -> list[Entry]:
+    """The entry of an evaluation in a setting, if it is one.
+
+    If its seed was assumed, the model may have been trained on what it was tested on.
+    """
+    config, score = CONFIGS[setting.name], None
+    if (
+        evaluation.iteration is not None
+        and not evaluation.line.get("assumed")
+        and _adapting(evaluation.config) == _adapting(config)
+        and not other_images(evaluation.config, evaluation.line.get("data"))
+    ):
+        score = evaluation.scores.get(config.evaluation.transductive)
+    return [Entry(run, evaluation, setting, score)] if score else []
+
+
+def by_seed(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries that are not shortened, one for each seed: with most tasks, then the newest."""
+    ordered = sorted(entries, key=lambda entry: _rank(entry.evaluation)[1:])
+    best = {entry.run.seed: entry for entry in ordered if not entry.shortened}
     return [best[seed] for seed in sorted(best)]
 
 
-def pools(found: list[Entry]) -> list[list[Entry]]:
-    """The entries that are not shortened, one per seed, apart for each copy of the images.
+def pools(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """The seeds that a mean is taken of, those with ready-made images apart: the complete ones, or
+    all that are not shortened if there are none."""
+    marks = sorted({entry.mark for entry in entries})
+    seeds = [by_seed([entry for entry in entries if entry.mark == mark]) for mark in marks]
+    return [[one for one in some if one.complete] or some for some in seeds if some]
 
-    That with most complete entries comes first, then with most seeds.
+
+def mean_of(scores: Sequence[Score]) -> Score:
+    """The mean of independent scores, and its interval as far as it comes from drawing tasks."""
+    count = len(scores)
+    known = [score.interval for score in scores if score.interval is not None]
+    interval = sum(i**2 for i in known) ** 0.5 / count if len(known) == count else None
+    return Score(sum(score.percent for score in scores) / count, interval)
+
+
+def judge(setting: Setting, scores: Sequence[Score], complete: bool) -> str:
+    """The verdict on the mean of the scores of several seeds, to the digits that are shown.
+
+    complete: whether they have the paper's meta-iterations and number of tasks. If so, a single
+    one that is far outside is enough to suspect a defect.
     """
-    copies = dict.fromkeys(entry.images for entry in found)
-    apart = [by_seed([entry for entry in found if entry.images == one]) for one in copies]
+    score, paper = mean_of(scores), setting.paper
+    worst = max(_outside(setting, one) for one in scores)
+    if complete and CONFIGS[setting.name].task.classes == 5 and worst > DEFECT:
+        upto = "" if len(scores) == 1 else "up to "
+        return f"**OUTSIDE the replications' range by {upto}{worst:.2f} points: look for a defect**"
+    outside = _outside(setting, score)
+    if not outside:
+        return "inside the replications' range"
+    percent, interval = round(score.percent, 2), round(score.interval or 0, 2)
+    if round(abs(percent - paper[0]), 2) <= round(paper[1] + interval, 2):
+        return "inside the paper's interval widened by ours"
+    return f"outside the replications' range by {outside:.2f} points"
 
-    def rank(pool: list[Entry]) -> tuple[int, int]:
-        return sum(entry.complete for entry in pool), len(pool)
 
-    return sorted(filter(None, apart), key=rank, reverse=True)
-
-
-def of_no_setting(runs: list[Run]) -> list[tuple[Run, Evaluation]]:
-    """The evaluations that none of the paper's settings describes, with their runs."""
-    columns = [(cell.setting, cell.transductive) for cell in CELLS]
-    columns += [(one.setting, False) for one in COMBINATIONS]
-    columns += [(one.setting, False) for one in OVERLAPS]
-
-    def placed(run: Run, evaluation: Evaluation) -> bool:
-        return any(
-            evaluation.column(transductive) is not None
-            and trained_as(run, setting)
-            and _evaluated_as(run, evaluation, setting)
-            for setting, transductive in columns
-        )
-
-    pairs = [(run, evaluation) for run in runs for evaluation in run.evaluations]
-    return [pair for pair in pairs if not placed(*pair)]
+def _outside(setting: Setting, score: Score) -> float:
+    """Points outside the replications' range."""
+    percent, (low, high) = round(score.percent, 2), setting.replications
+    return round(max(low - percent, percent - high, 0), 2)

@@ -1,22 +1,35 @@
-"""Folders of runs, as training leaves them or in small as they are collected: both are read alike.
+"""Runs: read from their folders, as training leaves them, or from files of collected runs.
 
-What is damaged is named on standard error and left out; everything else is used.
+In a folder, what is damaged is named on standard error and left out.
 """
 
+import base64
 import dataclasses
+import io
 import json
-import os
 import pathlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
-from supervised_reptile.report import curves
-from supervised_reptile.report.say import say
-from supervised_reptile.report.settings import DEFAULTS, Flags
-from supervised_reptile.runs.record import RECORD, RESULTS, SECONDS
-from supervised_reptile.system.errors import RefusedError
+import numpy as np
+import numpy.typing as npt
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
-DAMAGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+from supervised_reptile.args import Config
+from supervised_reptile.runs import record
+from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.system.output import escaped
+
+Json = dict[str, Any]
+SPLITS = ("train", "val", "test")
+# Of files that the program has written, but that may be cut or edited.
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+def warn(message: str) -> None:
+    """Print one line on standard error."""
+    print(f"report: {escaped(message)}", file=sys.stderr)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,227 +39,221 @@ class Score:
     percent: float
     interval: float | None
 
+    def __str__(self) -> str:
+        interval = "" if self.interval is None else f" ± {self.interval:.2f}"
+        return f"{self.percent:.2f}{interval}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Accuracies of single tasks in training, as fractions. iterations: int [points], the same for
+    all sets. accuracy: float [points], by set ("train", "val", "test")."""
+
+    iterations: npt.NDArray[np.int64]
+    accuracy: dict[str, npt.NDArray[np.float64]]
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """A line of results.jsonl.
+    """A line of results.jsonl, as it stands there and as it is understood.
 
-    iteration: that of the evaluated checkpoint, None for an untrained network. flags: of the
-    evaluation. asked: Score by set, as its flags ask for. together: the same networks' with all
-    queries in one batch, None where that was asked for or is not recorded. seconds: of it alone.
+    scores: on the test set, with transductive predictions (True) and without (False), as far as
+    they are known.
     """
 
-    time: str
-    iteration: int | None
-    flags: Flags
-    asked: dict[str, Score]
-    together: dict[str, Score] | None
-    data: dict[str, Any]
-    seconds: float | None
-    training_seconds: float | None
-    machine: dict[str, Any]
-    commit: str | None
+    line: Json
+    config: Config
+    scores: dict[bool, Score]
+
+    @property
+    def iteration(self) -> int | None:
+        """The number of the evaluated checkpoint, None for an untrained network."""
+        return self.line["iteration"]
 
     @property
     def tasks(self) -> int:
         """Evaluated tasks of each set."""
-        return self.flags["eval_samples"]
-
-    def column(self, transductive: bool) -> dict[str, Score] | None:
-        """Score by set in one of the paper's columns, None if it is not known."""
-        if self.flags.get("transductive", False):
-            return self.asked if transductive else None
-        return self.together if transductive else self.asked
+        return self.config.evaluation.eval_samples
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """A training run. name: of its folder. flags: of training. seconds: that it has trained for.
+    """A training run.
 
-    commit: of the program that trained it, None where that is not recorded. path: its folder.
+    path: its folder, or the file it was collected in. content: its run.json, and with that "name",
+    the name of its folder; "results", the lines of its results.jsonl; "seconds" of training, None
+    where these are not recorded.
     """
 
-    name: str
-    dataset: str
-    flags: Flags
-    data: dict[str, Any]
-    machine: dict[str, Any]
+    path: pathlib.Path
+    content: Json
+    config: Config
     evaluations: tuple[Evaluation, ...]
-    curve: curves.Curve | None
-    seconds: float | None
-    commit: str | None = None
-    path: pathlib.Path = pathlib.Path()
+    curve: Curve | None
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.content["name"]
 
     @property
     def total(self) -> int:
         """Meta-iterations of the whole run."""
-        return self.flags["meta_iters"]
+        return self.config.outer.meta_iters
 
     @property
     def seed(self) -> int:
         """The seed of training, which also decides the split."""
-        return self.flags.get("seed", 0)
+        return self.config.run.seed
 
     @property
     def finished(self) -> bool:
         """Whether the last checkpoint of the whole run was evaluated."""
-        last = self.total - 1 if self.total else None
-        return any(evaluation.iteration == last for evaluation in self.evaluations)
+        return any(one.iteration == self.config.outer.last for one in self.evaluations)
 
     @property
     def done(self) -> int:
         """Meta-iterations that are known to be done."""
-        known = [e.iteration for e in self.evaluations if e.iteration is not None]
-        known += [] if self.curve is None else [int(self.curve.iterations[-1])]
+        known = [one.iteration for one in self.evaluations if one.iteration is not None]
+        known += [int(self.curve.iterations[-1])] if self.curve else []
         return max(known, default=-1) + 1
-
-    def flag(self, name: str) -> Any:
-        """What decides training, as it was when not given."""
-        value = self.flags.get(name, DEFAULTS.get(name))
-        return value or self.flags.get("shots", 5) if name == "train_shots" else value
 
 
 def read_runs(folder: pathlib.Path) -> list[Run]:
-    """The runs in a folder, by name; a folder that is a run's own is one.
+    """The runs in a folder, by name: of the folders and of the files of collected runs in it. A
+    run's own folder, or one such file, may be given, too.
 
-    Raises RefusedError if there is no such folder, or it cannot be read.
+    Raises RefusedError if there is no such folder, or a file of collected runs is damaged; OSError
+    if one cannot be read.
     """
-    if not folder.is_dir():
+    if not folder.exists():
         raise RefusedError(f"{folder} is no folder: name one that holds the folders of runs")
-    if _holds_record(folder):
-        folders = [folder]
-    else:
-        try:
-            folders = [folder / name for name in sorted(os.listdir(folder))]
-        except OSError as error:
-            raise RefusedError(f"{folder} cannot be read: {error.strerror}") from None
-    runs = [read_run(path) for path in folders if _holds_record(path)]
-    return [run for run in runs if run]
+    alone = folder.is_file() or (folder / record.RECORD).exists()
+    runs: list[Run] = []
+    for path in [folder] if alone else sorted(folder.iterdir()):
+        if (path / record.RECORD).is_file():
+            try:
+                runs.append(_read_folder(path))
+            except (OSError, RefusedError, *DAMAGE) as error:
+                warn(f"{path / record.RECORD} cannot be used ({error}): the run is left out")
+        elif path.suffix == ".jsonl" and path.is_file():
+            runs += read_collected(path)
+    return sorted(runs, key=lambda run: run.name)
 
 
-def _holds_record(folder: pathlib.Path) -> bool:
-    try:
-        os.stat(folder / RECORD)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        say(f"{folder} cannot be read ({error.strerror}): it is left out")
-        return False
-    return True
+def _read_folder(folder: pathlib.Path) -> Run:
+    record.read(folder)  # which refuses what is damaged
+    name = folder.name if folder.name not in ("", "..") else folder.resolve().name
+    content = {"name": name, **json.loads((folder / record.RECORD).read_text())}
+    content["seconds"] = record.training_seconds(folder, started=True)
+    content["results"] = list(_read_results(folder / record.RESULTS))
+    return _run(folder, content, read_curve(folder))
 
 
-def read_run(folder: pathlib.Path) -> Run | None:
-    """The run of a folder, or None if its run.json is damaged."""
-    path = folder / RECORD
-    try:
-        content = json.loads(path.read_text())
-        flags = {**content["flags"]}
-        if not (content["dataset"] in ("omniglot", "miniimagenet") and _whole(flags["meta_iters"])):
-            raise ValueError("dataset or meta_iters are not what a run records")
-        for name in ("seed", "eval_interval"):
-            if not _whole(flags.get(name, 0)):
-                raise ValueError(f"{name} is no whole number")
-        data, machine = ({**content.get(name, {})} for name in ("data", "machine"))
-        commit = _commit(content)
-    except (OSError, *DAMAGED) as error:
-        say(f"{path} is not a whole record of a run ({error!r}): the run is left out")
-        return None
-    evaluations = tuple(evaluation for _, evaluation in read_lines(folder / RESULTS))
-    seconds = _training_seconds(folder, evaluations)
-    return Run(
-        name=_name(folder),
-        dataset=content["dataset"],
-        flags=flags,
-        data=data,
-        machine=machine,
-        evaluations=evaluations,
-        curve=curves.read(folder),
-        seconds=seconds,
-        commit=commit,
-        path=folder,
-    )
+def _run(path: pathlib.Path, content: Json, curve: Curve | None) -> Run:
+    config = Config.of(content["dataset"], content["flags"])
+    return Run(path, content, config, tuple(map(_evaluation, content["results"])), curve)
 
 
-def _name(folder: pathlib.Path) -> str:
-    """A folder's own name: of a link, not that of its target."""
-    return folder.resolve().name if folder.name in ("", "..") else folder.name
-
-
-def _commit(content: dict[str, Any]) -> str | None:
-    commit = content.get("commit")
-    return None if commit is None else str(commit)
-
-
-def _training_seconds(folder: pathlib.Path, evaluations: tuple[Evaluation, ...]) -> float | None:
-    path = folder / SECONDS
-    try:
-        return _number(json.loads(path.read_text())["training"])
-    except FileNotFoundError:
-        known = [e for e in evaluations if e.training_seconds is not None]
-        last = max(known, key=lambda e: -1 if e.iteration is None else e.iteration, default=None)
-        return last.training_seconds if last else None
-    except (OSError, *DAMAGED) as error:
-        say(f"{path} is damaged ({error!r}): how long training took is left out")
-        return None
-
-
-def read_lines(path: pathlib.Path) -> Iterator[tuple[dict[str, Any], Evaluation]]:
-    """The whole lines of a results.jsonl, as they stand there and as they are understood."""
-    try:
-        lines = path.read_bytes().splitlines() if path.exists() else []
-    except OSError as error:
-        say(f"{path} cannot be read ({error.strerror}): its evaluations are left out")
-        return
+def _read_results(path: pathlib.Path) -> Iterator[Json]:
+    """The lines of a results.jsonl that can be used."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
     for number, text in enumerate(lines, 1):
         try:
             line = json.loads(text)
-            evaluation = _evaluation(line)
-        except DAMAGED as error:
-            say(f"{path}, line {number} is damaged ({error!r}): it is left out")
+            _evaluation(line)
+        except DAMAGE as error:
+            warn(f"{path}, line {number} is damaged ({error!r}): it is left out")
         else:
-            yield line, evaluation
+            yield line
 
 
-def _evaluation(line: dict[str, Any]) -> Evaluation:
-    flags, seconds = {**line["config"]}, line.get("seconds") or {}
-    if not _whole(flags["eval_samples"]):
-        raise ValueError("eval_samples is no number of tasks")
-    if line["iteration"] is not None and not _whole(line["iteration"]):
-        raise ValueError("iteration is no number of a checkpoint")
-    together = line.get("transductive")
-    return Evaluation(
-        time=str(line["time"]),
-        iteration=line["iteration"],
-        flags=flags,
-        asked=_scores(line),
-        together=_scores(together) if together else None,
-        data={**(line.get("data") or {})},
-        seconds=_number(seconds.get("evaluation")),
-        training_seconds=_number(seconds.get("training")),
-        machine={**(line.get("machine") or {})},
-        commit=_commit(line),
-    )
+def _evaluation(line: Json) -> Evaluation:
+    def score(numbers: Json) -> Score:
+        mean, interval = numbers["accuracy"]["test"], numbers["confidence_95"]["test"]
+        return Score(100 * float(mean), None if interval is None else 100 * float(interval))
+
+    config = Config.of(line["dataset"], line["config"])
+    scores = {config.evaluation.transductive: score(line)}
+    if line.get("transductive"):
+        scores[True] = score(line["transductive"])
+    return Evaluation(line, config, scores)
 
 
-def _scores(numbers: dict[str, Any]) -> dict[str, Score]:
-    scores = {}
-    for split, mean in numbers["accuracy"].items():
-        interval = _number(numbers["confidence_95"][split])
-        if _number(mean) is None or not 0 <= mean <= 1:
-            raise ValueError(f"an accuracy of {mean!r}")
-        scores[split] = Score(100 * mean, None if interval is None else 100 * interval)
-    if "test" not in scores:
-        raise ValueError("no accuracy on the test set")
-    return scores
+def read_collected(path: pathlib.Path) -> list[Run]:
+    """The runs in a file of collected runs: in each line the content of one, with "curve". Of the
+    classes of the sets it has their numbers, and digests of their names.
+
+    Raises RefusedError if it is damaged.
+    """
+    found = []
+    for number, text in enumerate(path.read_text().splitlines(), 1):
+        try:
+            content = json.loads(text)
+            packed = content.pop("curve")
+            found.append(_run(path, content, unpack(packed) if packed else None))
+        except Exception as error:  # zip files, NumPy's headers and base64 fail in many ways
+            raise RefusedError(
+                f"{path}, line {number} is no run that --collect wrote ({error!r}): remove the "
+                "line, and collect the run again"
+            ) from None
+    return found
 
 
-def _number(value: Any) -> float | None:
-    if value is None:
+def pack(curve: Curve) -> str:
+    """A curve as text: a compressed archive of NumPy's arrays, in base64.
+
+    "steps" holds the differences of its meta-iterations; "train", "val", "test" the accuracies.
+    """
+    steps = np.diff(curve.iterations, prepend=0).astype(np.int32)
+    arrays: dict[str, Any] = {s: v.astype(np.float32) for s, v in curve.accuracy.items()}
+    file = io.BytesIO()
+    np.savez_compressed(file, steps=steps, **arrays)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def unpack(text: str) -> Curve:
+    """The curve that `pack` made a text of."""
+    with np.load(io.BytesIO(base64.b64decode(text))) as arrays:
+        accuracy = {split: arrays[split].astype(float) for split in SPLITS if split in arrays}
+        return Curve(np.cumsum(arrays["steps"], dtype=np.int64), accuracy)
+
+
+def read_curve(folder: pathlib.Path) -> Curve | None:
+    """The curve that a run's event files hold, None if they hold no points.
+
+    A resumed run continues in another file, which begins by saying at which meta-iteration: the
+    points of earlier files from there on do not count.
+    """
+    found: dict[str, dict[int, float]] = {}
+    for split in SPLITS:
+        points: dict[int, float] = {}
+        for path in sorted((folder / split).glob("events.out.tfevents.*")):  # in order of time
+            try:
+                for event in _events(path):
+                    if event.session_log.status == SessionLog.START:
+                        points = {i: one for i, one in points.items() if i < event.step}
+                    for value in event.summary.value:
+                        if value.tag == "accuracy":
+                            points[event.step] = value.simple_value
+            except Exception as error:  # of the file system, of protobuf
+                warn(f"{path} is damaged ({error}): its points from there on are left out")
+        if points:
+            found[split] = points
+    common = sorted(set.intersection(*map(set, found.values()))) if found else []
+    if not common or "test" not in found:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
-        raise ValueError(f"{value!r} where a number should be")
-    return float(value)
+    accuracy = {split: np.array([one[i] for i in common]) for split, one in found.items()}
+    return Curve(np.array(common, np.int64), accuracy)
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+def _events(path: pathlib.Path) -> Iterator[Event]:
+    """The events of a file. Each stands between 12 bytes, its length and a checksum, and 4 bytes,
+    another checksum. Raises ValueError, or protobuf's own exception, where the file is damaged."""
+    content, at = path.read_bytes(), 0
+    while at < len(content):
+        length = int.from_bytes(content[at : at + 8], "little")
+        if at + 12 + length + 4 > len(content):
+            raise ValueError("its last event is incomplete")
+        yield Event.FromString(content[at + 12 : at + 12 + length])
+        at += 12 + length + 4

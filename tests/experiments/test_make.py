@@ -10,20 +10,21 @@ import time
 
 import pytest
 
-from supervised_reptile.report import curves
+from supervised_reptile.report.reading import read_curve
 
 EXPERIMENTS = pathlib.Path(__file__).parents[2] / "experiments"
 SMALL = "--synthetic --meta-iters 400 --meta-batch 1 --eval-iters 2 --eval-samples 20"
 SMALL += " --eval-interval 10 --checkpoint-interval 20"
+PATH = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
+ENVIRONMENT = {**os.environ, "PATH": PATH}
 
 
 def start(runs: pathlib.Path, *words: str) -> "subprocess.Popen[str]":
     """Start make with small runs that go to a folder."""
     variables = [f"RUNS={runs}", f"EXTRA={SMALL}"]
-    path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.Popen(
         ["make", "-C", str(EXPERIMENTS), *words, *variables],
-        env={**os.environ, "PATH": path},
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -55,7 +56,7 @@ def kill_in_the_middle(runs: pathlib.Path, *words: str) -> None:
 def outcome(run: pathlib.Path) -> tuple[list[object], bytes, list[object]]:
     """What a run gave: accuracies, the last checkpoint, the curve."""
     lines = [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
-    curve = curves.read(run)
+    curve = read_curve(run)
     assert curve
     points = [curve.iterations.tolist(), *(curve.accuracy[s].tolist() for s in curve.accuracy)]
     accuracies = [(one["config"]["shots"], one["accuracy"], one["transductive"]) for one in lines]
@@ -114,6 +115,7 @@ def test_a_run_that_fails_says_why_and_is_not_done(tmp_path):
 
 
 def test_a_name_without_a_command_is_refused():
-    found = subprocess.run([EXPERIMENTS / "run", "o16"], capture_output=True, text=True)
+    command = [EXPERIMENTS / "run", "o16"]
+    found = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert found.returncode == 2
-    assert found.stderr == "experiments/run: no command in experiments/*.sh has the name o16\n"
+    assert found.stderr == "experiments: no run, table or figure has the name o16\n"

@@ -1,71 +1,71 @@
-"""A run fills a cell by what it records: flags, images, checkpoint."""
-
-import dataclasses
+"""A run gives a number of the paper by what it records: flags, images, checkpoint. The verdicts are
+at the edges of the paper's and the replications' numbers."""
 
 import made_up
 import pytest
 
-from supervised_reptile.report.matching import by_seed, entries, of_no_setting, pools
-from supervised_reptile.report.reading import read_runs
-from supervised_reptile.report.settings import COMBINATIONS, METHODS, OVERLAPS
+from supervised_reptile.args import Config
+from supervised_reptile.report.matching import by_seed, judge, mean_of, place, pools
+from supervised_reptile.report.reading import Score, read_runs
+from supervised_reptile.settings import SETTINGS
 
-O15, O55, M15 = (made_up.CELL[name].setting for name in ("o15", "o55", "m15"))
-FLAGS = made_up.flags_of(O15)
+FLAGS = made_up.flags_of("o15")
 
 
 @pytest.fixture
 def found(tmp_path):
     """A function: the entries of a setting from runs of given flags and lines."""
 
-    def find(*runs, setting=O15, transductive=False):
+    def find(*runs, setting="o15", **record):
         for number, (flags, *lines) in enumerate(runs):
-            made_up.run(tmp_path / f"run{number}", flags, lines)
-        return entries(read_runs(tmp_path), setting, transductive)
+            made_up.run(tmp_path / f"run{number}", flags, lines, **record)
+        return place(read_runs(tmp_path))[0][setting]
 
     return find
 
 
 def test_one_evaluation_fills_both_columns(found):
-    line = made_up.line(FLAGS, 95.4, 97.7)
-    (asked,) = found((FLAGS, line))
-    (together,) = found(setting=O15, transductive=True)
-    assert asked.score.percent == pytest.approx(95.4)
+    (alone,) = found((FLAGS, made_up.line(FLAGS, 95.4, 97.7)))
+    (together,) = found(setting="o15t")
+    assert alone.score.percent == pytest.approx(95.4)
     assert together.score.percent == pytest.approx(97.7)
-    assert asked.complete
+    assert alone.complete
 
 
 def test_an_evaluation_with_other_shots_fills_the_other_cell(found):
     line = made_up.line({**FLAGS, "shots": 5, "pretrained": True, "seed": 3}, 98.9)
     assert found((FLAGS, line)) == []
-    (entry,) = found(setting=O55)
+    (entry,) = found(setting="o55")
     assert entry.run.seed == 0  # that of training
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"inner_batch": 5},
-        {"meta_step": 0.5},
-        {"meta_batch": 1},
-        {"sgd": True},
-        {"foml": True},
-        {"parallel_tasks": True},
-        {"train_shots": 15},
-        {"train_shots": 0},
-        {"train_classes": 1000},
-        {"weight_decay": 0.99},
-        {"meta_iters": 200_000},
-        {"synthetic": True},
-    ],
-)
+CHANGED = [
+    *({"inner_batch": 5}, {"meta_step": 0.5}, {"meta_batch": 1}, {"sgd": True}, {"foml": True}),
+    *({"train_shots": 15}, {"train_shots": 0}, {"train_classes": 1000}, {"weight_decay": 0.99}),
+    *({"inner_iters": 6}, {"learning_rate": 0.01}, {"replacement": True}, {"classes": 6}),
+    *({"meta_step_final": 0.1}, {"foml": True, "foml_tail": 1}, {"parallel_tasks": True}),
+    *({"meta_iters": 200_000}, {"synthetic": True}),
+]
+
+
+@pytest.mark.parametrize("changed", CHANGED, ids=str)
 def test_a_run_trained_otherwise_fills_no_cell(found, changed):
     flags = {**FLAGS, **changed}
     assert found((flags, made_up.line(flags, 95.4))) == []
 
 
+def test_every_flag_that_decides_training_is_changed_above():
+    elsewhere = {"shots", "eval_batch", "eval_iters", "eval_samples", "eval_interval"}
+    elsewhere |= {"transductive", "pretrained", "seed", "checkpoint", "checkpoint_interval"}
+    elsewhere |= {"keep_checkpoints", "data_dir"}
+    changed = {name for flags in CHANGED for name in flags}
+    assert set(Config.of("omniglot", {}).flags()) == elsewhere | changed
+
+
 @pytest.mark.parametrize(
     "changed",
     [{"eval_batch": 10}, {"eval_iters": 5}, {"learning_rate": 0.01}, {"synthetic": True}],
+    ids=str,
 )
 def test_an_evaluation_done_otherwise_fills_no_cell(found, changed):
     assert found((FLAGS, made_up.line({**FLAGS, "pretrained": True, **changed}, 95.4))) == []
@@ -75,30 +75,14 @@ OTHER_PIXELS = {**made_up.DATA, "digest": "4"}
 OWN = {"origin": {"source": "mine, a folder without origin.json"}, "digest": "2"}
 
 
-@pytest.mark.parametrize(
-    "data", [OWN, {**made_up.DATA, "origin": {"digest": "3"}}, {"origin": 3}, OTHER_PIXELS]
-)
+@pytest.mark.parametrize("data", [OWN, {**made_up.DATA, "origin": {"digest": "3"}}, OTHER_PIXELS])
 def test_an_evaluation_on_other_images_fills_no_cell(found, data):
     assert found((FLAGS, made_up.line(FLAGS, 95.4, data=data))) == []
 
 
-def test_training_on_other_images_fills_no_cell(tmp_path):
-    for number, data in enumerate((OWN, {}, OTHER_PIXELS)):
-        made_up.run(tmp_path / str(number), FLAGS, [made_up.line(FLAGS, 95.4)], data=data)
-    runs = read_runs(tmp_path)
-    assert entries(runs, O15) == []
-    assert [run for run, _ in of_no_setting(runs)] == runs
-
-
-def test_flags_that_older_records_lack_are_the_defaults(found):
-    flags = {name: value for name, value in FLAGS.items() if name != "parallel_tasks"}
-    assert len(found((flags, made_up.line(flags, 95.4)))) == 1
-
-
-def test_train_shots_that_follow_the_shots_are_the_same(found):
-    setting = dataclasses.replace(O15, flags={**O15.flags, "train_shots": 1})
-    flags = made_up.flags_of(setting, train_shots=0)
-    assert len(found((flags, made_up.line(flags, 95.4)), setting=setting)) == 1
+@pytest.mark.parametrize("data", [OWN, {}, OTHER_PIXELS])
+def test_training_on_other_images_fills_no_cell(found, data):
+    assert found((FLAGS, made_up.line(FLAGS, 95.4)), data=data) == []
 
 
 def test_a_shorter_run_and_an_earlier_checkpoint_are_shortened(found):
@@ -121,45 +105,86 @@ def test_of_several_evaluations_that_with_most_tasks_counts_then_the_newest(foun
     assert not entry.complete  # for lack of tasks
 
 
-def test_of_each_seed_one_run_counts(found):
+def test_of_each_seed_one_run_counts_and_complete_ones_before_others(found):
     def run(seed, percent, tasks):
         flags = {**FLAGS, "seed": seed, "eval_samples": tasks}
         return flags, made_up.line(flags, percent)
 
-    kept = by_seed(found(run(1, 95.1, 10_000), run(0, 95.2, 500), run(0, 95.3, 10_000)))
-    assert [entry.score.percent for entry in kept] == pytest.approx([95.3, 95.1])
-
-
-@pytest.mark.parametrize("recorded", [{}, {"digest": ""}])
-def test_older_records_lack_the_digest_of_the_pixels(found, recorded):
-    data = {"origin": made_up.DATA["origin"], **recorded}
-    assert len(found((FLAGS, made_up.line(FLAGS, 95.4, data=data)))) == 1
-
-
-def test_copies_of_miniimagenet_are_told_apart(tmp_path):
-    for seed, pixels in enumerate("aba"):
-        flags = made_up.flags_of(M15, seed=seed)
-        data = {"origin": {"digest": "files"}, "digest": pixels}
-        line = made_up.line(flags, 47, data=data)
-        made_up.run(tmp_path / str(seed), flags, [line], data=data, dataset="miniimagenet")
-    found = pools(entries(read_runs(tmp_path), M15))
-    assert [[entry.run.seed for entry in pool] for pool in found] == [[0, 2], [1]]
-
-
-SUM, LAST = (c.setting for c in COMBINATIONS if c.name in ("g1_g2_g3_g4", "g4"))
+    entries = found(
+        run(1, 95.1, 10_000), run(0, 95.2, 500), run(0, 95.3, 10_000), run(2, 95.4, 500)
+    )
+    assert [entry.score.percent for entry in by_seed(entries)] == pytest.approx([95.3, 95.1, 95.4])
+    (pool,) = pools(entries)
+    assert [entry.run.seed for entry in pool] == [0, 1]
 
 
 @pytest.mark.parametrize(
-    "setting, line", [(SUM, "Reptile, cycling"), (LAST, f"{METHODS[1]}, cycling")]
+    "whole, shortened",
+    [
+        ("reptile_cycling_4x25", "g1_g2_g3_g4"),
+        ("shared_tail_cycling_4x25", "g4"),
+    ],
 )
-def test_a_whole_run_of_section_6_3_is_no_shortened_one_of_6_2(found, setting, line):
-    (point,) = [o for o in OVERLAPS if (o.line, o.inner_iters, o.inner_batch) == (line, 4, 25)]
-    flags = made_up.flags_of(point.setting)
-    assert len(found((flags, made_up.line(flags, 90)), setting=point.setting)) == 1
-    assert found(setting=setting) == []
+def test_a_whole_run_of_section_6_3_is_no_shortened_one_of_6_2(found, whole, shortened):
+    flags = made_up.flags_of(whole)
+    assert len(found((flags, made_up.line(flags, 90)), setting=whole)) == 1
+    assert found(setting=shortened) == []
 
 
 def test_a_run_shorter_than_both_is_a_shortened_one_of_both(found):
-    flags = made_up.flags_of(SUM, meta_iters=500)
-    (entry,) = found((flags, made_up.line(flags, 90)), setting=SUM)
+    flags = made_up.flags_of("g1_g2_g3_g4", meta_iters=500)
+    (entry,) = found((flags, made_up.line(flags, 90)), setting="g1_g2_g3_g4")
     assert entry.shortened
+    assert len(found(setting="reptile_cycling_4x25")) == 1
+
+
+INSIDE = "inside the replications' range"
+WIDENED = "inside the paper's interval widened by ours"
+
+
+@pytest.mark.parametrize(
+    "name, percent, interval, expected",
+    [
+        ("o15", 95.20, 0.1, INSIDE),
+        ("o15", 95.5649, 0.1, INSIDE),  # is shown as 95.56
+        ("o15", 95.57, 0.1, WIDENED),  # 95.39 + 0.09 + 0.10 is 95.58
+        ("o15", 95.58, 0.1, WIDENED),
+        ("o15", 95.59, 0.1, "outside the replications' range by 0.03 points"),
+        ("o15", 95.86, 0.1, "outside the replications' range by 0.30 points"),
+        ("o15", 94.90, 0.1, "outside the replications' range by 0.30 points"),
+        (
+            "o15",
+            94.89,
+            0.1,
+            "**OUTSIDE the replications' range by 0.31 points: look for a defect**",
+        ),
+        ("o520", 90.00, 0.1, "outside the replications' range by 6.47 points"),  # not 5-way
+        (
+            "m55t",
+            66.60,
+            0.3,
+            "**OUTSIDE the replications' range by 0.41 points: look for a defect**",
+        ),
+    ],
+)
+def test_the_verdict_on_a_complete_run(name, percent, interval, expected):
+    assert judge(SETTINGS[name], [Score(percent, interval)], complete=True) == expected
+
+
+def test_no_defect_is_suspected_of_an_evaluation_on_few_tasks():
+    assert judge(SETTINGS["m55t"], [Score(66.60, 0.3)], complete=False) == WIDENED
+    assert "0.80 points" in judge(SETTINGS["o15"], [Score(94.40, 0.3)], complete=False)
+    assert judge(SETTINGS["o15"], [Score(95.3, None)], complete=False) == INSIDE
+
+
+def test_the_mean_of_two_seeds_by_hand():
+    found = mean_of([Score(95.0, 0.3), Score(96.0, 0.4)])
+    assert (found.percent, found.interval) == (95.5, pytest.approx(0.25))
+    assert mean_of([Score(95.0, 0.3), Score(96.0, None)]).interval is None
+
+
+def test_one_seed_far_outside_is_enough_to_suspect_a_defect():
+    scores = [Score(94.80, 0.1), Score(95.60, 0.1)]  # mean: 95.20
+    expected = "**OUTSIDE the replications' range by up to 0.40 points: look for a defect**"
+    assert judge(SETTINGS["o15"], scores, complete=True) == expected
+    assert judge(SETTINGS["o15"], scores, complete=False) == INSIDE

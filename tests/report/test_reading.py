@@ -1,31 +1,37 @@
-"""Folders of runs are read, whatever is damaged in them."""
+"""Runs are read from their folders; what is damaged is named, and the rest is used."""
 
 import json
 import pathlib
 
 import made_up
+import numpy as np
 import pytest
 
-from supervised_reptile.report.reading import Score, read_runs
-from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.report.__main__ import main
+from supervised_reptile.report.reading import Curve, Score, pack, read_curve, read_runs, unpack
 
-FLAGS = made_up.flags_of(made_up.CELL["o15"].setting)
+FLAGS = made_up.flags_of("o15")
 
 
 def test_a_run_is_read(tmp_path):
-    folder = made_up.run(tmp_path / "mine", FLAGS, [made_up.line(FLAGS, 95.4, 97.7)])
+    folder = made_up.run(tmp_path / "mine", FLAGS, [made_up.line(FLAGS, 95.4, 97.7)], commit="ab")
     made_up.events(folder, range(0, 1000, 100))
     (run,) = read_runs(tmp_path)
     assert (run.name, run.total, run.seed, run.finished) == ("mine", 100_000, 0, True)
     (evaluation,) = run.evaluations
-    assert evaluation.column(False) == {"test": Score(pytest.approx(95.4), pytest.approx(0.1))}
-    assert evaluation.column(True)["test"].percent == pytest.approx(97.7)
-    assert (run.seconds, evaluation.seconds, evaluation.tasks) == (7200, 600, 10_000)
+    assert evaluation.scores == {
+        False: Score(pytest.approx(95.4), pytest.approx(0.1)),
+        True: Score(pytest.approx(97.7), pytest.approx(0.1)),
+    }
+    assert (run.content["seconds"], run.content["commit"]) == (7200, "ab")
+    assert (evaluation.iteration, evaluation.tasks) == (99_999, 10_000)
 
 
-def test_the_folder_of_one_run_is_read_too(tmp_path):
+def test_the_folder_of_one_run_is_read_too(tmp_path, monkeypatch):
     folder = made_up.run(tmp_path / "mine", FLAGS)
-    assert [run.name for run in read_runs(folder)] == ["mine"]
+    monkeypatch.chdir(folder)
+    for path in (folder, pathlib.Path(".")):
+        assert [run.name for run in read_runs(path)] == ["mine"]
 
 
 def test_an_unfinished_run_says_how_far_it_is(tmp_path):
@@ -37,91 +43,46 @@ def test_an_unfinished_run_says_how_far_it_is(tmp_path):
     assert [(run.done, run.finished) for run in runs] == [(901, False), (5000, False), (0, False)]
 
 
-def test_lines_of_earlier_versions_lack_much(tmp_path):
-    line = made_up.line(FLAGS, 95.4)
-    for name in ("data", "machine", "seconds", "commit"):
-        del line[name]
-    made_up.run(tmp_path / "old", FLAGS, [line])
-    (evaluation,) = read_runs(tmp_path)[0].evaluations
-    assert (evaluation.column(True), evaluation.seconds, evaluation.commit) == (None, None, None)
-
-
-def test_the_time_of_training_that_is_still_going_on_is_known(tmp_path):
-    folder = made_up.run(tmp_path / "a", FLAGS)
-    (folder / "seconds.json").write_text('{"training": 62.5}')
-    assert read_runs(tmp_path)[0].seconds == 62.5
-
-
 def test_of_a_transductive_evaluation_one_column_is_known(tmp_path):
     flags = {**FLAGS, "transductive": True}
     made_up.run(tmp_path / "a", flags, [made_up.line(flags, 97.7)])
     (evaluation,) = read_runs(tmp_path)[0].evaluations
-    assert evaluation.column(False) is None
-    assert evaluation.column(True)["test"].percent == pytest.approx(97.7)
+    assert evaluation.scores == {True: Score(pytest.approx(97.7), pytest.approx(0.1))}
 
 
 GOOD = made_up.line(FLAGS, 95.4)
-DAMAGED = [
-    json.dumps(GOOD)[:100],
-    "",
-    "[]",
-    "null",
-    "[" * 100_000,
-    json.dumps({**GOOD, "config": []}),
-    json.dumps({**GOOD, "config": {**FLAGS, "eval_samples": "many"}}),
-    json.dumps({**GOOD, "iteration": "last"}),
-    json.dumps({**GOOD, "accuracy": {"test": "high"}}),
-    json.dumps({**GOOD, "accuracy": {"test": 95.4}}),
-    json.dumps({**GOOD, "accuracy": {"test": float("nan")}}),
-    json.dumps({**GOOD, "accuracy": {}}),
-    json.dumps({**GOOD, "confidence_95": {}}),
-    json.dumps({**GOOD, "transductive": 3}),
-    json.dumps({**GOOD, "seconds": {"training": "long"}}),
-    json.dumps({**GOOD, "machine": "mine"}),
-]
 
 
-@pytest.mark.parametrize("text", DAMAGED, ids=range(len(DAMAGED)))
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(GOOD)[:100],
+        "[]",
+        "[" * 100_000,
+        json.dumps({**GOOD, "config": []}),
+        json.dumps({**GOOD, "accuracy": {"test": "high"}}),
+        json.dumps({**GOOD, "confidence_95": {}}),
+        b"\xff\xfe".decode(errors="surrogateescape"),
+    ],
+    ids=range(7),
+)
 def test_a_damaged_line_is_named_and_the_others_are_used(tmp_path, text, capsys):
-    folder = made_up.run(tmp_path / "mine", FLAGS, [GOOD, text, GOOD])
+    folder = made_up.run(tmp_path / "mine", FLAGS)
+    lines = [json.dumps(GOOD), text, json.dumps(GOOD)]
+    (folder / "results.jsonl").write_text("\n".join(lines), errors="surrogateescape")
     assert len(read_runs(tmp_path)[0].evaluations) == 2
     said = capsys.readouterr().err
     assert f"{folder / 'results.jsonl'}, line 2 is damaged" in said
     assert said.count("\n") == 1
 
 
-def test_bytes_that_are_no_text_are_a_damaged_line(tmp_path, capsys):
-    folder = made_up.run(tmp_path / "mine", FLAGS, [GOOD])
-    with open(folder / "results.jsonl", "ab") as file:
-        file.write(b"\xff\xfe\n")
-    assert len(read_runs(tmp_path)[0].evaluations) == 1
-    assert "line 2" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "text", ["{", "[]", "{}", "[" * 100_000, '{"dataset": "omniglot", "flags": {}}', "3"]
-)
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"dataset": "omniglot", "flags": {}}'])
 def test_a_damaged_record_is_named_and_other_runs_are_read(tmp_path, text, capsys):
     made_up.run(tmp_path / "bad", FLAGS)
     made_up.run(tmp_path / "good", FLAGS)
     (tmp_path / "bad" / "run.json").write_text(text)
     assert [run.name for run in read_runs(tmp_path)] == ["good"]
     assert str(tmp_path / "bad" / "run.json") in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("seed", ["first", 1.5, None, True, [1]])
-def test_a_seed_that_is_no_whole_number_is_a_damaged_record(tmp_path, seed, capsys):
-    made_up.run(tmp_path / "bad", {**FLAGS, "seed": seed})
-    made_up.run(tmp_path / "good", FLAGS)
-    assert [run.name for run in read_runs(tmp_path)] == ["good"]
-    assert "seed is no whole number" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("commit", ["0123456789abcdef", None])
-def test_the_commit_of_training_is_read(tmp_path, commit):
-    made_up.run(tmp_path / "new", FLAGS, commit=commit)
-    made_up.run(tmp_path / "old", FLAGS)
-    assert [run.commit for run in read_runs(tmp_path)] == [commit, None]
 
 
 def test_a_linked_run_has_the_name_of_the_link(tmp_path):
@@ -132,27 +93,55 @@ def test_a_linked_run_has_the_name_of_the_link(tmp_path):
     assert (run.name, run.path) == ("mine", tmp_path / "runs" / "mine")
 
 
-def test_the_folder_that_one_is_in_has_its_name(tmp_path, monkeypatch):
-    folder = made_up.run(tmp_path / "mine", FLAGS)
-    (folder / "inner").mkdir()
-    for place, given in ((folder, "."), (folder / "inner", "..")):
-        monkeypatch.chdir(place)
-        assert [run.name for run in read_runs(pathlib.Path(given))] == ["mine"]
+def test_a_folder_that_is_not_there_is_refused(tmp_path, capsys):
+    assert main([str(tmp_path / "nowhere")]) == 2
+    assert "nowhere is no folder" in capsys.readouterr().err
 
 
-def test_the_time_of_training_is_not_that_of_an_earlier_checkpoint(tmp_path):
-    early = made_up.line(FLAGS, 60, iteration=499, seconds={"training": 60, "evaluation": 1})
-    made_up.run(tmp_path / "mine", FLAGS, [made_up.line(FLAGS, 95.4), early])
-    assert read_runs(tmp_path)[0].seconds == 7200
+def test_the_points_of_both_sets_are_read(tmp_path):
+    made_up.events(tmp_path, range(0, 1000, 10))
+    curve = read_curve(tmp_path)
+    assert list(curve.iterations) == list(range(0, 1000, 10))
+    assert set(curve.accuracy) == {"train", "test"}
+    drawn = np.random.default_rng(500).random(5)
+    assert curve.accuracy["test"][50] == pytest.approx(np.mean(drawn < 500 / 990))
 
 
-def test_damaged_seconds_are_named(tmp_path, capsys):
-    folder = made_up.run(tmp_path / "mine", FLAGS)
-    (folder / "seconds.json").write_text('{"training": "long"}')
-    assert read_runs(tmp_path)[0].seconds is None
-    assert "seconds.json" in capsys.readouterr().err
+def test_a_resumed_run_has_each_point_once(tmp_path):
+    """Its files are read in order of time; where one starts, the points of earlier ones end."""
+    files = [
+        (made_up.FIRST, {0: 0.2, 10: 0.4, 20: 0.6, 30: 0.8}, None),
+        ("events.out.tfevents.1790000000.host.7.0", {20: 0.0, 40: 0.4}, 20),
+        ("events.out.tfevents.1790000100.host.6.0", {30: 1.0}, 25),
+    ]
+    for name, points, start in reversed(files):
+        made_up.event_file(tmp_path / "test" / name, points, start)
+    curve = read_curve(tmp_path)
+    assert dict(zip(curve.iterations.tolist(), curve.accuracy["test"].round(1))) == (
+        {0: 0.2, 10: 0.4, 20: 0.0, 30: 1.0}
+    )
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(RefusedError, match="no folder"):
-        read_runs(tmp_path / "nowhere")
+def test_points_before_the_damage_are_used(tmp_path, capsys):
+    made_up.events(tmp_path, range(0, 1000, 10))
+    path, whole = tmp_path / "test" / made_up.FIRST, range(0, 1000, 10)
+    content = path.read_bytes()
+    path.write_bytes(content[:-5])
+    assert list(read_curve(tmp_path).iterations) == list(whole[:-1])
+    path.write_bytes(content[:1000] + b"\xff" * 1000 + content[2000:])
+    assert 0 < len(read_curve(tmp_path).iterations) < 99
+    assert capsys.readouterr().err.count(f"{path} is damaged") == 2
+
+
+def test_a_folder_without_points_has_no_curve(tmp_path):
+    assert read_curve(tmp_path) is None
+
+
+def test_a_packed_curve_is_the_same_in_little_room():
+    iterations = np.arange(0, 10_000, 10)
+    accuracy = {s: np.float32(iterations % 6 / 5).astype(float) for s in ("train", "test")}
+    text = pack(Curve(iterations, accuracy))
+    again = unpack(text)
+    assert np.array_equal(again.iterations, iterations)
+    assert all(np.array_equal(again.accuracy[s], accuracy[s]) for s in accuracy)
+    assert len(text) < 2000

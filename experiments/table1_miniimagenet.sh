@@ -1,1 +1,0 @@
-python -u run_miniimagenet.py --resume --shots 1 --inner-batch 10 --inner-iters 8 --meta-step 1 --meta-batch 5 --meta-iters 100000 --eval-batch 5 --eval-iters 50 --learning-rate 0.001 --meta-step-final 0 --train-shots 15 --eval-interval 100 --checkpoint experiments/runs/m15 && python -u run_miniimagenet.py --pretrained --shots 5 --eval-batch 15 --checkpoint experiments/runs/m15

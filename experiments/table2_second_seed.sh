@@ -1,1 +1,0 @@
-python -u run_omniglot.py --resume --shots 1 --inner-batch 10 --inner-iters 5 --meta-step 1 --meta-batch 5 --meta-iters 100000 --eval-batch 5 --eval-iters 50 --learning-rate 0.001 --meta-step-final 0 --train-shots 10 --eval-interval 100 --seed 1 --checkpoint experiments/runs/o15_seed1 && python -u run_omniglot.py --pretrained --shots 5 --checkpoint experiments/runs/o15_seed1
