@@ -4,13 +4,17 @@ Nothing here needs TensorFlow.
 """
 
 import dataclasses
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from supervised_reptile.args import OWN, Classifying, Config, Run, check, flag_name, part
+from supervised_reptile.classification.examples import Examples
+from supervised_reptile.data.dataset import Split
 from supervised_reptile.data.image_set import ImageSet
 from supervised_reptile.runs import record, results
 from supervised_reptile.runs.record import Record
@@ -90,8 +94,42 @@ class Classification:
     model: SavedModel
     asked: Classifying
 
+    @property
+    def config(self) -> Config:
+        """Of the model."""
+        return self.model.config
+
 
 Plan = NewRun | ResumedRun | FinishedRun | SavedModel | Classification
+
+
+class Prepared(NamedTuple):
+    """What a command means, and what was read for it: images with their split, or examples."""
+
+    plan: Plan
+    images: ImageSet | None = None
+    split: Split | None = None
+    examples: Examples | None = None
+
+    def loaded(self) -> tuple[ImageSet, Split]:
+        """The images and their split, of a plan that needs them."""
+        assert self.images and self.split is not None
+        return self.images, self.split
+
+
+def summary(prepared: Prepared) -> dict[str, str]:
+    """What processes of one run have to have in common, by the name of each thing, as digests."""
+    flags = prepared.plan.config.flags()
+    compared = {
+        "plans": type(prepared.plan).__name__,
+        "flags": {name: value for name, value in flags.items() if name not in record.PLACES},
+        "images": [prepared.images and prepared.images.digest, prepared.split],
+        "versions of TensorFlow or NumPy": machine.versions(),
+    }
+    return {
+        name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+        for name, value in compared.items()
+    }
 
 
 def decide(dataset: str, given: dict) -> Plan:
@@ -267,6 +305,26 @@ def check_images(plan: NewRun | ResumedRun | SavedModel, images: ImageSet) -> No
             f"{where}: the images (digest {ours[:12]}...) are not the ones the run was trained "
             f"on ({f'{theirs[:12]}...' if theirs else 'not recorded'}): use those"
         )
+
+
+def check_data(config: Config, images: ImageSet) -> None:
+    """Raise RefusedError for tasks that the data cannot fill."""
+    task = config.task
+    for split, classes in images.splits.items():
+        if task.classes > len(classes):
+            raise RefusedError(
+                f"--classes {task.classes}: the {split} set has only {len(classes)} classes: "
+                "ask for fewer, or give more data"
+            )
+        needed, name = task.shots + 1, f"--shots {task.shots} and one query image"
+        if split == "train" and not config.run.pretrained and task.training_shots > needed:
+            needed, name = task.training_shots, f"--train-shots {task.training_shots}"
+        smallest = min(classes, key=lambda index: images.counts[index])
+        if needed > images.counts[smallest]:
+            raise RefusedError(
+                f"{name} need {needed} images per class, but {images.names[smallest]} "
+                f"({split} set) has {images.counts[smallest]}: ask for fewer, or give more images"
+            )
 
 
 def are_others(recorded: Record, images: ImageSet) -> bool:
