@@ -106,20 +106,23 @@ def run_distributed(dataset: Dataset, computing: args.Computing, given: dict) ->
         raise RefusedError("--classify is work for one process: omit --distribute")
     with quiet():
         from supervised_reptile.devices import distribute
+        from supervised_reptile.learning import team
 
     cluster = distribute.find()
     if cluster.process:
 
         def prepare() -> tuple[dict, Callable]:
             devices, prepared = _devices(computing), _prepare(dataset, given)
-            return plan.summary(prepared), lambda: _ready(prepared, devices, distribute.share)
+            summary = plan.summary(prepared)
+            return summary, lambda: team.local(*_ready(prepared, devices, team.share))
 
         distribute.work(cluster, prepare)
-    found = _devices(computing, cluster.processes)
-    with distribute.lead(cluster, found) as workers:
+    devices = _devices(computing, cluster.processes)
+    with distribute.lead(cluster, devices) as workers:
         prepared = _prepare(dataset, given)
         distribute.check_same(workers, plan.summary(prepared))
-        carry_out(prepared, lambda: found, functools.partial(distribute.share, workers=workers))
+        others = [distribute.remote(worker) for worker in workers]
+        carry_out(prepared, lambda: devices, functools.partial(team.share, others=others))
 
 
 def _devices(computing: args.Computing, processes: int = 1) -> Devices:

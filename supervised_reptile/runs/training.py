@@ -66,8 +66,8 @@ def train(
     with Progress(config, images, done) as progress:
         if done < total:
             compile_ahead(reptile, state, images, pixels)
-        with signals.deferred(STOPPING, lambda: lost(directory)) as pending:
             at_once, chunk = 1, drawn(config, images, done, 1)
+        with signals.deferred(STOPPING, lambda: lost(directory)) as pending:
             while done < total and not pending and not progress.closed:
                 begin, last = time.perf_counter(), chunk.iterations[-1]
                 after, loss = reptile.train(
