@@ -15,24 +15,10 @@ from supervised_reptile.data import mapping
 from supervised_reptile.data.dataset import Dataset
 from supervised_reptile.devices import choice
 from supervised_reptile.devices.choice import Devices
-from supervised_reptile.plan import (
-    Classification,
-    FinishedRun,
-    NewRun,
-    Prepared,
-    ResumedRun,
-    SavedModel,
-)
+from supervised_reptile.plan import FinishedRun, NewRun, Prepared, ResumedRun, SavedModel
 from supervised_reptile.runs import record, results
-from supervised_reptile.system import machine, output, signals
-from supervised_reptile.system.errors import (
-    DamagedError,
-    FailedError,
-    LostError,
-    RefusedError,
-    explain,
-    show_traceback,
-)
+from supervised_reptile.system import errors, machine, output, signals
+from supervised_reptile.system.errors import FailedError, RefusedError, explain
 from supervised_reptile.system.quiet import quiet
 
 if typing.TYPE_CHECKING:
@@ -72,7 +58,7 @@ def _machine_errors(*others: type[BaseException]) -> tuple[type[BaseException], 
 
 def _leave(script: str, message: object, status: int) -> typing.NoReturn:
     if os.environ.get(DEBUG):
-        show_traceback(sys.exc_info()[1])
+        errors.show_traceback(sys.exc_info()[1])
     print(f"{script}: {message}", file=sys.stderr)
     evaluation = sys.modules.get("supervised_reptile.learning.evaluation")
     if evaluation and evaluation.is_running():  # which exiting would wait for
@@ -144,7 +130,7 @@ def _prepare(dataset: Dataset, given: dict) -> Prepared:
         match decided:
             case FinishedRun():
                 return Prepared(decided)
-            case Classification(asked=asked):
+            case plan.Classification(asked=asked):
                 return Prepared(decided, examples=command.prepare(asked))
         return _load(dataset, decided)
     except OSError as error:
@@ -163,8 +149,11 @@ def carry_out(
     shares the tasks of an algorithm, which is itself unless there are several devices."""
     match prepared.plan:
         case FinishedRun() as finished:
-            report_again(finished)
-        case Classification(model, asked):
+            directory = finished.config.run.checkpoint
+            print(f"{directory} holds a finished run, with these results:", file=sys.stderr)
+            for split, result in finished.found.items():
+                results.show(split, result)
+        case plan.Classification(model, asked):
             devices()
             assert prepared.examples
             command.carry_out(model, prepared.examples, asked)
@@ -179,12 +168,11 @@ def carry_out(
 def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> Prepared:
     """With the images, and their split: of a recorded run, whatever the seed of an evaluation."""
     config, recorded = decided.config, decided.recorded
+    seed, split, other = config.run.seed, None, False
     if recorded:
+        seed, split = recorded.config.run.seed, recorded.split
         other = isinstance(decided, SavedModel) and decided.own_images
-        loaded = dataset.load(config.run, recorded.config.run.seed, recorded.split, other)
-    else:
-        loaded = dataset.load(config.run, config.run.seed)
-    images, split = loaded
+    images, split = dataset.load(config.run, seed, split, other)
     plan.check_data(config, images)
     plan.check_images(decided, images)
     where = "generated" if config.run.synthetic else config.run.data_dir
@@ -210,16 +198,8 @@ def _resumable(directory: str) -> Iterator[None]:
     except signals.Interrupted as interruption:
         outcome = f"{interruption.outcome or kept()}: {advice}"
         raise signals.Interrupted(interruption.number, outcome) from None
-    except _machine_errors(LostError) as failure:
+    except _machine_errors(errors.LostError) as failure:
         raise FailedError(f"{explain(failure)}; {kept()}: {advice}") from None
-
-
-def report_again(finished: FinishedRun) -> None:
-    """Print the results of a finished run."""
-    directory = finished.config.run.checkpoint
-    print(f"{directory} holds a finished run, with these results:", file=sys.stderr)
-    for split, result in finished.found.items():
-        results.show(split, result)
 
 
 def _ready(prepared: Prepared, devices: Devices, share: Share) -> tuple["Reptile", "tf.Tensor"]:
@@ -273,7 +253,7 @@ def evaluate_saved(
     prefix = saved.prefix
     try:
         state = checkpoints.restore(prefix, algorithm.model, saved.config)
-    except DamagedError as error:
+    except errors.DamagedError as error:
         earlier = f"name an earlier one, --checkpoint {prefix.parent}/model.ckpt-<number>"
         raise RefusedError(f"{error}; {earlier}") from None
     plan.announce(saved)
