@@ -125,30 +125,28 @@ def lead(cluster: Cluster, devices: Devices) -> Iterator[list[Connection]]:
     workers: dict[int, Connection] = {}
     try:
         if cluster.processes > 1:
-            with _listener(*cluster.address) as listener:
+            host, port = cluster.address
+            try:
+                listener = Listener((host if host == "127.0.0.1" else "", port), backlog=128)
+            except OSError as error:
+                raise RefusedError(
+                    f"--distribute: process 0 cannot listen on port {port} of {host} "
+                    f"({error.strerror}): name another one in {CONFIG}"
+                ) from None
+            with listener:
                 while len(workers) < cluster.processes - 1:
                     connection = listener.accept()
                     with contextlib.suppress(EOFError, OSError, ValueError):  # of something else
                         workers[int(connection.recv_bytes(9))] = connection
         yield [workers[number] for number in sorted(workers)]
     finally:
-        error = sys.exc_info()[1]
-        status = 2 if isinstance(error, RefusedError) else int(error is not None)
-        if isinstance(error, signals.Interrupted):
-            status = 128 + error.number
+        cause = sys.exc_info()[1]
+        status = 2 if isinstance(cause, RefusedError) else int(cause is not None)
+        if isinstance(cause, signals.Interrupted):
+            status = 128 + cause.number
         for worker in workers.values():
             with contextlib.suppress(OSError):
                 send(worker, status)
-
-
-def _listener(host: str, port: int) -> Listener:
-    try:
-        return Listener((host if host == "127.0.0.1" else "", port), backlog=128)
-    except OSError as error:
-        raise RefusedError(
-            f"--distribute: process 0 cannot listen on port {port} of {host} ({error.strerror}): "
-            f"name another one in {CONFIG}"
-        ) from None
 
 
 def check_same(workers: Sequence[Connection], summary: dict[str, str]) -> None:

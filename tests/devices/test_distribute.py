@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -88,47 +86,6 @@ def test_where_nothing_can_be_shared_it_is_refused():
         distribute.lead(Cluster(0, 2, taken.address), Devices()),
     ):
         pass
-
-
-# TensorFlow divides a CPU into devices only before it computes: in another process.
-SEVERAL = """
-import numpy as np, tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
-from supervised_reptile.args import Config
-from supervised_reptile.devices.choice import Devices
-from supervised_reptile.learning import evaluation, models, reptile, sampling, team
-
-flags = {"classes": 3, "shots": 1, "inner_iters": 2, "eval_iters": 2, "meta_batch": 4,
-         "parallel_tasks": True}
-config = Config.of("omniglot", flags)
-population = sampling.Population(np.full(20, 20), np.arange(20) * 20)
-pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (400, 28, 28, 1), dtype=np.uint8))
-tasks = sampling.training_tasks(config, population, [0, 1])
-sizes = np.array([0.5, 0.4], np.float32)
-
-def draw(index):
-    return sampling.evaluation_tasks(config, population, sampling.Purpose.FINAL_TEST, [index])
-
-devices = Devices("CPU", tuple(f"/CPU:{index}" for index in range(3)))
-one = reptile.Reptile(models.OMNIGLOT, config, devices)
-found = []
-for algorithm in (one, team.share(one, pixels)):
-    step = algorithm.train(one.new_state(), pixels, tasks, sizes, 2)
-    guesses = evaluation.guesses(algorithm, step.state, pixels, draw, range(10))
-    found.append((tf.nest.flatten(step), np.stack([guess.reported for guess in guesses])))
-(expected, guesses), (values, others) = found
-for a, b in zip(expected, values, strict=True):
-    np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
-assert (guesses == others).all() and len(set(map(tuple, guesses))) > 1
-"""
-
-
-def test_three_devices_share_four_tasks_and_an_evaluation():
-    variables = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-c", SEVERAL]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def tensors(folder):
