@@ -35,7 +35,7 @@ import operations
 from supervised_reptile.args import Computing, Config, Run
 from supervised_reptile.data import miniimagenet, omniglot
 from supervised_reptile.devices import choice
-from supervised_reptile.devices.replicas import Replicas
+from supervised_reptile.devices.choice import Devices
 from supervised_reptile.learning import models, reptile
 from supervised_reptile.learning.sampling import Population, Purpose
 from supervised_reptile.runs import final_evaluation, training
@@ -89,20 +89,21 @@ class Line:
 class Bench:
     """A setting with its compiled functions and generated images.
 
-    count: meta-iterations of a training run, or tasks of an evaluation. replicas, device: what
+    count: meta-iterations of a training run, or tasks of an evaluation. devices, device: what
     computes.
     """
 
-    replicas, device = Replicas(), "cpu"
+    devices, device = Devices(), "cpu"
 
     def __init__(self, setting, count, **flags):
         dataset = SETTINGS[setting].dataset
         self.count, self._folder = count, tempfile.TemporaryDirectory()
         own = {"meta_iters": count, "eval_samples": count, "checkpoint": self._folder.name}
         self.config = Config.of(dataset, {**SETTINGS[setting].flags, **own, **flags})
-        self.reptile = reptile.Reptile(models.MODELS[dataset], self.config, self.replicas)
+        self.reptile = reptile.Reptile(models.MODELS[dataset], self.config, self.devices)
         self.images = generated(dataset)
-        self.pixels = self.replicas.resident(tf.constant(self.images.pixels))
+        with tf.device(self.devices.names[0]):
+            self.pixels = tf.constant(self.images.pixels)
         self.state = self.reptile.new_state()
 
     def train(self):
@@ -134,7 +135,7 @@ def generated(dataset):
 
 def peak():
     """Operations per second of a product of two 2000x2000 matrices of float32."""
-    with Bench.replicas.on(0):
+    with tf.device(Bench.devices.names[0]):
         matrix = tf.random.normal([2000, 2000])
         seconds = min(timed(lambda: (matrix @ matrix)[0, 0].numpy()) for _ in range(3))
     return 2 * 2000**3 / seconds
@@ -170,7 +171,7 @@ def training_row(case, setting, count, **flags):
 
 def evaluation_row(case, setting, count):
     """A Row of evaluation, as at the end of a run."""
-    count = GPU_TASKS if Bench.replicas.devices.kind == "GPU" else count
+    count = GPU_TASKS if Bench.devices.kind == "GPU" else count
     bench = Bench(setting, count)
     return measure(case, "task", bench.evaluate, count, operations.task(bench.config))
 
@@ -196,7 +197,7 @@ def outside(case, setting, count):
         return call
 
     bench.reptile.train = noted(bench.reptile.train)
-    bench.reptile.count_correct = noted(bench.reptile.count_correct)
+    bench.reptile.guess = noted(bench.reptile.guess)
     bench.run()
     percent = []
     for _ in range(3):
@@ -276,8 +277,8 @@ def main():
     if unknown := [case for case in cases if case not in CASES]:
         parser.error(f"--cases: no case {unknown[0]!r}; there are {', '.join(CASES)}")
     Bench.device = arguments.device
-    Bench.replicas = Replicas(choice.choose(Computing(device=arguments.device)))
-    here = Bench.replicas.describe()
+    Bench.devices = choice.choose(Computing(device=arguments.device))
+    here = Bench.devices.describe()
     print(f"{here}, TensorFlow {tf.__version__}\n\n{HEADER}", flush=True)
     rows = []
     for case in cases:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Two processes of one core each beside one process of two cores: meta-iterations and tasks.
+"""Two processes of one core each, and one process of two cores: meta-iterations and tasks.
 
     python benchmarks/processes.py --repeats 3
 
 Each is measured by whole commands of two lengths, in turn: the difference has no start and no
-compilation in it. Then what one exchange of a meta-iteration takes.
+compilation in it.
 """
 
 import argparse
@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 from supervised_reptile.settings import SETTINGS
 
@@ -63,40 +62,6 @@ def rates(folder, processes, setting):
     return 1000 * training, 1000 * evaluation
 
 
-EXCHANGE = """
-import sys, time
-import numpy as np
-from supervised_reptile.devices import cluster, replicas
-from supervised_reptile.devices.choice import Devices
-import tensorflow as tf
-joined = replicas.join(Devices(), cluster.find())
-vectors = [tf.random.normal([int(sys.argv[1])]) for _ in range(2)]
-taken = []
-for _ in range(200):
-    begin = time.perf_counter()
-    joined.add_up([vectors])[0].numpy()
-    taken.append(time.perf_counter() - begin)
-if joined.first:
-    print(1000 * float(np.median(taken)))
-joined.exchange([0])
-"""
-
-
-def exchange(size):
-    """Milliseconds of adding up two vectors of so many numbers over two processes."""
-    running = []
-    for index in range(2):
-        addresses = [f"127.0.0.1:{PORT + number}" for number in range(2)]
-        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        environment = {**os.environ, "TF_CONFIG": json.dumps(config), "TF_CPP_MIN_LOG_LEVEL": "3"}
-        environment["PYTHONPATH"] = str(SCRIPT.parent)
-        command = ["taskset", "-c", str(index), sys.executable, "-c", EXCHANGE, str(size)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-        running.append(subprocess.Popen(command, env=environment, **pipes))
-    outputs = [process.communicate()[0] for process in running]
-    return float(outputs[0])
-
-
 def main():
     """Measure, and print a table."""
     global PORT
@@ -105,9 +70,6 @@ def main():
     parser.add_argument("--port", type=int, default=23456)
     given = parser.parse_args()
     PORT = given.port
-    for size in (112_000, 130_000):
-        print(f"exchange of two vectors of {size:,} numbers: {exchange(size):.2f} ms", flush=True)
-        time.sleep(1)
     print("| | one process, two cores | two processes, a core each | ratio |")
     print("|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -2,38 +2,29 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from supervised_reptile import args, plan, sharing
+from supervised_reptile import args, plan
 from supervised_reptile.classification import command
 from supervised_reptile.data import mapping
-from supervised_reptile.data.dataset import Dataset, Split
-from supervised_reptile.data.image_set import ImageSet
-from supervised_reptile.devices import cluster
-from supervised_reptile.learning import parallel
-from supervised_reptile.learning.sampling import check_data
-from supervised_reptile.plan import Classification, FinishedRun, NewRun, ResumedRun, SavedModel
+from supervised_reptile.data.dataset import Dataset
+from supervised_reptile.devices import choice
+from supervised_reptile.devices.choice import Devices
+from supervised_reptile.plan import FinishedRun, NewRun, Prepared, ResumedRun, SavedModel
 from supervised_reptile.runs import record, results
-from supervised_reptile.sharing import Prepared
-from supervised_reptile.system import machine, output, signals
-from supervised_reptile.system.errors import (
-    DamagedError,
-    FailedError,
-    LostError,
-    RefusedError,
-    explain,
-    show_traceback,
-)
+from supervised_reptile.system import errors, machine, output, signals
+from supervised_reptile.system.errors import FailedError, RefusedError, explain
 from supervised_reptile.system.quiet import quiet
 
 if typing.TYPE_CHECKING:
-    from supervised_reptile.devices.replicas import Pixels, Replicas
+    import tensorflow as tf
+
     from supervised_reptile.learning.reptile import Reptile
-    from supervised_reptile.learning.state import State
 
 DEBUG = "REPTILE_DEBUG"  # an environment variable: show the traceback of what is one line
 
@@ -45,22 +36,18 @@ def main(dataset: Dataset, argv: Sequence[str] | None = None) -> None:
     128 + the number of the signal that ended it.
     """
     script = f"run_{dataset.name}.py"
-    argv = sys.argv[1:] if argv is None else argv
     with contextlib.redirect_stderr(output.Remarks(sys.stderr)):
-        number = cluster.process() if "--distribute" in argv else 0
-        whose = f"process {number} " if number else ""
         try:
             signals.raise_interrupted()
-            run(dataset, script, argv)
+            run(dataset, script, sys.argv[1:] if argv is None else argv)
         except RefusedError as refusal:
-            # All processes of a run refuse alike: the first one says why.
-            _leave(script, "" if number else f"error: {refusal}", 2)
+            _leave(script, f"error: {refusal}", 2)
         except FailedError as failure:
-            _leave(script, f"{whose}failed: {failure}", 1)
+            _leave(script, f"failed: {failure}", 1)
         except _machine_errors() as failure:
-            _leave(script, f"{whose}failed: {explain(failure)}", 1)
+            _leave(script, f"failed: {explain(failure)}", 1)
         except signals.Interrupted as interruption:
-            _leave(script, f"{whose}{interruption}", 128 + interruption.number)
+            _leave(script, interruption, 128 + interruption.number)
 
 
 def _machine_errors(*others: type[BaseException]) -> tuple[type[BaseException], ...]:
@@ -71,10 +58,10 @@ def _machine_errors(*others: type[BaseException]) -> tuple[type[BaseException], 
 
 def _leave(script: str, message: object, status: int) -> typing.NoReturn:
     if os.environ.get(DEBUG):
-        show_traceback(sys.exc_info()[1])
-    if message:
-        print(f"{script}: {message}", file=sys.stderr)
-    if parallel.are_running():  # which exiting would wait for
+        errors.show_traceback(sys.exc_info()[1])
+    print(f"{script}: {message}", file=sys.stderr)
+    evaluation = sys.modules.get("supervised_reptile.learning.evaluation")
+    if evaluation and evaluation.is_running():  # which exiting would wait for
         with contextlib.suppress(OSError):
             sys.stdout.flush()
         os._exit(status)
@@ -83,24 +70,56 @@ def _leave(script: str, message: object, status: int) -> typing.NoReturn:
 
 def run(dataset: Dataset, script: str, argv: Sequence[str]) -> None:
     """Decide what a command line means, and carry it out; only then does TensorFlow start, unless
-    several processes have to agree.
+    a GPU is asked for, or several processes.
 
     Raises RefusedError, FailedError or what _machine_errors names, Interrupted.
     """
     given = args.parse(script, dataset.name, argv)
     computing, given = args.part(args.Computing, given)
-    if not computing.distribute:
-        # A GPU that is asked for may have to be refused: before images are read.
-        early = _alone(computing) if computing.device.startswith("gpu") or computing.tf32 else None
-        carry_out(_prepare(dataset, given), lambda: early or _alone(computing))
+    if computing.distribute:
+        run_distributed(dataset, computing, given)
         return
+
+    devices = functools.cache(lambda: _devices(computing))
+    if computing.device.startswith("gpu") or computing.tf32:
+        devices()  # which may have to be refused: before images are read
+    carry_out(_prepare(dataset, given), devices)
+
+
+def run_distributed(dataset: Dataset, computing: args.Computing, given: dict) -> None:
+    """`run` with all devices of this machine, or as one of several processes. Raises as `run`."""
     if "classify" in given:
         raise RefusedError("--classify is work for one process: omit --distribute")
-    replicas = _join(computing)
-    with sharing.silent(replicas):
-        prepared = sharing.alike(replicas, lambda: _prepare(dataset, given))
-        sharing.check_same(replicas, prepared)
-        carry_out(prepared, lambda: replicas)
+    with quiet():
+        from supervised_reptile.devices import distribute
+        from supervised_reptile.learning import team
+
+    cluster = distribute.find()
+    if cluster.process:
+
+        def prepare() -> tuple[dict, Callable]:
+            devices, prepared = _devices(computing), _prepare(dataset, given)
+            summary = plan.summary(prepared)
+            return summary, lambda: team.local(*_ready(prepared, devices, team.share))
+
+        distribute.work(cluster, prepare)
+    devices = _devices(computing, cluster.processes)
+    with distribute.lead(cluster, devices) as workers:
+        prepared = _prepare(dataset, given)
+        distribute.check_same(workers, plan.summary(prepared))
+        others = [distribute.remote(worker) for worker in workers]
+        carry_out(prepared, lambda: devices, functools.partial(team.share, others=others))
+
+
+def _devices(computing: args.Computing, processes: int = 1) -> Devices:
+    """What computes. Raises RefusedError if what is asked for cannot be used."""
+    with quiet():
+        import tensorflow  # noqa: F401
+
+    devices = dataclasses.replace(choice.choose(computing), processes=processes)
+    several = f", with {processes} processes: waiting until all are there"
+    choice.announce(devices, several if processes > 1 else "")
+    return devices
 
 
 def _prepare(dataset: Dataset, given: dict) -> Prepared:
@@ -111,72 +130,50 @@ def _prepare(dataset: Dataset, given: dict) -> Prepared:
         match decided:
             case FinishedRun():
                 return Prepared(decided)
-            case Classification(asked=asked):
+            case plan.Classification(asked=asked):
                 return Prepared(decided, examples=command.prepare(asked))
-        return Prepared(decided, *_load(dataset, decided))
+        return _load(dataset, decided)
     except OSError as error:
         raise RefusedError(explain(error)) from None
 
 
-def _alone(computing: args.Computing) -> "Replicas":
-    """The one device that computes. Raises RefusedError if the one asked for cannot be used."""
-    with quiet():
-        from supervised_reptile.devices import choice, replicas
-
-    devices = choice.choose(computing)
-    choice.announce(devices)
-    return replicas.Replicas(devices)
+Share = Callable[["Reptile", "tf.Tensor"], "Reptile"]
 
 
-def _join(computing: args.Computing) -> "Replicas":
-    """The devices and processes that share a run. Raises RefusedError where there are none."""
-    with quiet():
-        from supervised_reptile.devices import choice, replicas
-
-    found, devices = cluster.find(), choice.choose(computing)
-    if found.process == 0:
-        several = f", with {found.processes} processes: waiting until all are there"
-        choice.announce(devices, several if found.processes > 1 else "")
-    with signals.by_default():  # TensorFlow waits for the others without a look at Python
-        return replicas.join(devices, found)
-
-
-def carry_out(prepared: Prepared, compute_with: Callable[[], "Replicas"]) -> None:
-    """Do what a command means. compute_with: gives what computes, if anything does."""
+def carry_out(
+    prepared: Prepared,
+    devices: Callable[[], Devices],
+    share: Share = lambda algorithm, pixels: algorithm,
+) -> None:
+    """Do what a command means. devices: gives what computes, if anything does. share: gives what
+    shares the tasks of an algorithm, which is itself unless there are several devices."""
     match prepared.plan:
         case FinishedRun() as finished:
-            report_again(finished)
-        case Classification(model, asked):
-            compute_with()
+            directory = finished.config.run.checkpoint
+            print(f"{directory} holds a finished run, with these results:", file=sys.stderr)
+            for split, result in finished.found.items():
+                results.show(split, result)
+        case plan.Classification(model, asked):
+            devices()
             assert prepared.examples
             command.carry_out(model, prepared.examples, asked)
         case SavedModel() as saved:
-            replicas = compute_with()
-            with sharing.own_folder(replicas, saved.config) as config:
-                own_model = dataclasses.replace(saved, config=config)
-                evaluate_saved(own_model, prepared, replicas)
+            evaluate_saved(saved, prepared, *_ready(prepared, devices(), share))
         case NewRun() | ResumedRun() as training:
-            replicas = compute_with()
-            with (
-                _resumable(training.config.run.checkpoint),
-                sharing.own_folder(replicas, training.config) as config,
-            ):
-                # The first process gives the others the state that it resumes from.
-                own_run = training if replicas.first else NewRun(config)
-                with record.claim(config.run.checkpoint, own_run.recorded):
-                    train_and_evaluate(own_run, prepared, replicas)
+            ready, directory = _ready(prepared, devices(), share), training.config.run.checkpoint
+            with _resumable(directory), record.claim(directory, training.recorded):
+                train_and_evaluate(training, prepared, *ready)
 
 
-def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> tuple[ImageSet, Split]:
-    """The images, and their split; that of the recorded run, whatever the seed of an evaluation."""
+def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> Prepared:
+    """With the images, and their split: of a recorded run, whatever the seed of an evaluation."""
     config, recorded = decided.config, decided.recorded
+    seed, split, other = config.run.seed, None, False
     if recorded:
+        seed, split = recorded.config.run.seed, recorded.split
         other = isinstance(decided, SavedModel) and decided.own_images
-        loaded = dataset.load(config.run, recorded.config.run.seed, recorded.split, other)
-    else:
-        loaded = dataset.load(config.run, config.run.seed)
-    images, split = loaded
-    check_data(config, images)
+    images, split = dataset.load(config.run, seed, split, other)
+    plan.check_data(config, images)
     plan.check_images(decided, images)
     where = "generated" if config.run.synthetic else config.run.data_dir
     print(f"Images ({where}): {images}", file=sys.stderr)
@@ -184,7 +181,7 @@ def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> tuple[
         note = "not those of the run; classes that it knows by name keep their part, others test"
         print(f"The images are {note}", file=sys.stderr)
         images = dataclasses.replace(images, origin={**images.origin, "images": note})
-    return images, split
+    return Prepared(decided, images, split)
 
 
 @contextlib.contextmanager
@@ -201,31 +198,26 @@ def _resumable(directory: str) -> Iterator[None]:
     except signals.Interrupted as interruption:
         outcome = f"{interruption.outcome or kept()}: {advice}"
         raise signals.Interrupted(interruption.number, outcome) from None
-    except _machine_errors(LostError) as failure:
+    except _machine_errors(errors.LostError) as failure:
         raise FailedError(f"{explain(failure)}; {kept()}: {advice}") from None
 
 
-def report_again(finished: FinishedRun) -> None:
-    """Print the results of a finished run."""
-    directory = finished.config.run.checkpoint
-    print(f"{directory} holds a finished run, with these results:", file=sys.stderr)
-    for split, result in finished.found.items():
-        results.show(split, result)
-
-
-def _ready(
-    config: args.Config, images: ImageSet, replicas: "Replicas"
-) -> tuple["Reptile", "Pixels"]:
+def _ready(prepared: Prepared, devices: Devices, share: Share) -> tuple["Reptile", "tf.Tensor"]:
     """The algorithm, and the pixels where it is computed."""
     with quiet():
+        import tensorflow as tf
+
         from supervised_reptile.learning import models, reptile
 
-    algorithm = reptile.Reptile(models.MODELS[config.dataset], config, replicas)
-    return algorithm, replicas.resident(mapping.as_tensor(images.pixels))
+    (images, _), config = prepared.loaded(), prepared.plan.config
+    algorithm = reptile.Reptile(models.MODELS[config.dataset], config, devices)
+    with tf.device(devices.names[0]):
+        pixels = mapping.as_tensor(images.pixels)
+    return share(algorithm, pixels), pixels
 
 
 def train_and_evaluate(
-    decided: NewRun | ResumedRun, prepared: Prepared, replicas: "Replicas"
+    decided: NewRun | ResumedRun, prepared: Prepared, algorithm: "Reptile", pixels: "tf.Tensor"
 ) -> None:
     """Train a new model, or resume a recorded one, and report its accuracies."""
     with quiet():
@@ -233,8 +225,7 @@ def train_and_evaluate(
 
     config, directory = decided.config, decided.config.run.checkpoint
     images, split = prepared.loaded()
-    algorithm, pixels = _ready(config, images, replicas)
-    here, saved = replicas.describe(), None
+    here, saved = algorithm.devices.describe(), None
     if decided.recorded:
         plan.warn_of_machine(decided.recorded, here)
         saved = checkpoints.restore_newest(directory, algorithm.model, config)
@@ -247,33 +238,26 @@ def train_and_evaluate(
     elif config.run.resume:
         new = f"training begins, of {config.outer.meta_iters:,} meta-iterations"
         print(f"{directory} holds no checkpoint to resume from: {new}", file=sys.stderr)
-    state, last = algorithm.from_first(state), int(replicas.exchange([last])[0, 0])
-    if replicas.count > 1 and not config.outer.parallel_tasks:
-        print("--distribute: trains in order, so that only evaluations are shared", file=sys.stderr)
     output.say("Training...")
     trained = training.train(algorithm, state, images, pixels, last + 1)
     final_evaluation.report(algorithm, trained, images, pixels, Path(directory))
 
 
-def evaluate_saved(saved: SavedModel, prepared: Prepared, replicas: "Replicas") -> None:
+def evaluate_saved(
+    saved: SavedModel, prepared: Prepared, algorithm: "Reptile", pixels: "tf.Tensor"
+) -> None:
     """Report the accuracies of a saved model."""
     with quiet():
         from supervised_reptile.runs import checkpoints, final_evaluation, training
 
-    config, prefix = saved.config, saved.prefix
-    images, _ = prepared.loaded()
-    algorithm, pixels = _ready(config, images, replicas)
-
-    def restore() -> "State":
-        try:
-            return checkpoints.restore(prefix, algorithm.model, config)
-        except DamagedError as error:
-            earlier = f"name an earlier one, --checkpoint {prefix.parent}/model.ckpt-<number>"
-            raise RefusedError(f"{error}; {earlier}") from None
-
-    state = algorithm.from_first(sharing.alike(replicas, restore))
+    prefix = saved.prefix
+    try:
+        state = checkpoints.restore(prefix, algorithm.model, saved.config)
+    except errors.DamagedError as error:
+        earlier = f"name an earlier one, --checkpoint {prefix.parent}/model.ckpt-<number>"
+        raise RefusedError(f"{error}; {earlier}") from None
     plan.announce(saved)
     output.say("Restoring from checkpoint...")
     trained = training.Trained(state, record.number(prefix), assumed=saved.assumed)
-    directory = prefix.parent if replicas.first else Path(config.run.checkpoint)
-    final_evaluation.report(algorithm, trained, images, pixels, directory)
+    images, _ = prepared.loaded()
+    final_evaluation.report(algorithm, trained, images, pixels, prefix.parent)

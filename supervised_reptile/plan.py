@@ -4,13 +4,17 @@ Nothing here needs TensorFlow.
 """
 
 import dataclasses
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple, NoReturn
 
 from supervised_reptile.args import OWN, Classifying, Config, Run, check, flag_name, part
+from supervised_reptile.classification.examples import Examples
+from supervised_reptile.data.dataset import Split
 from supervised_reptile.data.image_set import ImageSet
 from supervised_reptile.runs import record, results
 from supervised_reptile.runs.record import Record
@@ -90,8 +94,42 @@ class Classification:
     model: SavedModel
     asked: Classifying
 
+    @property
+    def config(self) -> Config:
+        """Of the model."""
+        return self.model.config
+
 
 Plan = NewRun | ResumedRun | FinishedRun | SavedModel | Classification
+
+
+class Prepared(NamedTuple):
+    """What a command means, and what was read for it: images with their split, or examples."""
+
+    plan: Plan
+    images: ImageSet | None = None
+    split: Split | None = None
+    examples: Examples | None = None
+
+    def loaded(self) -> tuple[ImageSet, Split]:
+        """The images and their split, of a plan that needs them."""
+        assert self.images and self.split is not None
+        return self.images, self.split
+
+
+def summary(prepared: Prepared) -> dict[str, str]:
+    """What processes of one run have to have in common, by the name of each thing, as digests."""
+    flags = prepared.plan.config.flags()
+    compared = {
+        "plans": type(prepared.plan).__name__,
+        "flags": {name: value for name, value in flags.items() if name not in record.PLACES},
+        "images": [prepared.images and prepared.images.digest, prepared.split],
+        "versions of TensorFlow or NumPy": machine.versions(),
+    }
+    return {
+        name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+        for name, value in compared.items()
+    }
 
 
 def decide(dataset: str, given: dict) -> Plan:
@@ -101,25 +139,25 @@ def decide(dataset: str, given: dict) -> Plan:
     cannot be read.
     """
     asked, rest = part(Classifying, given)
-    own = given.keys() - rest.keys()
-    if not own:
-        return _decide(dataset, given)
-    if not asked.classify:
-        raise RefusedError(f"{flag_name(min(own))} is part of --classify: give that, too")
-    if not given.get("pretrained"):
-        raise RefusedError("--classify needs a saved model: add --pretrained --checkpoint")
-    return Classification(saved_model(dataset, rest), asked)
-
-
-def _decide(dataset: str, given: dict) -> NewRun | ResumedRun | FinishedRun | SavedModel:
-    given = {"checkpoint": Run.checkpoint, **given}
+    if own := given.keys() - rest.keys():
+        if not asked.classify:
+            raise RefusedError(f"{flag_name(min(own))} is part of --classify: give that, too")
+        if not given.get("pretrained"):
+            raise RefusedError("--classify needs a saved model: add --pretrained --checkpoint")
+        return Classification(saved_model(dataset, rest), asked)
     if given.get("pretrained"):
         return saved_model(dataset, given)
+    given = {"checkpoint": Run.checkpoint, **given}
     recorded = record.read(given["checkpoint"]) if given.get("resume") else None
     config = resolve(dataset, given, recorded.config if recorded else None)
     if not recorded:
         check_free(config.run.checkpoint)
-        _check_apart(config.run)
+        folder, data = map(os.path.realpath, (config.run.checkpoint, config.run.data_dir))
+        if not config.run.synthetic and Path(folder).is_relative_to(data):
+            raise RefusedError(
+                f"--checkpoint {config.run.checkpoint} lies in the data folder "
+                f"{config.run.data_dir}, whose folders are read as classes: name another directory"
+            )
         return NewRun(config)
     if found := results.of_finished(config.run.checkpoint, config):
         return FinishedRun(config, found)
@@ -134,12 +172,9 @@ def saved_model(dataset: str, given: dict) -> SavedModel:
     recorded = record.read(prefix.parent)
     own_images = bool(given.keys() & {"data_dir", "synthetic"})
     config = resolve(dataset, given, recorded.config if recorded else None)
-    return SavedModel(config, prefix, recorded, own_images, _assumed(config, given, recorded))
-
-
-def _assumed(config: Config, given: dict, recorded: Record | None) -> tuple[str, ...]:
     known = HARMLESS | READ_OFF | given.keys()
-    return () if recorded else tuple(name for name in config.flags() if name not in known)
+    assumed = () if recorded else tuple(name for name in config.flags() if name not in known)
+    return SavedModel(config, prefix, recorded, own_images, assumed)
 
 
 def resolve(dataset: str, given: dict, recorded: Config | None = None) -> Config:
@@ -154,7 +189,11 @@ def resolve(dataset: str, given: dict, recorded: Config | None = None) -> Config
             raise RefusedError(f"{first} and {second}: give one of them, they exclude each other")
     flags = dict(given)
     if recorded:
-        _check_dataset(dataset, given, recorded)
+        if recorded.dataset != dataset:
+            raise RefusedError(
+                f"--checkpoint {given['checkpoint']} was trained on {recorded.dataset}: "
+                f"use run_{recorded.dataset}.py"
+            )
         same = _check_same_run if given.get("resume") else _check_same_model
         same(given, recorded)
         inherited = recorded.flags()
@@ -169,51 +208,35 @@ def resolve(dataset: str, given: dict, recorded: Config | None = None) -> Config
 def check_free(directory: str) -> None:
     """Raise RefusedError if training here would mix two runs, or could not write."""
     folder = Path(directory)
+
+    def refuse(problem: str) -> NoReturn:
+        raise RefusedError(f"--checkpoint {folder}{problem}")
+
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
-        raise RefusedError(f"--checkpoint {folder}: {there} is a file: name a directory")
+        refuse(f": {there} is a file: name a directory")
     run_there = (folder / record.RECORD).exists()
     if record.checkpoints(folder) or run_there or (folder / record.RESULTS).exists():
         if files.is_locked(folder / record.LOCK):
             raise record.busy(folder)
         if not run_there:
-            raise RefusedError(
-                f"--checkpoint {folder} already holds a run, but no {record.RECORD}, without which "
-                "it cannot be resumed: name another directory, or evaluate with --pretrained"
+            refuse(
+                f" already holds a run, but no {record.RECORD}, without which it cannot be "
+                "resumed: name another directory, or evaluate with --pretrained"
             )
-        raise RefusedError(
-            f"--checkpoint {folder} already holds a run: name another directory, resume it with "
-            "--resume, remove this one, or evaluate it with --pretrained"
+        refuse(
+            " already holds a run: name another directory, resume it with --resume, remove this "
+            "one, or evaluate it with --pretrained"
         )
     foreign = [name for name in record.OWN_FILES if (folder / name).exists()]
     foreign += [name for name in ("train", "val", "test") if (folder / name).is_file()]
     if foreign:
-        raise RefusedError(
-            f"--checkpoint {folder} holds no run of this program, but {', '.join(foreign)}, which "
-            "one would overwrite: name another directory"
+        refuse(
+            f" holds no run of this program, but {', '.join(foreign)}, which one would overwrite: "
+            "name another directory"
         )
     if not os.access(there, os.W_OK | os.X_OK):
-        raise RefusedError(
-            f"--checkpoint {folder}: {there} cannot be written: check its permissions"
-        )
-
-
-def _check_apart(run: Run) -> None:
-    """Refuse a checkpoint directory that would be read as images when the run is resumed."""
-    folder, data = (Path(os.path.realpath(path)) for path in (run.checkpoint, run.data_dir))
-    if not run.synthetic and folder.is_relative_to(data):
-        raise RefusedError(
-            f"--checkpoint {run.checkpoint} lies in the data folder {run.data_dir}, whose folders "
-            "are read as classes: name another directory"
-        )
-
-
-def _check_dataset(dataset: str, given: dict, recorded: Config) -> None:
-    if recorded.dataset != dataset:
-        raise RefusedError(
-            f"--checkpoint {given['checkpoint']} was trained on {recorded.dataset}: "
-            f"use run_{recorded.dataset}.py"
-        )
+        refuse(f": {there} cannot be written: check its permissions")
 
 
 def _check_same_run(given: dict, recorded: Config) -> None:
@@ -269,6 +292,26 @@ def check_images(plan: NewRun | ResumedRun | SavedModel, images: ImageSet) -> No
         )
 
 
+def check_data(config: Config, images: ImageSet) -> None:
+    """Raise RefusedError for tasks that the data cannot fill."""
+    task = config.task
+    for split, classes in images.splits.items():
+        if task.classes > len(classes):
+            raise RefusedError(
+                f"--classes {task.classes}: the {split} set has only {len(classes)} classes: "
+                "ask for fewer, or give more data"
+            )
+        needed, name = task.shots + 1, f"--shots {task.shots} and one query image"
+        if split == "train" and not config.run.pretrained and task.training_shots > needed:
+            needed, name = task.training_shots, f"--train-shots {task.training_shots}"
+        smallest = min(classes, key=lambda index: images.counts[index])
+        if needed > images.counts[smallest]:
+            raise RefusedError(
+                f"{name} need {needed} images per class, but {images.names[smallest]} "
+                f"({split} set) has {images.counts[smallest]}: ask for fewer, or give more images"
+            )
+
+
 def are_others(recorded: Record, images: ImageSet) -> bool:
     """Whether images are known not to be those of the recorded run."""
     return recorded.data.get("digest", "") not in ("", images.digest)
@@ -301,15 +344,16 @@ def announce(saved: SavedModel, decides: Sequence[tuple[tuple[str, ...], str]] =
     for names, meaning in decides:
         if "seed" in names and saved.config.dataset != "omniglot":
             continue  # there, folders are the split
-        if written := [_written(name, flags[name]) for name in names if name in saved.assumed]:
+        # As they stand on a command line that gives them.
+        written = [
+            flag_name(name if flags[name] else f"no_{name}")
+            if isinstance(flags[name], bool)
+            else f"{flag_name(name)} {flags[name]}"
+            for name in names
+            if name in saved.assumed
+        ]
+        if written:
             assumed.append(f"assumed: {', '.join(written)}: {meaning}")
     if assumed:
         lines.append(f"Warning: {saved.prefix.parent} has no run.json: give what is assumed")
     print(*lines, *assumed, f"Restoring {saved.prefix}", sep="\n", file=sys.stderr)
-
-
-def _written(name: str, value: object) -> str:
-    """A flag as it stands on a command line that gives it."""
-    if isinstance(value, bool):
-        return flag_name(name) if value else flag_name(f"no_{name}")
-    return f"{flag_name(name)} {value}"

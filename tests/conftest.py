@@ -25,7 +25,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def image_set():
     """A function that makes an ImageSet of random pixels."""
 

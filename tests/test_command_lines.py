@@ -18,7 +18,6 @@ from PIL import Image
 
 from supervised_reptile import args, main, plan
 from supervised_reptile.data import miniimagenet, omniglot
-from supervised_reptile.learning import sampling
 from supervised_reptile.runs import record
 from supervised_reptile.system.errors import RefusedError
 
@@ -165,7 +164,7 @@ def test_any_command_line_is_refused_in_one_line_or_means_what_it_says(dataset, 
             flags = parse(dataset, words)
             assert meaning in (None, flags)
             config = plan.resolve(dataset, flags)
-            sampling.check_data(config, images)
+            plan.check_data(config, images)
         except RefusedError as refusal:
             seen["refused"] += 1
             return check_refusal(str(refusal), dataset)

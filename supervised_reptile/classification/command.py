@@ -14,7 +14,6 @@ from supervised_reptile.classification import answers, examples, page
 from supervised_reptile.classification.answers import Answer
 from supervised_reptile.classification.examples import Examples
 from supervised_reptile.data.formats import FORMATS
-from supervised_reptile.learning import parallel
 from supervised_reptile.plan import SavedModel
 from supervised_reptile.runs import record
 from supervised_reptile.system import files, output
@@ -67,14 +66,14 @@ def answer(model: SavedModel, given: Examples, repeats: int) -> list[Answer]:
     """The Answer to each query. Raises as `classify` does."""
     _check_number(model, given)
     with quiet():
-        from supervised_reptile.learning import classification, models
+        from supervised_reptile.learning import classification, evaluation, models
         from supervised_reptile.runs import checkpoints
 
     network = models.MODELS[model.config.dataset]
     state = checkpoints.restore(model.prefix, network, model.config)
     support, queries = examples.read(given, FORMATS[model.config.dataset])
     classifier = classification.Classifier(network, model.config, state)
-    (found,) = parallel.apart(
+    (found,) = evaluation.interruptible(
         lambda: list(classifier.probabilities(support, given.labels, queries, repeats))
     )
     if not np.isfinite(found).all():

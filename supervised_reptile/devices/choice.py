@@ -15,10 +15,7 @@ from supervised_reptile.args import Computing
 from supervised_reptile.system import machine
 from supervised_reptile.system.errors import RefusedError
 
-INSTALL = (
-    "pip install 'supervised-reptile[gpu]' installs the CUDA libraries that it needs, and "
-    "TF_CPP_MIN_LOG_LEVEL=0 in the environment shows what it misses"
-)
+INSTALL = "pip install 'supervised-reptile[gpu]', and TF_CPP_MIN_LOG_LEVEL=0 shows what is missing"
 HIDING = "CUDA_VISIBLE_DEVICES"
 SECONDS = 20  # for nvidia-smi, which waits for a GPU that has failed
 CPU_MEMORY = 2**30  # bytes that the widest operations of all calls on a CPU may take
@@ -41,7 +38,7 @@ class Devices:
     """What this process computes with.
 
     kind: "CPU" or "GPU". names: TensorFlow's. models: what the GPUs are. cards: all that the
-    machine has, in use or not. tf32: whether it was asked for.
+    machine has, in use or not. tf32: whether it was asked for. processes: how many share the run.
     """
 
     kind: str = "CPU"
@@ -49,10 +46,13 @@ class Devices:
     models: tuple[str, ...] = ()
     cards: tuple[Card, ...] = ()
     tf32: bool = False
+    processes: int = 1
 
     def describe(self) -> dict:
-        """What decides how sums are rounded, beside versions."""
+        """What decides how sums are rounded, apart from versions."""
         here = {"device": self.kind, "cpu": machine.processor(), "cores": machine.cores()}
+        if self.processes > 1:
+            here["processes"] = self.processes
         if self.kind == "CPU":
             return here
         driver = {card.driver for card in self.cards}
@@ -103,9 +103,22 @@ def choose(asked: Computing) -> Devices:
     """
     import tensorflow as tf
 
+    hidden = os.environ.get(HIDING) in ("", "-1")  # somebody has decided that no GPU is used
     there = tf.config.list_physical_devices("GPU")
-    cards = () if asked.device == "cpu" or _hidden() else cards_there()
-    gpus = _asked_for(asked, there, cards)
+    cards = () if asked.device == "cpu" or hidden else cards_there()
+    gpus = [] if asked.device == "cpu" else there
+    if asked.device.startswith("gpu") and not gpus:
+        raise RefusedError(f"--device {asked.device}: {_why_none(cards, hidden)}")
+    if asked.tf32 and not gpus:
+        raise RefusedError("--tf32 is for GPUs, and this runs on the CPU: omit it")
+    if ":" in asked.device:
+        number = int(asked.device.partition(":")[2])
+        if number >= len(gpus):
+            known = ", ".join(f"gpu:{index}" for index in range(len(gpus)))
+            raise RefusedError(f"--device {asked.device}: there is no such GPU, but {known}")
+        gpus = gpus[number : number + 1]
+    elif not asked.distribute:
+        gpus = gpus[:1]
     if there:
         tf.config.set_visible_devices(gpus, "GPU")
     if not gpus:
@@ -123,41 +136,18 @@ def choose(asked: Computing) -> Devices:
     return Devices("GPU", names, models, cards, asked.tf32)
 
 
-def _asked_for(asked: Computing, there: list, cards: tuple[Card, ...]) -> list:
-    """Those of the GPUs that TensorFlow can use which are to be used."""
-    gpus = [] if asked.device == "cpu" else there
-    if asked.device.startswith("gpu") and not gpus:
-        raise RefusedError(f"--device {asked.device}: {_why_none(cards)}")
-    if asked.tf32 and not gpus:
-        raise RefusedError("--tf32 is for GPUs, and this runs on the CPU: omit it")
-    if ":" in asked.device:
-        number = int(asked.device.partition(":")[2])
-        if number >= len(gpus):
-            known = ", ".join(f"gpu:{index}" for index in range(len(gpus)))
-            raise RefusedError(f"--device {asked.device}: there is no such GPU, but {known}")
-        return [gpus[number]]
-    return gpus if asked.distribute else gpus[:1]
-
-
 def announce(devices: Devices, note: str = "") -> None:
     """Say on standard error where things are computed, and why not on a GPU if one is there."""
-    text = f"{devices}{note}"
-    if devices.kind == "CPU" and devices.cards:
-        text += f": {_why_none(devices.cards)}"
-    print(f"Computing {text}", file=sys.stderr)
+    why = f": {_why_none(devices.cards)}" if devices.kind == "CPU" and devices.cards else ""
+    print(f"Computing {devices}{note}{why}", file=sys.stderr)
 
 
-def _why_none(cards: tuple[Card, ...]) -> str:
-    if _hidden():
+def _why_none(cards: tuple[Card, ...], hidden: bool = False) -> str:
+    if hidden:
         return f"{HIDING} hides all GPUs from TensorFlow: unset it"
     if not cards:
         return "TensorFlow finds no GPU, and no NVIDIA driver is at work here"
-    return f"a GPU is there ({cards[0].name}), but TensorFlow cannot use it; {INSTALL}"
-
-
-def _hidden() -> bool:
-    """Whether somebody has decided that no GPU is used."""
-    return os.environ.get(HIDING) in ("", "-1")
+    return f"a GPU is there ({cards[0].name}), but TensorFlow cannot use it: {INSTALL}"
 
 
 def cards_there() -> tuple[Card, ...]:
@@ -169,10 +159,9 @@ def cards_there() -> tuple[Card, ...]:
         )
     except (OSError, subprocess.SubprocessError):
         return ()
-    return tuple(_card(line) for line in text.splitlines() if line.count(",") >= 2)
-
-
-def _card(line: str) -> Card:
-    name, driver, memory = (part.strip() for part in line.rsplit(",", 2))
+    found = [line.rsplit(", ", 2) for line in text.splitlines() if line.count(",") >= 2]
     # A GPU that shares the machine's memory says "[N/A]".
-    return Card(name, driver, int(memory) * 2**20 if memory.isdigit() else GPU_MEMORY)
+    return tuple(
+        Card(name, driver, int(memory) * 2**20 if memory.isdigit() else GPU_MEMORY)
+        for name, driver, memory in found
+    )

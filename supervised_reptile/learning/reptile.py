@@ -1,33 +1,35 @@
-"""Reptile and first-order MAML: the inner loop, the outer step, the prediction of query images.
+"""Reptile (algorithm 2 of the paper), first-order MAML, and the prediction of query images.
+
+    initialize φ                                        Reptile.new_state
+    for each meta-iteration:                            Reptile.meta_iterations
+        draw tasks τ1 ... τn                            sampling.training_tasks
+        for each task τ:                                Reptile.in_order, or Reptile.side_by_side
+            W = φ                                       state.copies
+            for each mini-batch of τ:                   Reptile.inner_loop
+                take a step on W                        Reptile.inner_step, optimizers.update
+        φ = φ + ε/n (the sum of all W - φ)              Reptile.in_order, or Reptile.side_by_side
+
+φ and W are the parameters of a State. First-order MAML puts W before the last mini-batch in the
+place of φ in the last line. An evaluation trains on the support images of a task in the same way,
+and asks the adapted network: Reptile.predict.
 
 Everything here is a function of tensors, compiled once: the state goes in and comes out, images
 are named by their index in one resident array of pixels, uint8 [images, height, width, channels].
-Tensors of tasks have a leading axis of tasks; the paper's order, one task after another, is an axis
-of length 1.
+Tensors of tasks have a leading axis of tasks; one task is an axis of length 1.
 """
 
 import typing
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from supervised_reptile.args import Config
-from supervised_reptile.devices.replicas import Pixels, Replicas
-from supervised_reptile.learning import meta_batch, optimizers, sampling
+from supervised_reptile.devices.choice import Devices
+from supervised_reptile.learning import optimizers, sampling
 from supervised_reptile.learning.models import Model
 from supervised_reptile.learning.sampling import Batches, EvaluationTasks, TrainingTasks
-from supervised_reptile.learning.state import (
-    FlatState,
-    State,
-    Step,
-    TaskResult,
-    Tensors,
-    copies,
-    flatten,
-    unflatten,
-    untrained,
-    vector,
-)
+from supervised_reptile.learning.state import State, Step, Tensors, copies, untrained
 
 
 def repeat(count: int | tf.Tensor, step: Callable, carried: typing.Any) -> typing.Any:
@@ -45,28 +47,32 @@ def tree_map(function: Callable, *trees: typing.Any) -> typing.Any:
     return tf.nest.map_structure(function, *trees)
 
 
-# What training on the tasks of a meta-batch, one after another, has moved so far, second moments
-# and their step, the sum of losses.
+# After some tasks of a meta-batch: the sum of the parameters' moves, second moments and their step,
+# the sum of losses.
 Carried = tuple[Tensors, Tensors, tf.Tensor, tf.Tensor]
 
 
 class Predictions(typing.NamedTuple):
-    """What is predicted of the queries of tasks.
+    """Logits of the query images of tasks, float32 [tasks, query images, classes].
 
-    asked: as the configuration asks for: each query beside the support images only, or, with
-    --transductive, all in one batch. together: all in one batch, after the same adaptation.
+    reported: as the configuration asks for: each query in a batch with the support images only, or,
+    with --transductive, all queries in one batch. transductive: all in one batch, of the same
+    adapted networks.
     """
 
-    asked: tf.Tensor
-    together: tf.Tensor
+    reported: tf.Tensor
+    transductive: tf.Tensor
 
 
-class Counts(typing.NamedTuple):
-    """How many query images of each task are classified correctly, as in Predictions, int32
-    [tasks]. finite: bool [tasks], whether all logits are; otherwise the counts mean nothing."""
+class Guesses(typing.NamedTuple):
+    """The classes that query images are taken for, int32 [tasks, query images], as in Predictions.
 
-    asked: tf.Tensor
-    together: tf.Tensor
+    The query images of a task are one of each class, in the order of the classes.
+    finite: bool [tasks], whether all logits are; otherwise the guesses mean nothing.
+    """
+
+    reported: tf.Tensor
+    transductive: tf.Tensor
     finite: tf.Tensor
 
 
@@ -76,10 +82,10 @@ class Reptile:
     The hyper-parameters are constants of these: another configuration is another Reptile.
     """
 
-    def __init__(self, model: Model, config: Config, replicas: Replicas | None = None) -> None:
-        """replicas: what computes; None for one CPU."""
-        self.replicas = replicas or Replicas()
-        self.model = model.on(self.replicas.devices.kind)
+    def __init__(self, model: Model, config: Config, devices: Devices | None = None) -> None:
+        """devices: the first of them computes; None for the CPU."""
+        self.devices = devices or Devices()
+        self.model = model.on(self.devices.kind)
         self.config = config
 
     def new_state(self) -> State:
@@ -125,13 +131,14 @@ class Reptile:
             return step, state.parameters
         return self.inner_loop(step.state, pixels, tasks.last), step.state.parameters
 
-    def outer_step(
+    def in_order(
         self, state: State, pixels: tf.Tensor, tasks: TrainingTasks, step_size: tf.Tensor
     ) -> Step:
-        """One meta-iteration: Reptile's (algorithm 2), or FOML's if tasks.last is given.
+        """One meta-iteration, the tasks one after another: Reptile's, or FOML's if tasks.last is
+        given.
 
-        tasks: of tensors [tasks, ...]. They come one after another; each starts from the same
-        parameters, but from the last one's second moments and step.
+        tasks: of tensors [tasks, ...]. Each starts from the same parameters, but from the last
+        one's second moments and step.
         """
         count = tasks.batches.indices.shape[0]
         start = copies(state, 1)
@@ -158,48 +165,25 @@ class Reptile:
         second_moments = tree_map(lambda value: value[0], second_moments)
         return Step(State(parameters, second_moments, beta2_power), losses / count)
 
-    def train(
-        self,
-        state: State,
-        pixels: Pixels,
-        tasks: TrainingTasks,
-        step_sizes: tf.Tensor,
-        count: int,
+    def side_by_side(
+        self, state: State, pixels: tf.Tensor, tasks: TrainingTasks, step_size: tf.Tensor
     ) -> Step:
-        """The Step that the first `count` of the given meta-iterations make.
+        """`in_order` with all tasks at once, as --parallel-tasks asks for.
 
-        tasks: of arrays [iterations, tasks, ...], step_sizes: float32 [iterations]. The arrays keep
-        their length when fewer iterations are wanted, so that one compiled program serves all.
-        In the paper's order, the first process trains for all.
+        All start from the same second moments and step, and the averages are carried on. With SGD,
+        which has neither, the result is the same.
         """
-        if self.config.outer.parallel_tasks:
-            flat, loss = flatten(state), tf.constant(0.0)
-            for index in range(count):
-                chosen = tree_map(lambda value, index=index: value[index], tasks)
-                flat, loss = meta_batch.step(self, flat, pixels, chosen, step_sizes[index])
-            return Step(self.unflatten(flat), loss)
-        step = Step(state, tf.constant(0.0))
-        if self.replicas.first:
-            arrays = tree_map(tf.constant, (tasks, step_sizes, count))
-            with self.replicas.on(0):
-                step = self.train_in_order(state, self.replicas.of(pixels, 0), *arrays)
-        return self._from_first(step)
-
-    def from_first(self, state: State) -> State:
-        """The State of the first process."""
-        return self._from_first(Step(state, tf.constant(0.0))).state
-
-    def _from_first(self, step: Step) -> Step:
-        if self.replicas.processes == 1:
-            return step
-        flat = flatten(step.state)
-        parameters, moments, rest = self.replicas.from_first(
-            [flat.parameters, flat.second_moments, tf.stack([flat.beta2_power, step.loss])]
+        count = tasks.batches.indices.shape[0]
+        (after, losses), before = self._adapt(copies(state, count), pixels, tasks)
+        parameters = tree_map(
+            lambda old, new, start: old + step_size * tf.reduce_mean(new - start, axis=0),
+            *(state.parameters, after.parameters, before),
         )
-        return Step(self.unflatten(FlatState(parameters, moments, rest[0])), rest[1])
+        second_moments = tree_map(lambda value: tf.reduce_mean(value, 0), after.second_moments)
+        return Step(State(parameters, second_moments, after.beta2_power), tf.reduce_mean(losses))
 
     @tf.function(jit_compile=True, autograph=False)
-    def train_in_order(
+    def meta_iterations(
         self,
         state: State,
         pixels: tf.Tensor,
@@ -207,51 +191,43 @@ class Reptile:
         step_sizes: tf.Tensor,
         count: tf.Tensor,
     ) -> Step:
-        """`train` with the tasks of a meta-batch one after another, in one call, on tensors."""
+        """`train` on tensors."""
+        outer_step = self.side_by_side if self.config.outer.parallel_tasks else self.in_order
 
         def iteration(index: tf.Tensor, before: Step) -> Step:
             chosen = tree_map(lambda value: value[index], tasks)
-            return self.outer_step(before.state, pixels, chosen, step_sizes[index])
+            return outer_step(before.state, pixels, chosen, step_sizes[index])
 
         return repeat(count, iteration, Step(state, tf.constant(0.0)))
 
-    @tf.function(jit_compile=True, autograph=False)
-    def train_on_task(self, flat: FlatState, pixels: tf.Tensor, task: TrainingTasks) -> TaskResult:
-        """Train on one task. task: of tensors [1, ...]."""
-        (after, loss), before = self._adapt(copies(self.unflatten(flat), 1), pixels, task)
-        moved = tree_map(tf.subtract, after.parameters, before)
-        return TaskResult(vector(moved), vector(after.second_moments), after.beta2_power, loss[0])
+    def train(
+        self,
+        state: State,
+        pixels: tf.Tensor,
+        tasks: TrainingTasks,
+        step_sizes: np.ndarray,
+        count: int,
+    ) -> Step:
+        """The Step that the first `count` of the given meta-iterations make.
 
-    @tf.function(jit_compile=True, autograph=False)
-    def combine(
-        self, flat: FlatState, trained: list[TaskResult], step_size: tf.Tensor, count: int
-    ) -> tuple[FlatState, tf.Tensor]:
-        """The FlatState after a meta-iteration of so many tasks and its loss, from their results,
-        or sums of these."""
-        moved, second_moments, powers, losses = zip(*trained, strict=True)
-        combined = FlatState(
-            flat.parameters + step_size / count * tf.add_n(moved),
-            tf.add_n(second_moments) / count,
-            powers[0],
-        )
-        return combined, tf.add_n(losses) / count
-
-    def unflatten(self, flat: FlatState) -> State:
-        """The State of this network that vectors hold."""
-        return unflatten(flat, self.model.shapes(self.config.task.classes), self.config.inner.sgd)
+        tasks: of arrays [iterations, tasks, ...], step_sizes: float32 [iterations]. The arrays keep
+        their length when fewer iterations are wanted, so that one compiled program serves all.
+        """
+        with tf.device(self.devices.names[0]):
+            arrays = tree_map(tf.constant, (tasks, step_sizes, count))
+            return self.meta_iterations(state, pixels, *arrays)
 
     def predict(self, state: State, pixels: tf.Tensor, tasks: EvaluationTasks) -> Predictions:
-        """Logits of the query images of evaluation tasks, after adapting to their support sets.
+        """The Predictions of evaluation tasks, after adapting to their support sets.
 
         state: without an axis of tasks; it is not changed, each task adapts a copy.
         tasks: of tensors [tasks, ...].
-        Returns Predictions of float32 [tasks, classes (the query images), classes].
         """
         count, passes = tasks.queries.shape[:2]
         adapted = self.inner_loop(copies(state, count), pixels, tasks.batches).state.parameters
         if passes == 1:
-            together = self.answer(adapted, pixels, tasks.queries[:, 0])
-            return Predictions(together, together)
+            transductive = self.answer(adapted, pixels, tasks.queries[:, 0])
+            return Predictions(transductive, transductive)
         one_by_one = self.answer_one_by_one(adapted, pixels, tasks.queries)
         return Predictions(one_by_one, self.answer(adapted, pixels, tasks.queries[:, :, -1]))
 
@@ -276,14 +252,24 @@ class Reptile:
         return tf.transpose(repeat(count, one_more, none), [1, 0, 2])
 
     @tf.function(jit_compile=True, autograph=False)
-    def count_correct(self, state: State, pixels: tf.Tensor, tasks: EvaluationTasks) -> Counts:
-        """The Counts of evaluation tasks, of tensors [tasks, ...]."""
-
-        def count(logits: tf.Tensor) -> tf.Tensor:
-            guesses = tf.argmax(logits, axis=-1, output_type=tf.int32)
-            right = guesses == tf.range(guesses.shape[1])
-            return tf.reduce_sum(tf.cast(right, tf.int32), axis=-1)
-
+    def predicted_classes(self, state: State, pixels: tf.Tensor, tasks: EvaluationTasks) -> Guesses:
+        """`guess` on tensors."""
         found = self.predict(state, pixels, tasks)
-        finite = tf.reduce_all(tf.math.is_finite(found.asked), axis=[1, 2])
-        return Counts(count(found.asked), count(found.together), finite)
+        reported, transductive = (tf.argmax(logits, -1, tf.int32) for logits in found)
+        finite = tf.reduce_all(tf.math.is_finite(found.reported), axis=[1, 2])
+        return Guesses(reported, transductive, finite)
+
+    def guess(self, state: State, pixels: tf.Tensor, tasks: EvaluationTasks) -> Guesses:
+        """The Guesses of evaluation tasks, of arrays [tasks, ...]."""
+        with tf.device(self.devices.names[0]):
+            return self.predicted_classes(state, pixels, tree_map(tf.constant, tasks))
+
+    def tasks_at_once(self, total: int) -> tuple[int, int]:
+        """How many of so many evaluation tasks go through a call of `guess`, and how many calls go
+        side by side: as many as pay on this device, and fit into its memory."""
+        task, evaluation = self.config.task, self.config.evaluation
+        widest = 0 if evaluation.transductive else task.classes * task.shots + 1
+        images = max(evaluation.eval_batch, task.classes, widest)
+        memory = images * self.model.image_bytes
+        tasks, calls = self.devices.tasks_at_once(memory), self.devices.calls_at_once(memory)
+        return min(tasks, total), calls

@@ -13,7 +13,6 @@ import numpy as np
 
 from supervised_reptile.args import Config
 from supervised_reptile.data.image_set import ImageSet
-from supervised_reptile.system.errors import RefusedError
 
 
 class Purpose(enum.IntEnum):
@@ -204,23 +203,3 @@ def _beside_support(support: np.ndarray, queries: np.ndarray) -> np.ndarray:
         support.reshape(*lead, 1, classes * shots), (*lead, classes, classes * shots)
     )
     return np.concatenate([everything, queries[..., None]], axis=-1)
-
-
-def check_data(config: Config, images: ImageSet) -> None:
-    """Raise RefusedError for tasks that the data cannot fill."""
-    task = config.task
-    for split, classes in images.splits.items():
-        if task.classes > len(classes):
-            raise RefusedError(
-                f"--classes {task.classes}: the {split} set has only {len(classes)} classes: "
-                "ask for fewer, or give more data"
-            )
-        needed, name = task.shots + 1, f"--shots {task.shots} and one query image"
-        if split == "train" and not config.run.pretrained and task.training_shots > needed:
-            needed, name = task.training_shots, f"--train-shots {task.training_shots}"
-        smallest = min(classes, key=lambda index: images.counts[index])
-        if needed > images.counts[smallest]:
-            raise RefusedError(
-                f"{name} need {needed} images per class, but {images.names[smallest]} "
-                f"({split} set) has {images.counts[smallest]}: ask for fewer, or give more images"
-            )

@@ -1,6 +1,5 @@
 """What training changes, as one value that goes in and comes out; nothing hides elsewhere."""
 
-import math
 import typing
 from collections.abc import Mapping
 
@@ -35,27 +34,6 @@ class Step(typing.NamedTuple):
     loss: tf.Tensor
 
 
-class FlatState(typing.NamedTuple):
-    """A State as vectors, since a compiled call costs time for every tensor."""
-
-    parameters: tf.Tensor
-    second_moments: tf.Tensor
-    beta2_power: tf.Tensor
-
-
-class TaskResult(typing.NamedTuple):
-    """What training on one task gives its outer step.
-
-    moved: how far it moved the parameters, as a vector. second_moments, beta2_power: where the
-    optimizer arrived, as in FlatState. loss: as in Step, a scalar.
-    """
-
-    moved: tf.Tensor
-    second_moments: tf.Tensor
-    beta2_power: tf.Tensor
-    loss: tf.Tensor
-
-
 def untrained(parameters: Tensors, sgd: bool) -> State:
     """A State that has made no step yet."""
     moments = {} if sgd else {name: tf.zeros_like(value) for name, value in parameters.items()}
@@ -69,32 +47,6 @@ def copies(state: State, tasks: int) -> State:
         return {name: tf.repeat(value[None], tasks, axis=0) for name, value in tensors.items()}
 
     return State(repeated(state.parameters), repeated(state.second_moments), state.beta2_power)
-
-
-def flatten(state: State) -> FlatState:
-    """The State as vectors."""
-    return FlatState(vector(state.parameters), vector(state.second_moments), state.beta2_power)
-
-
-def unflatten(flat: FlatState, shapes: Shapes, sgd: bool) -> State:
-    """What `flatten` made vectors of, from the names and shapes of the parameters."""
-    moments = {} if sgd else _tensors(flat.second_moments, shapes)
-    return State(_tensors(flat.parameters, shapes), moments, flat.beta2_power)
-
-
-def vector(tensors: Tensors) -> tf.Tensor:
-    """All values of tensors by name as one vector."""
-    parts = [tf.reshape(value, [-1]) for value in tensors.values()]
-    return tf.concat(parts, 0) if parts else tf.zeros([0])
-
-
-def _tensors(values: tf.Tensor, shapes: Shapes) -> Tensors:
-    found, start = {}, 0
-    for name, shape in shapes.items():
-        end = start + math.prod(shape)
-        found[name] = tf.reshape(values[start:end], shape)
-        start = end
-    return found
 
 
 @tf.function(jit_compile=True, autograph=False)

@@ -78,7 +78,7 @@ def finish(
     task = pictures.evaluation_task(config, images, "test")
     points = [_picture("task/test, in the end", pictures.picture(images.pixels, task, guesses))]
     for split, result in found.items():
-        points.append(scalar(f"final/{split} accuracy", result.asked.mean))
+        points.append(scalar(f"final/{split} accuracy", result.reported.mean))
         if result.transductive:
             points.append(scalar(f"final/{split} transductive", result.transductive.mean))
     end = _values(hparams.session_end_pb(api_pb2.STATUS_SUCCESS))

@@ -39,18 +39,18 @@ class Accuracy:
 
 @dataclasses.dataclass(frozen=True)
 class SetResult:
-    """The Accuracy on one set. asked: predicted as the configuration asks for. transductive: of the
+    """The Accuracy on one set. reported: as the configuration asks for. transductive: of the
     same adapted networks, all queries of a task in one batch; None where that was asked for."""
 
-    asked: Accuracy
+    reported: Accuracy
     transductive: Accuracy | None = None
 
 
 def summarize(correct: Sequence[Sequence[int]], classes: int, transductive: bool) -> SetResult:
     """The SetResult of tasks. correct: correct predictions of each [tasks, 2], of so many: as
     asked for, and transductively. transductive: whether that is what was asked for."""
-    asked, together = (accuracy(counts, classes) for counts in np.transpose(correct))
-    return SetResult(asked, None if transductive else together)
+    reported, together = (accuracy(counts, classes) for counts in np.transpose(correct))
+    return SetResult(reported, None if transductive else together)
 
 
 def accuracy(correct: np.ndarray, classes: int) -> Accuracy:
@@ -63,9 +63,11 @@ def accuracy(correct: np.ndarray, classes: int) -> Accuracy:
 
 def show(split: str, result: SetResult) -> None:
     """Print the final lines of a split."""
-    output.say(f"{TITLES[split]} accuracy: {result.asked.mean}")
-    if result.asked.confidence is not None:
-        interval = f"{result.asked.confidence:.5f} (95% confidence over {result.asked.tasks} tasks)"
+    output.say(f"{TITLES[split]} accuracy: {result.reported.mean}")
+    if result.reported.confidence is not None:
+        interval = (
+            f"{result.reported.confidence:.5f} (95% confidence over {result.reported.tasks} tasks)"
+        )
         output.say(f"  +/- {interval}")
     if together := result.transductive:
         interval = "" if together.confidence is None else f" +/- {together.confidence:.5f}"
@@ -90,7 +92,7 @@ def append(
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "dataset": config.dataset,
         "iteration": iteration,
-        **_numbers({split: result.asked for split, result in found.items()}),
+        **_numbers({split: result.reported for split, result in found.items()}),
         "config": config.flags(),
         **circumstances,
         "versions": machine.versions(),

@@ -6,13 +6,12 @@ import typing
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from supervised_reptile.args import Config, OuterLoop
 from supervised_reptile.data.image_set import ImageSet
-from supervised_reptile.devices.replicas import Pixels, Replicas
-from supervised_reptile.learning import parallel
-from supervised_reptile.learning.evaluation import count_side_by_side
-from supervised_reptile.learning.reptile import Reptile, tree_map
+from supervised_reptile.learning import evaluation
+from supervised_reptile.learning.reptile import Guesses, Reptile, tree_map
 from supervised_reptile.learning.sampling import (
     EvaluationTasks,
     Population,
@@ -53,7 +52,7 @@ def step_size(outer: OuterLoop, iteration: int) -> float:
 
 
 def train(
-    reptile: Reptile, state: State, images: ImageSet, pixels: Pixels, done: int = 0
+    reptile: Reptile, state: State, images: ImageSet, pixels: tf.Tensor, done: int = 0
 ) -> Trained:
     """Train from a State until the last meta-iteration.
 
@@ -64,76 +63,46 @@ def train(
     config, last = reptile.config, done - 1
     total, directory = config.outer.meta_iters, config.run.checkpoint
     seconds = clock(record.training_seconds(directory, started=done > 0))
-    with (
-        signals.deferred(STOPPING, lambda: lost(directory)) as pending,
-        Progress(config, images, done) as progress,
-    ):
+    with Progress(config, images, done) as progress:
         if done < total:
-            compile_ahead(reptile, state, images, pixels, pending)
-            chunk = drawn(config, images, done, 1)
-        stop = agree(reptile.replicas, 1, pending, progress)
-        while done < total and not stop:
-            begin, last = time.perf_counter(), chunk.iterations[-1]
-            after, loss = reptile.train(
-                state, pixels, chunk.tasks, chunk.sizes, len(chunk.iterations)
-            )
-            done = last + 1
-            following = drawn(config, images, done, stop.at_once)  # while a GPU is at work
-            check_finite(reptile, state, pixels, chunk, after)
-            at_once = affordable(len(chunk.iterations), time.perf_counter() - begin)
-            state, chunk = after, following
-            progress.advance(done)
-            if last % config.evaluation.eval_interval == 0:
-                accuracy = evaluate_interval(reptile, state, images, pixels, last)
-                progress.report(last, accuracy, step_size(config.outer, last), float(loss))
-            if last % config.run.checkpoint_interval == 0 or last == total - 1:
+            compile_ahead(reptile, state, images, pixels)
+            at_once, chunk = 1, drawn(config, images, done, 1)
+        with signals.deferred(STOPPING, lambda: lost(directory)) as pending:
+            while done < total and not pending and not progress.closed:
+                begin, last = time.perf_counter(), chunk.iterations[-1]
+                after, loss = reptile.train(
+                    state, pixels, chunk.tasks, chunk.sizes, len(chunk.iterations)
+                )
+                done = last + 1
+                following = drawn(config, images, done, at_once)  # while a GPU is at work
+                check_finite(reptile, state, pixels, chunk, after)
+                at_once = affordable(len(chunk.iterations), time.perf_counter() - begin)
+                state, chunk = after, following
+                progress.advance(done)
+                if last % config.evaluation.eval_interval == 0:
+                    accuracy = evaluate_interval(reptile, state, images, pixels, last)
+                    progress.report(last, accuracy, step_size(config.outer, last), float(loss))
+                if last % config.run.checkpoint_interval == 0 or last == total - 1:
+                    save(progress, config, last, state, seconds())
+            stopped = pending or progress.closed
+            if done and stopped:
                 save(progress, config, last, state, seconds())
-            stop = agree(reptile.replicas, at_once, pending, progress)
-        if done and stop:
-            save(progress, config, last, state, seconds())
     saved = f"saved as {directory}/model.ckpt-{last}" if done else ""
-    if number := stop.signal or pending.number:
-        raise signals.Interrupted(number, saved)
-    if stop.closed:
+    if pending.number:
+        raise signals.Interrupted(pending.number, saved)
+    if progress.closed:
         raise FailedError(f"standard output was closed; {saved}; continue with --resume")
     return Trained(state, config.outer.last, seconds())
 
 
-class Stop(typing.NamedTuple):
-    """What all processes of a run do after a call.
-
-    at_once: how many meta-iterations the one after the next may make. signal: its number, 0 without
-    one. closed: whether standard output is. The last two end training.
-    """
-
-    at_once: int
-    signal: int
-    closed: bool
-
-    def __bool__(self) -> bool:
-        return bool(self.signal or self.closed)
-
-
-def agree(replicas: Replicas, at_once: int, pending: signals.Pending, progress: Progress) -> Stop:
-    """The Stop that all processes have in common, whichever of them was told to stop."""
-    told = replicas.exchange([at_once, pending.number or 0, progress.closed])
-    return Stop(int(told[0, 0]), int(told[:, 1].max()), bool(told[:, 2].any()))
-
-
-def compile_ahead(
-    reptile: Reptile, state: State, images: ImageSet, pixels: Pixels, pending: signals.Pending
-) -> None:
+def compile_ahead(reptile: Reptile, state: State, images: ImageSet, pixels: tf.Tensor) -> None:
     """Compile what training calls, while there is nothing to lose: a signal need not wait."""
     first = drawn(reptile.config, images, 0, 1)
-    # In order, the compiled call takes the number of meta-iterations: none are made.
-    count = 1 if reptile.config.outer.parallel_tasks else 0
-    training = functools.partial(reptile.train, state, pixels, first.tasks, first.sizes, count)
-    evaluation = functools.partial(evaluate_interval, reptile, state, images, pixels, 0)
-    if reptile.replicas.processes == 1:
-        parallel.apart(training, evaluation, given_up=lambda: bool(pending))
-    else:  # What processes tell one another has one order in all of them, and nobody leaves early.
-        parallel.apart(training)
-        parallel.apart(evaluation)
+    evaluation.interruptible(
+        # The compiled call takes the number of meta-iterations: none are made.
+        functools.partial(reptile.train, state, pixels, first.tasks, first.sizes, 0),
+        functools.partial(evaluate_interval, reptile, state, images, pixels, 0),
+    )
 
 
 def lost(directory: str) -> str:
@@ -186,7 +155,7 @@ def drawn(config: Config, images: ImageSet, done: int, at_once: int) -> Chunk:
 
 
 def check_finite(
-    reptile: Reptile, before: State, pixels: Pixels, chunk: Chunk, after: State
+    reptile: Reptile, before: State, pixels: tf.Tensor, chunk: Chunk, after: State
 ) -> None:
     """Raise FailedError if the State that a Chunk led to is not finite, naming where it began."""
     if is_finite(after):
@@ -218,17 +187,26 @@ def inputs(config: Config, images: ImageSet, iterations: range) -> tuple[Trainin
 
 
 def evaluate_interval(
-    reptile: Reptile, state: State, images: ImageSet, pixels: Pixels, iteration: int
+    reptile: Reptile, state: State, images: ImageSet, pixels: tf.Tensor, iteration: int
 ) -> dict[str, float]:
     """Accuracy on one task of each split, by split."""
-    config = reptile.config
+    guesses = guess_interval(reptile, state, images, pixels, iteration)
+    return {
+        split: evaluation.correct(found.reported) / len(found.reported)
+        for split, found in guesses.items()
+    }
+
+
+def guess_interval(
+    reptile: Reptile, state: State, images: ImageSet, pixels: tf.Tensor, iteration: int
+) -> dict[str, Guesses]:
+    """The Guesses of one task of each split, by split."""
 
     def draw(split: str) -> EvaluationTasks:
         purpose = Purpose[f"INTERVAL_{split.upper()}"]
-        return evaluation_tasks(config, Population.of(images, split), purpose, [iteration])
+        population = Population.of(images, split)
+        return evaluation_tasks(reptile.config, population, purpose, [iteration])
 
-    counts = count_side_by_side(reptile, state, pixels, draw, list(images.splits))
-    return {
-        split: correct / config.task.classes
-        for split, (correct, _) in zip(images.splits, counts, strict=True)
-    }
+    splits = list(images.splits)
+    found = evaluation.guesses(reptile, state, pixels, draw, splits)
+    return dict(zip(splits, found, strict=True))

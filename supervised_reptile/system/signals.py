@@ -66,6 +66,11 @@ def _note(number: int) -> None:
     _heard.append(number)
 
 
+def are_heard() -> bool:
+    """Whether there was a first signal, so that another one would end the process at once."""
+    return bool(_heard)
+
+
 def _leave(number: int) -> None:
     """End the process, and say what is lost; the first of the handler and the thread does."""
     if _leaving.acquire(blocking=False):
@@ -91,7 +96,7 @@ def _say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _answered_by(handler: typing.Callable | signal.Handlers) -> Iterator[None]:
+def _answered_by(handler: typing.Callable) -> Iterator[None]:
     """A context in which signals have another handler, but those that are ignored."""
     previous = {number: signal.getsignal(number) for number in SIGNALS}
     heeded = [number for number in SIGNALS if previous[number] is not signal.SIG_IGN]
@@ -102,11 +107,6 @@ def _answered_by(handler: typing.Callable | signal.Handlers) -> Iterator[None]:
     finally:
         for number in heeded:
             signal.signal(number, previous[number])
-
-
-def by_default() -> contextlib.AbstractContextManager[None]:
-    """A context in which a signal ends the process at once, whatever it is doing."""
-    return _answered_by(signal.SIG_DFL)
 
 
 _deferred: list[Pending] = []

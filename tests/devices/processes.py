@@ -7,76 +7,48 @@ import subprocess
 import sys
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "run_omniglot.py"
-SMALL = [
-    "--synthetic",
-    "--classes",
-    "3",
-    "--shots",
-    "1",
-    "--inner-batch",
-    "3",
-    "--inner-iters",
-    "2",
-    "--meta-batch",
-    "4",
-    "--eval-batch",
-    "3",
-    "--eval-iters",
-    "3",
-    "--eval-samples",
-    "23",
-    "--eval-interval",
-    "5",
-    "--meta-step-final",
-    "0",
-]
-COMMAND = [sys.executable, "-u", SCRIPT, *SMALL]
+SMALL = "--synthetic --classes 3 --shots 1 --inner-batch 3 --inner-iters 2 --meta-batch 4 "
+SMALL += "--eval-batch 3 --eval-iters 3 --eval-samples 23 --eval-interval 5 --meta-step-final 0"
+COMMAND = [sys.executable, "-u", SCRIPT, *SMALL.split()]
 
 
 def start(folder, count, *flags, last=()):
-    """Processes in a folder, each with a share of the tasks. last: more flags of the last one."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
-    return [
-        subprocess.Popen(
-            [*COMMAND, "--distribute", *flags, *(last if index == count - 1 else ())],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=folder,
-            env={**environment(folder), "TF_CONFIG": _config(addresses, index)},
-        )
-        for index in range(count)
-    ]
+    """Processes in a folder, which share a run. last: more flags of the last one."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        addresses = [f"127.0.0.1:{free.getsockname()[1]}"] * count  # only the first one listens
+    running = []
+    for index in range(count):
+        task = {"type": "worker", "index": index}
+        config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        more = ["--distribute", *flags, *(last if index == count - 1 else ())]
+        running.append(_process(folder, [*COMMAND, *more], {"TF_CONFIG": config}))
+    return running
 
 
-def environment(folder):
-    """Of a process that has nothing of this one, and spends less of a short run on compiling."""
+def _process(folder, command, variables):
+    """One that has nothing of this one's environment, and spends less time on compiling."""
     own = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "CUDA_VISIBLE_DEVICES": "-1"}
-    return own | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
-
-
-def _config(addresses, index):
-    task = {"type": "worker", "index": index}
-    return json.dumps({"cluster": {"worker": addresses}, "task": task})
+    own |= {"XLA_FLAGS": "--xla_backend_optimization_level=0", **variables}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=own, **pipes)
 
 
 def finish(processes):
     """Exit status, standard output and standard error of each, once all have ended."""
-    outputs = [process.communicate(timeout=240) for process in processes]
+    outputs = [process.communicate(timeout=500) for process in processes]
     return [(process.returncode, *output) for process, output in zip(processes, outputs)]
 
 
 def alone(folder, *flags):
     """What a single process, without --distribute, prints on standard output."""
-    done = subprocess.run(
-        [*COMMAND, *flags],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=environment(folder),
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    ((status, out, err),) = finish([_process(folder, [*COMMAND, *flags], {})])
+    assert status == 0, err
+    return out
+
+
+def reads(process, text):
+    """Read standard output until a line begins with a text."""
+    for line in process.stdout:
+        if line.startswith(text):
+            return
+    raise AssertionError(process.stderr.read())

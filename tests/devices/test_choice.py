@@ -1,7 +1,7 @@
 """Which device computes: what is asked for, what is there, what is said."""
 
 import os
-import types
+from unittest import mock
 
 import pytest
 import tensorflow as tf
@@ -17,52 +17,40 @@ H100 = Card("NVIDIA H100", "570.1", 80 * 2**30)
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """A function that makes TensorFlow and the driver know so many GPUs; returns what was set."""
+    """A function that makes TensorFlow and the driver know so many GPUs; returns its stand-in."""
 
     def make(usable, cards):
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
         monkeypatch.setenv("XLA_FLAGS", "--own")
-        done = types.SimpleNamespace(visible=None, growth=[], tf32=None)
-        devices = [f"physical {index}" for index in range(usable)]
-        experimental = tf.config.experimental
-        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: devices)
-        monkeypatch.setattr(
-            tf.config, "set_visible_devices", lambda found, kind: setattr(done, "visible", found)
-        )
-        monkeypatch.setattr(
-            experimental, "set_memory_growth", lambda gpu, on: done.growth.append((gpu, on))
-        )
-        monkeypatch.setattr(
-            experimental,
-            "enable_tensor_float_32_execution",
-            lambda on: setattr(done, "tf32", on),
-        )
-        monkeypatch.setattr(
-            experimental, "get_device_details", lambda gpu: {"device_name": f"model of {gpu}"}
-        )
+        config = mock.MagicMock()
+        config.list_physical_devices.return_value = [f"physical {index}" for index in range(usable)]
+        details = config.experimental.get_device_details
+        details.side_effect = lambda gpu: {"device_name": f"model of {gpu}"}
+        monkeypatch.setattr(tf, "config", config)
         monkeypatch.setattr(choice, "cards_there", lambda: (H100,) * cards)
-        return done
+        return config
 
     return make
 
 
-@pytest.mark.parametrize(("asked", "expected"), [("auto", [0]), ("gpu", [0]), ("gpu:1", [1])])
-def test_one_gpu_is_used_and_no_other_is_seen(gpus, asked, expected):
-    done = gpus(usable=2, cards=2)
+@pytest.mark.parametrize(("asked", "used"), [("auto", 0), ("gpu", 0), ("gpu:1", 1)])
+def test_one_gpu_is_used_and_no_other_is_seen(gpus, asked, used):
+    config = gpus(usable=2, cards=2)
     devices = choice.choose(Computing(device=asked))
-    used = [f"physical {index}" for index in expected]
-    assert done.visible == used and done.growth == [(gpu, True) for gpu in used]
-    assert done.tf32 is False
+    config.set_visible_devices.assert_called_once_with([f"physical {used}"], "GPU")
+    config.experimental.set_memory_growth.assert_called_once_with(f"physical {used}", True)
+    config.experimental.enable_tensor_float_32_execution.assert_called_once_with(False)
     assert devices.kind == "GPU" and devices.names == ("/GPU:0",)
-    assert str(devices) == f"on 1 GPU, model of {used[0]}, float32, TF32 off"
-    described = {"gpu": f"model of {used[0]}", "gpus": 1, "driver": "570.1", "tf32": False}
+    assert str(devices) == f"on 1 GPU, model of physical {used}, float32, TF32 off"
+    described = {"gpu": f"model of physical {used}", "gpus": 1, "driver": "570.1", "tf32": False}
     assert devices.describe() == Devices().describe() | {"device": "GPU"} | described
 
 
 def test_all_gpus_are_used_to_share_tasks_and_tf32_is_on_if_asked_for(gpus):
-    done = gpus(usable=2, cards=2)
+    config = gpus(usable=2, cards=2)
     devices = choice.choose(Computing(distribute=True, tf32=True))
-    assert devices.names == ("/GPU:0", "/GPU:1") and done.tf32 is True
+    assert devices.names == ("/GPU:0", "/GPU:1")
+    config.experimental.enable_tensor_float_32_execution.assert_called_once_with(True)
     assert str(devices) == "on 2 GPUs, model of physical 0, model of physical 1, float32, TF32 on"
 
 
@@ -78,12 +66,10 @@ def test_xla_does_not_time_kernels_on_a_gpu_unless_the_user_says_so(gpus):
 
 
 def test_the_cpu_is_used_if_it_is_asked_for(gpus, monkeypatch, capsys):
-    gpus(usable=2, cards=2)
-    hidden = []
-    monkeypatch.setattr(tf.config, "set_visible_devices", lambda gpus, _: hidden.append(gpus))
+    config = gpus(usable=2, cards=2)
     monkeypatch.setattr(machine, "cores", lambda: 8)
     choice.announce(choice.choose(Computing(device="cpu")))
-    assert hidden == [[]]
+    config.set_visible_devices.assert_called_once_with([], "GPU")
     assert capsys.readouterr().err == "Computing on the CPU, 8 cores\n"
 
 
@@ -144,17 +130,14 @@ def test_what_the_driver_says_is_read(monkeypatch, tmp_path):
     assert choice.cards_there() == ()
 
 
-@pytest.mark.parametrize(("cores", "expected"), [(1, 2), (2, 3), (64, 65)])
-def test_a_call_more_than_cores(monkeypatch, cores, expected):
+@pytest.mark.parametrize(
+    ("cores", "memory", "expected"),
+    [(1, 1, 2), (2, 1, 3), (64, 1, 65), (64, 2**30, 1), (64, 2**29, 2), (64, 2**31, 1)],
+)
+def test_a_call_more_than_cores_if_their_memory_is_there(monkeypatch, cores, memory, expected):
     monkeypatch.setattr(machine, "cores", lambda: cores)
-    assert Devices().calls_at_once(memory=1) == expected
-    assert Devices().tasks_at_once(memory=1) == 1
-
-
-@pytest.mark.parametrize(("memory", "expected"), [(2**30, 1), (2**29, 2), (2**31, 1)])
-def test_calls_at_the_same_time_fit_into_memory(monkeypatch, memory, expected):
-    monkeypatch.setattr(machine, "cores", lambda: 64)
     assert Devices().calls_at_once(memory) == expected
+    assert Devices().tasks_at_once(memory) == 1
 
 
 @pytest.mark.parametrize(("memory", "expected"), [(1, 512), (2**30, 5), (2**40, 1)])

@@ -1,58 +1,56 @@
-"""Counting the right answers of many tasks, and going on with it."""
+"""Testing adapted networks: many tasks, calls side by side."""
 
-import dataclasses
+import threading
 
 import pytest
 import tensorflow as tf
 
 from supervised_reptile.args import Config
 from supervised_reptile.devices.choice import Devices
-from supervised_reptile.learning import evaluation, models, reptile
+from supervised_reptile.learning import evaluation, models
+from supervised_reptile.learning.reptile import Reptile
 from supervised_reptile.learning.sampling import Population, Purpose
 from supervised_reptile.runs import final_evaluation
-from supervised_reptile.runs.results import Tally
 from supervised_reptile.system.errors import FailedError
-
-FLAGS = {"classes": 3, "shots": 1, "eval_batch": 2, "eval_iters": 2, "eval_samples": 12}
-
-
-@pytest.fixture
-def evaluate(image_set):
-    """A function that evaluates an untrained network, and returns the counts."""
-    images = image_set({"train": 4, "test": 4}, shots=3)
-    model = dataclasses.replace(models.OMNIGLOT, filters=4)
-    rows, population = tf.constant(images.pixels), Population.of(images, "test")
-
-    def evaluate(**flags):
-        algorithm = reptile.Reptile(model, Config.of("omniglot", {**FLAGS, **flags}))
-        learner, tally = algorithm.new_state(), Tally()
-        final_evaluation.evaluate(algorithm, learner, rows, population, Purpose.FINAL_TEST, tally)
-        return tally.correct[Purpose.FINAL_TEST.name]
-
-    return evaluate
-
-
-def test_calls_side_by_side_count_what_one_after_another_count(evaluate, monkeypatch):
-    counts = []
-    for at_once in (1, 5):
-        monkeypatch.setattr(Devices, "calls_at_once", lambda *_, at_once=at_once: at_once)
-        counts.append(evaluate())
-    assert counts[0] == counts[1]
-    assert len(set(map(tuple, counts[0]))) > 1  # An order would show.
 
 
 @pytest.mark.parametrize(("transductive", "images"), [(True, 20), (False, 101)])
 def test_memory_is_that_of_the_widest_pass(monkeypatch, transductive, images):
     flags = {"classes": 20, "shots": 5, "transductive": transductive, "eval_batch": 10}
-    algorithm = reptile.Reptile(models.MINIIMAGENET, Config.of("miniimagenet", flags))
-    seen = []
-    monkeypatch.setattr(Devices, "calls_at_once", lambda self, memory: seen.append(memory) or 1)
-    state = algorithm.new_state()
-    assert not list(evaluation.count_side_by_side(algorithm, state, None, None, range(0)))
+    algorithm = Reptile(models.MINIIMAGENET, Config.of("miniimagenet", flags))
+    monkeypatch.setattr(Devices, "calls_at_once", lambda self, memory: memory)
     # The first convolution gives every image 84 x 84 times 32 float32 values.
-    assert seen == [images * 84 * 84 * 32 * 4]
+    assert algorithm.tasks_at_once(10) == (1, images * 84 * 84 * 32 * 4)
 
 
-def test_an_accuracy_of_outputs_that_are_not_finite_is_none(evaluate):
+def test_an_accuracy_of_outputs_that_are_not_finite_is_none(image_set):
+    images = image_set({"train": 4, "test": 4}, shots=3)
+    flags = {"classes": 3, "shots": 1, "eval_iters": 2, "learning_rate": 1e38}
+    algorithm = Reptile(models.OMNIGLOT, Config.of("omniglot", flags))
+    state, population = algorithm.new_state(), Population.of(images, "test")
+    pixels = tf.constant(images.pixels)
     with pytest.raises(FailedError, match="smaller --learning-rate or fewer --eval-iters"):
-        evaluate(learning_rate=1e38)
+        final_evaluation.evaluate(algorithm, state, pixels, population, Purpose.FINAL_TEST)
+
+
+def test_calls_run_at_the_same_time_and_answer_in_order():
+    both = threading.Barrier(2, timeout=10)
+
+    def call(item):
+        both.wait()  # The second call is needed to go on.
+        return item
+
+    assert list(evaluation.side_by_side(call, range(6), count=2)) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("items", [10, 10**9])
+def test_an_error_of_a_call_is_raised_and_few_others_are_begun(items):
+    called = []
+
+    def call(item):
+        called.append(item)
+        raise ValueError(item)
+
+    with pytest.raises(ValueError, match="0"):
+        list(evaluation.side_by_side(call, range(items), count=2))
+    assert len(called) <= 4

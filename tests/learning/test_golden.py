@@ -156,7 +156,7 @@ def test_training_ends_where_the_authors_program_ended(case):
 def test_evaluation_predicts_what_the_authors_program_predicted(case, suffix):
     learner = case.learner(f"after_{len(case.arrays['meta_steps'])}")
     tasks, rows = case.evaluation_task(suffix == "transductive")
-    logits = case.predict(learner, rows, tasks).asked.numpy()
+    logits = case.predict(learner, rows, tasks).reported.numpy()
     np.testing.assert_allclose(logits[0], case.arrays[f"eval_logits_{suffix}"], atol=5e-3, rtol=0)
     correct = np.sum(logits[0].argmax(-1) == case.arrays["eval_query_labels"])
     assert correct == case.arrays[f"eval_correct_{suffix}"]

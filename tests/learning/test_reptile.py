@@ -7,150 +7,127 @@ import pytest
 import tensorflow as tf
 
 from supervised_reptile.args import Config
-from supervised_reptile.learning import models, reptile
-from supervised_reptile.learning.reptile import tree_map
+from supervised_reptile.learning import models
+from supervised_reptile.learning.reptile import Reptile, tree_map
 from supervised_reptile.learning.sampling import Population, Purpose, evaluation_tasks
+from supervised_reptile.learning.state import copies
 from supervised_reptile.runs import final_evaluation, training
 
 SMALL = {model.name: dataclasses.replace(model, filters=4) for model in models.MODELS.values()}
-FLAGS = dict(
-    classes=3,
-    shots=2,
-    train_shots=3,
-    inner_batch=4,
-    inner_iters=3,
-    meta_batch=3,
-    meta_iters=30,
-    meta_step=1.0,
-    eval_batch=3,
-    eval_iters=3,
-    eval_samples=3,
-)
+FLAGS = {"classes": 3, "shots": 2, "train_shots": 3, "inner_batch": 4, "inner_iters": 3}
+FLAGS |= {"meta_batch": 3, "meta_iters": 30, "meta_step": 1.0}
+FLAGS |= {"eval_batch": 3, "eval_iters": 3, "eval_samples": 3}
+SGD = {"sgd": True, "learning_rate": 0.01, "weight_decay": 0.9}
 
 
 class Setting:
-    """A small network with random images, and its learner after five meta-iterations."""
+    """A small network with random images, and its state after five meta-iterations."""
 
-    def __init__(self, image_set, dataset, **flags):
-        model = SMALL[dataset]
-        self.images = image_set({"train": 5, "test": 4}, 6, model.size, model.channels)
+    def __init__(self, images, dataset, flags):
+        self.images, self.pixels = images, tf.constant(images.pixels)
         self.config = Config.of(dataset, {**FLAGS, **flags})
-        self.algorithm = reptile.Reptile(model, self.config)
-        self.rows = tf.constant(self.images.pixels)
-        self.learner = self.algorithm.new_state()
-        self.learner = self.train(0, 5)
+        self.algorithm = Reptile(SMALL[dataset], self.config)
+        self.start = self.algorithm.new_state()
+        self.state = self.train(self.start, 0, 5)
 
-    def train(self, first, count):
-        """The learner after so many meta-iterations more."""
+    def train(self, state, first, count):
+        """The state after so many meta-iterations more."""
         tasks, sizes = training.inputs(self.config, self.images, range(first, first + count))
-        return self.algorithm.train(self.learner, self.rows, tasks, sizes, count).state
+        return self.algorithm.train(state, self.pixels, tasks, sizes, count).state
 
 
-def arrays(learner):
-    return [value.numpy() for value in tf.nest.flatten(learner)]
+@pytest.fixture(scope="module")
+def setting(image_set):
+    """A function that gives the Setting of a dataset and flags, each compiled once."""
+    known = {}
+
+    def give(dataset="omniglot", **flags):
+        key = (dataset, *flags.items())
+        if key not in known:
+            model = SMALL[dataset]
+            images = image_set({"train": 5, "test": 4}, 6, model.size, model.channels)
+            known[key] = Setting(images, dataset, flags)
+        return known[key]
+
+    return give
 
 
 @pytest.mark.parametrize("dataset", SMALL)
 @pytest.mark.parametrize(
     "flags", [{}, {"sgd": True, "foml": True, "foml_tail": 1}, {"parallel_tasks": True}]
 )
-def test_where_a_call_ends_does_not_change_a_bit(image_set, dataset, flags):
-    setting = Setting(image_set, dataset, **flags)
-    expected = arrays(setting.train(5, 6))
-    start = setting.learner
+def test_where_a_call_ends_does_not_change_a_bit(setting, dataset, flags):
+    one = setting(dataset, **flags)
+    expected = tf.nest.flatten(one.train(one.state, 5, 6))
     for counts in ([1] * 6, [2, 4], [5, 1]):
-        setting.learner, done = start, 5
+        state, done = one.state, 5
         for count in counts:
-            setting.learner = setting.train(done, count)
+            state = one.train(state, done, count)
             done += count
-        for one, other in zip(arrays(setting.learner), expected, strict=True):
-            assert one.tobytes() == other.tobytes()
+        for value, other in zip(tf.nest.flatten(state), expected, strict=True):
+            assert value.numpy().tobytes() == other.numpy().tobytes()
 
 
 @pytest.mark.parametrize("dataset", SMALL)
-@pytest.mark.parametrize("transductive", [True, False])
-def test_tasks_side_by_side_change_only_rounding(image_set, dataset, transductive):
-    setting = Setting(image_set, dataset, transductive=transductive)
-    population = Population.of(setting.images, "test")
-    tasks = evaluation_tasks(setting.config, population, Purpose.FINAL_TEST, range(3))
-    predict = setting.algorithm.predict
-    together = predict(setting.learner, setting.rows, tasks).asked
-    for index in range(3):
-        task = tree_map(lambda part, index=index: part[index : index + 1], tasks)
-        alone = predict(setting.learner, setting.rows, task).asked[0]
-        np.testing.assert_allclose(together[index], alone, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("dataset", SMALL)
-def test_queries_one_by_one_and_together_are_the_passes_that_tasks_name(image_set, dataset):
-    """Beside an adapted network of a training call, asked pass by pass."""
-    one_by_one = Setting(image_set, dataset, shots=2)
-    transductive = Setting(image_set, dataset, shots=2, transductive=True)
-    population = Population.of(one_by_one.images, "test")
+def test_an_adapted_network_is_asked_pass_by_pass(setting, dataset):
+    """Tasks and passes side by side change only rounding. Passes are those that the tasks name:
+    each query with the support images, or all queries in one."""
+    one, transductive = setting(dataset), setting(dataset, transductive=True)
+    population = Population.of(one.images, "test")
 
     def predict(setting):
-        drawn = evaluation_tasks(setting.config, population, Purpose.FINAL_TEST, range(2))
-        return drawn, setting.algorithm.predict(setting.learner, setting.rows, drawn)
+        tasks = evaluation_tasks(setting.config, population, Purpose.FINAL_TEST, range(2))
+        return tasks, setting.algorithm.predict(one.state, one.pixels, tasks)
 
-    tasks, found = predict(one_by_one)
-    _, expected = predict(transductive)
-    np.testing.assert_allclose(found.together, expected.asked, rtol=0, atol=1e-5)
-    assert expected.together is expected.asked
-    copies = one_by_one.learner._replace(
-        parameters=tree_map(lambda v: tf.stack([v, v]), one_by_one.learner.parameters),
-        second_moments=tree_map(lambda v: tf.stack([v, v]), one_by_one.learner.second_moments),
-    )
-    adapted = one_by_one.algorithm.inner_loop(copies, one_by_one.rows, tasks.batches).state
-    pixels = tf.gather(one_by_one.rows, tasks.queries)
-    at_once = one_by_one.algorithm.model.logits(adapted.parameters, pixels)[:, :, -1]
-    np.testing.assert_allclose(found.asked, at_once, rtol=0, atol=1e-5)
+    (tasks, found), (_, expected) = predict(one), predict(transductive)
+    np.testing.assert_allclose(found.transductive, expected.reported, rtol=0, atol=1e-5)
+    assert expected.transductive is expected.reported
+    for index in range(2):
+        task = tree_map(lambda part, n=index: part[n : n + 1], tasks)
+        adapted = one.algorithm.inner_loop(copies(one.state, 1), one.pixels, task.batches).state
+        images = tf.gather(one.pixels, task.queries)
+        logits = one.algorithm.model.logits(adapted.parameters, images)[0, :, -1]
+        np.testing.assert_allclose(found.reported[index], logits, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("flags", [{}, {"foml": True}, {"foml": True, "foml_tail": 1}])
-def test_parallel_tasks_are_exact_with_sgd(image_set, flags):
-    flags = {"sgd": True, "learning_rate": 0.01, "weight_decay": 0.9, **flags}
-    in_order = Setting(image_set, "omniglot", **flags)
-    parallel = Setting(image_set, "omniglot", parallel_tasks=True, **flags)
-    start = in_order.algorithm.new_state().parameters
-    for name, value in in_order.learner.parameters.items():
-        moved = np.abs(value - start[name]).max()
-        difference = np.abs(value - parallel.learner.parameters[name]).max()
-        assert difference <= 1e-4 * moved, name
+def test_parallel_tasks_are_exact_with_sgd(setting, flags):
+    in_order = setting(**SGD, **flags)
+    parallel = setting(**SGD, **flags, parallel_tasks=True)
+    for name, value in in_order.state.parameters.items():
+        moved = np.abs(value - in_order.start.parameters[name]).max()
+        assert np.abs(value - parallel.state.parameters[name]).max() <= 1e-4 * moved, name
 
 
-def test_parallel_tasks_average_the_second_moments(image_set):
-    """Beside tasks that are trained on alone, each as the only one of a meta-batch."""
-    parallel = Setting(image_set, "omniglot", parallel_tasks=True)
-    alone = Setting(image_set, "omniglot")
+def test_parallel_tasks_average_the_second_moments(setting):
+    """Those of tasks that are trained on alone, each as the only one of a meta-batch."""
+    parallel, in_order = setting(parallel_tasks=True), setting()
+    start, pixels = parallel.state, parallel.pixels
     tasks, sizes = training.inputs(parallel.config, parallel.images, range(5, 6))
-    after = []
-    for index in range(3):
-        task = tree_map(lambda part, index=index: part[:, index : index + 1], tasks)
-        after.append(alone.algorithm.train(parallel.learner, alone.rows, task, sizes, 1).state)
-    found = parallel.train(5, 1)
-    for name, start in parallel.learner.parameters.items():
+    train = in_order.algorithm.train
+    alone = [
+        train(start, pixels, tree_map(lambda part, n=n: part[:, n : n + 1], tasks), sizes, 1).state
+        for n in range(3)
+    ]
+    found, others = parallel.train(start, 5, 1), train(start, pixels, tasks, sizes, 1).state
+    for name, before in start.parameters.items():
         if name.startswith("conv") and "bias" in name:
             continue
-        mean = np.mean([learner.parameters[name] for learner in after], axis=0)
-        moved = np.abs(mean - start).max()
+        mean = np.mean([state.parameters[name] for state in alone], axis=0)
+        moved = np.abs(mean - before).max()
         np.testing.assert_allclose(found.parameters[name], mean, rtol=0, atol=1e-3 * moved)
-        moments = np.mean([learner.second_moments[name] for learner in after], axis=0)
+        moments = np.mean([state.second_moments[name] for state in alone], axis=0)
         largest = moments.max()
         np.testing.assert_allclose(found.second_moments[name], moments, rtol=0, atol=1e-4 * largest)
         # In order, the moments of all tasks would have come in.
-        others = alone.algorithm.train(parallel.learner, alone.rows, tasks, sizes, 1).state
         assert np.abs(others.second_moments[name] - moments).max() > 1e-3 * largest
     np.testing.assert_allclose(found.beta2_power, 0.999 ** (6 * 3 + 1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("flags", [{}, {"parallel_tasks": True}])
-def test_nothing_is_compiled_twice_in_a_run(image_set, tmp_path, flags):
+def test_nothing_is_compiled_twice_in_a_run(setting, tmp_path):
     small = {"checkpoint": str(tmp_path), "eval_interval": 7, "checkpoint_interval": 4}
-    setting = Setting(image_set, "omniglot", **small, **flags)
-    algorithm = setting.algorithm
-    trained = training.train(algorithm, algorithm.new_state(), setting.images, setting.rows)
-    final_evaluation.report(algorithm, trained, setting.images, setting.rows, tmp_path)
-    functions = ["count_correct"]
-    functions += ["train_on_task", "combine"] if flags else ["train_in_order"]
-    for name in functions:
-        assert getattr(algorithm, name).experimental_get_tracing_count() == 1, name
+    one = setting(**small)
+    trained = training.train(one.algorithm, one.start, one.images, one.pixels)
+    final_evaluation.report(one.algorithm, trained, one.images, one.pixels, tmp_path)
+    for function in (one.algorithm.meta_iterations, one.algorithm.predicted_classes):
+        assert function.experimental_get_tracing_count() == 1

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from supervised_reptile import plan
 from supervised_reptile.args import Config
 from supervised_reptile.learning import sampling
 from supervised_reptile.learning.sampling import Draws, Population, Purpose
@@ -225,11 +226,11 @@ def test_tasks_that_the_data_cannot_fill_are_refused(image_set, flags, reason):
     images = image_set({"train": 9, "val": 7, "test": 9}, shots=20, size=4)
     images = dataclasses.replace(images, counts=counts)
     with pytest.raises(RefusedError, match=reason):
-        sampling.check_data(config(**flags), images)
+        plan.check_data(config(**flags), images)
 
 
 def test_tasks_that_the_data_can_just_fill_are_accepted(image_set):
     images = image_set({"train": 5, "test": 5}, shots=6, size=4)
-    sampling.check_data(config(shots=5, train_shots=6), images)
+    plan.check_data(config(shots=5, train_shots=6), images)
     # An evaluation does not train, so that the training shots do not matter.
-    sampling.check_data(config(pretrained=True, shots=5, train_shots=60), images)
+    plan.check_data(config(pretrained=True, shots=5, train_shots=60), images)

@@ -106,10 +106,12 @@ def test_a_checkpoint_whose_power_has_underflown_is_evaluated(tmp_path, image_se
         settings, sampling.Population.of(images, "test"), sampling.Purpose.FINAL_TEST, range(2)
     )
     predict = tf.function(algorithm.predict, jit_compile=True, autograph=False)
-    logits = predict(restored, rows, reptile.tree_map(tf.constant, tasks)).asked
+    logits = predict(restored, rows, reptile.tree_map(tf.constant, tasks)).reported
     assert np.isfinite(logits).all()
     fresh = predict(restored._replace(beta2_power=tf.constant(0.999)), rows, tasks)
-    assert not np.allclose(logits, fresh.asked)  # At t = 1 the factor would be 0.03 instead of 1.
+    assert not np.allclose(
+        logits, fresh.reported
+    )  # At t = 1 the factor would be 0.03 instead of 1.
 
 
 def refusal(prefix, model, **flags):
@@ -361,4 +363,4 @@ def test_the_authors_checkpoint_gives_the_authors_accuracies(tmp_path):
             sampling.Purpose[f"FINAL_{split.upper()}"],
         )
         # Theirs is over 1,000 tasks with the same spread: its variance is a tenth of ours.
-        assert abs(found.asked.mean - theirs) < found.asked.confidence * np.sqrt(1 + 1 / 10)
+        assert abs(found.reported.mean - theirs) < found.reported.confidence * np.sqrt(1 + 1 / 10)

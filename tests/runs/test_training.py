@@ -9,8 +9,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from supervised_reptile.args import Config
-from supervised_reptile.devices.replicas import Replicas
-from supervised_reptile.learning import models, state
+from supervised_reptile.learning import reptile, state
 from supervised_reptile.runs import checkpoints, record, training
 from supervised_reptile.system import signals
 from supervised_reptile.system.errors import FailedError
@@ -20,27 +19,30 @@ class StandIn:
     """Counts meta-iterations in its one parameter; is right (iteration + split) mod 6 times."""
 
     def __init__(self, config, on_train=lambda done: None):
-        self.config, self.model = config, models.MINIIMAGENET
-        self.replicas, self.calls = Replicas(), []
-        self._on_train = on_train
+        self.config, self.calls, self._on_train = config, [], on_train
 
-    def train(self, learner, rows, tasks, step_sizes, count):
-        done, count = int(learner.parameters["x"]), int(count)
+    def train(self, before, pixels, tasks, step_sizes, count):
+        done = int(before.parameters["x"])
         if count:  # else it is called to be compiled
             self.calls.append((done, count, step_sizes[:count], tasks.batches.indices.shape))
             self._on_train(done)
-        after = learner._replace(parameters={"x": learner.parameters["x"] + count})
+        after = before._replace(parameters={"x": before.parameters["x"] + count})
         return state.Step(after, tf.constant(0.5))
 
-    def count_correct(self, learner, rows, tasks):
-        done = int(learner.parameters["x"])
-        # The rows of 6 classes of 4 images, then those of 5: train, val, test.
+    def tasks_at_once(self, total):
+        return 1, 2
+
+    def guess(self, trained, pixels, tasks):
+        done = int(trained.parameters["x"])
+        # The images of 6 classes of 4, then those of 5: train, val, test.
         split = np.searchsorted([24, 44], tasks.queries[0, 0, 0], side="right")
-        return (tf.constant([(done - 1 + split) % 6]),) * 2 + (tf.constant([True]),)
+        right = (done - 1 + split) % 6
+        guesses = np.where(np.arange(5) < right, np.arange(5), -1)[None]
+        return reptile.Guesses(guesses, guesses, np.array([True]))
 
 
 @pytest.fixture
-def run(tmp_path, image_set):
+def run(tmp_path, image_set, handlers):
     """A function that trains the stand-in with some flags, and returns it."""
     images = image_set({"train": 6, "val": 5, "test": 5}, shots=4, size=2)
 
@@ -48,9 +50,8 @@ def run(tmp_path, image_set):
         small = {"shots": 1, "inner_iters": 1, "eval_iters": 1, "checkpoint": str(tmp_path)}
         config = Config.of("miniimagenet", {**small, **flags})
         algorithm = StandIn(config, on_train)
-        rows = tf.constant(images.pixels)
-        learner = state.State({"x": tf.constant(float(done))}, {}, tf.constant(0.999))
-        training.train(algorithm, learner, images, rows, done)
+        start = state.State({"x": tf.constant(float(done))}, {}, tf.constant(0.999))
+        training.train(algorithm, start, images, tf.constant(images.pixels), done)
         return algorithm
 
     return run
@@ -148,10 +149,10 @@ def test_a_call_takes_no_longer_than_a_signal_can_wait(seconds, count):
 def test_numbers_that_break_end_the_run_at_the_iteration(run, tmp_path, monkeypatch, value):
     count_up = StandIn.train
 
-    def train_and_break(algorithm, learner, *arguments):
-        learner = count_up(algorithm, learner, *arguments).state
-        done = int(learner.parameters["x"])
-        broken = learner._replace(second_moments={"x": tf.constant(value if done > 27 else 1.0)})
+    def train_and_break(algorithm, before, *arguments):
+        after = count_up(algorithm, before, *arguments).state
+        done = int(after.parameters["x"])
+        broken = after._replace(second_moments={"x": tf.constant(value if done > 27 else 1.0)})
         return state.Step(broken, tf.constant(0.5))
 
     monkeypatch.setattr(StandIn, "train", train_and_break)
@@ -184,13 +185,13 @@ def test_a_signal_ends_the_run_with_a_checkpoint(run, tmp_path, number, capsys):
 
 
 def test_a_signal_before_the_first_iteration_leaves_no_checkpoint(run, tmp_path, monkeypatch):
-    enter = training.Progress.__init__
+    """As while all is compiled."""
+    signals.raise_interrupted()
 
-    def enter_and_signal(*arguments):
-        enter(*arguments)
+    def compile_and_signal(*arguments):
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(training.Progress, "__init__", enter_and_signal)
+    monkeypatch.setattr(training, "compile_ahead", compile_and_signal)
     with pytest.raises(signals.Interrupted) as caught:
         run(meta_iters=1000)
     assert caught.value.outcome == ""

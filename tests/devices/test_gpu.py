@@ -1,0 +1,42 @@
+"""What a GPU is given, on a machine that has none."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from supervised_reptile.args import Config
+from supervised_reptile.devices.choice import Devices
+from supervised_reptile.learning import models
+from supervised_reptile.learning.reptile import Reptile
+from supervised_reptile.learning.sampling import (
+    Population,
+    Purpose,
+    evaluation_tasks,
+    training_tasks,
+)
+
+
+@pytest.mark.parametrize("dataset", ["omniglot", "miniimagenet"])
+@pytest.mark.parametrize("parallel", [False, True])
+def test_every_operation_can_be_compiled_for_a_gpu(dataset, parallel):
+    flags = {"shots": 1, "inner_iters": 2, "eval_iters": 2, "meta_batch": 2}
+    config = Config.of(dataset, {**flags, "parallel_tasks": parallel})
+    algorithm = Reptile(models.MODELS[dataset], config, Devices("GPU", ("/CPU:0",)))
+    population, state = Population(np.full(20, 20), np.arange(20) * 20), algorithm.new_state()
+    size, channels = algorithm.model.size, algorithm.model.channels
+    pixels = tf.zeros([400, size, size, channels], tf.uint8)
+
+    def lowered(function, *arguments):
+        arguments = tf.nest.map_structure(tf.constant, arguments)
+        lower = function.experimental_get_compiler_ir(state, pixels, *arguments)
+        return lower(stage="stablehlo", platform_name="GPU")
+
+    tasks = training_tasks(config, population, [0])
+    programs = [lowered(algorithm.meta_iterations, tasks, np.float32([0.1]), 1)]
+    if not parallel:
+        drawn = evaluation_tasks(config, population, Purpose.FINAL_TEST, range(8))
+        programs.append(lowered(algorithm.predicted_classes, drawn))
+    for program in programs:
+        assert "stablehlo.while" in program and "custom_call" not in program
+        # Tasks side by side are one product, not one convolution after another.
+        assert "stablehlo.dot_general" in program and "stablehlo.convolution" not in program

@@ -1,0 +1,36 @@
+"""What members share is what one does."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from supervised_reptile.args import Config
+from supervised_reptile.learning import evaluation, models, team
+from supervised_reptile.learning.reptile import Reptile
+from supervised_reptile.learning.sampling import Population, Purpose, evaluation_tasks
+from supervised_reptile.runs import training
+
+
+def test_three_members_share_four_tasks_and_an_evaluation(image_set):
+    """One device takes the part of three. Two tasks, one and one; the last batch is FOML's."""
+    flags = {"classes": 3, "shots": 1, "inner_iters": 2, "eval_iters": 2, "meta_batch": 4}
+    config = Config.of("omniglot", {**flags, "parallel_tasks": True, "foml": True})
+    images = image_set({"train": 5, "test": 5}, 6)
+    pixels, population = tf.constant(images.pixels), Population.of(images, "test")
+    one = Reptile(dataclasses.replace(models.OMNIGLOT, filters=4), config)
+    three = team.Team(one, [team.local(one, pixels)] * 3)
+    tasks, sizes = training.inputs(config, images, range(2))
+
+    def draw(index):
+        return evaluation_tasks(config, population, Purpose.FINAL_TEST, [index])
+
+    found = []
+    for algorithm in (one, three):
+        step = algorithm.train(one.new_state(), pixels, tasks, sizes, 2)
+        guesses = evaluation.guesses(algorithm, step.state, pixels, draw, range(10))
+        found.append((tf.nest.flatten(step), [guess.reported.tolist() for guess in guesses]))
+    (expected, guesses), (values, others) = found
+    for value, other in zip(values, expected, strict=True):
+        np.testing.assert_allclose(value, other, rtol=0, atol=1e-6)
+    assert guesses == others and len(set(map(tuple, guesses))) > 1
