@@ -28,7 +28,7 @@ from supervised_reptile.system.errors import (
     explain,
     show_traceback,
 )
-from supervised_reptile.system.quiet import quiet
+from supervised_reptile.system.machine import quiet
 
 if typing.TYPE_CHECKING:
     from supervised_reptile.devices.replicas import Pixels, Replicas
@@ -46,21 +46,20 @@ def main(dataset: Dataset, argv: Sequence[str] | None = None) -> None:
     """
     script = f"run_{dataset.name}.py"
     argv = sys.argv[1:] if argv is None else argv
-    with contextlib.redirect_stderr(output.Remarks(sys.stderr)):
-        number = cluster.process() if "--distribute" in argv else 0
-        whose = f"process {number} " if number else ""
-        try:
-            signals.raise_interrupted()
-            run(dataset, script, argv)
-        except RefusedError as refusal:
-            # All processes of a run refuse alike: the first one says why.
-            _leave(script, "" if number else f"error: {refusal}", 2)
-        except FailedError as failure:
-            _leave(script, f"{whose}failed: {failure}", 1)
-        except _machine_errors() as failure:
-            _leave(script, f"{whose}failed: {explain(failure)}", 1)
-        except signals.Interrupted as interruption:
-            _leave(script, f"{whose}{interruption}", 128 + interruption.number)
+    number = cluster.process() if "--distribute" in argv else 0
+    whose = f"process {number} " if number else ""
+    try:
+        signals.raise_interrupted()
+        run(dataset, script, argv)
+    except RefusedError as refusal:
+        # All processes of a run refuse alike: the first one says why.
+        _leave(script, "" if number else f"error: {refusal}", 2)
+    except FailedError as failure:
+        _leave(script, f"{whose}failed: {failure}", 1)
+    except _machine_errors() as failure:
+        _leave(script, f"{whose}failed: {explain(failure)}", 1)
+    except signals.Interrupted as interruption:
+        _leave(script, f"{whose}{interruption}", 128 + interruption.number)
 
 
 def _machine_errors(*others: type[BaseException]) -> tuple[type[BaseException], ...]:

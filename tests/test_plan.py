@@ -54,7 +54,7 @@ def test_a_command_means_one_of_four_things(tmp_path, written):
     line["config"] = written.config.flags()
     pathlib.Path(tmp_path, "results.jsonl").write_text(json.dumps(line) + "\n")
     finished = decide(f"{where} --resume")
-    assert isinstance(finished, plan.FinishedRun) and finished.found["test"].asked.mean == 0.5
+    assert isinstance(finished, plan.FinishedRun) and finished.found["test"].reported.mean == 0.5
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The command line: python -m supervised_reptile.report FOLDER."""
 
 import argparse
-import contextlib
 import pathlib
 import signal
 import sys
@@ -44,8 +43,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run a command line. Returns the exit status: 0, 2 for what was refused, 1 for a failure."""
     requirements.open_streams()
-    with contextlib.redirect_stderr(output.Remarks(sys.stderr)):
-        return _run(parser().parse_args(argv))
+    return _run(parser().parse_args(argv))
 
 
 def _run(given: argparse.Namespace) -> int:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
 from supervised_reptile.report.say import say
-from supervised_reptile.runs.tensorboard import records
 
 Floats = npt.NDArray[np.float64]
 SPLITS = ("train", "val", "test")
@@ -89,7 +89,7 @@ def _read_events(folder: pathlib.Path) -> dict[int, float]:
 
 
 def _points(path: pathlib.Path) -> Iterator[tuple[int, float]]:
-    for event, _ in records(path):
+    for event in LegacyEventFileLoader(str(path)).Load():
         for value in event.summary.value:
             if value.tag != "accuracy":
                 continue

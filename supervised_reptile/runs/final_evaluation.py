@@ -19,7 +19,7 @@ from supervised_reptile.learning.sampling import (
     evaluation_tasks,
 )
 from supervised_reptile.learning.state import State
-from supervised_reptile.runs import overview, pictures, record, results
+from supervised_reptile.runs import record, results, tensorboard
 from supervised_reptile.runs.progress import Bar
 from supervised_reptile.runs.results import SetResult, Tally
 from supervised_reptile.runs.training import Trained
@@ -63,8 +63,6 @@ def evaluate(
             correct.append(found)
             tally.keep()
             progress.advance(len(correct))
-            if len(correct) == todo.start + 1:
-                progress.compiled()
     return results.summarize(correct, config.task.classes, config.evaluation.transductive)
 
 
@@ -110,14 +108,14 @@ def report(
         **({"assumed": list(trained.assumed)} if trained.assumed else {}),
     }
     if not config.run.pretrained and config.outer.meta_iters:
-        overview.finish(config, found, images, _guesses(reptile, trained.state, images))
+        tensorboard.finish(config, found, images, _guesses(reptile, trained.state, images))
     results.append(directory, config, trained.iteration, found, circumstances)
     tally.remove()
 
 
 def _guesses(reptile: Reptile, state: State, images: ImageSet) -> np.ndarray:
     """What the queries of the task that TensorBoard shows are taken for, int [classes]."""
-    task = pictures.evaluation_task(reptile.config, images, "test")
+    task = tensorboard.evaluation_task(reptile.config, images, "test")
     support, queries = images.pixels[task[:, :-1].ravel()], images.pixels[task[:, -1]]
     labels = np.repeat(np.arange(len(task)), task.shape[1] - 1)
     classifier = Classifier(reptile.model, reptile.config, state)

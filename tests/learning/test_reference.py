@@ -171,5 +171,5 @@ def test_the_final_report_agrees_with_the_plain_program(algorithm, image_set):
         algorithm, learner, tf.constant(images.pixels), population, Purpose.INTERVAL_TEST
     )
     expected = [plain_accuracy(plain, images, images.pixels / 255.0, "test", i) for i in range(3)]
-    assert found.asked.mean == pytest.approx(np.mean(expected))
-    assert found.asked.confidence == pytest.approx(1.96 * np.std(expected, ddof=1) / np.sqrt(3))
+    assert found.reported.mean == pytest.approx(np.mean(expected))
+    assert found.reported.confidence == pytest.approx(1.96 * np.std(expected, ddof=1) / np.sqrt(3))
