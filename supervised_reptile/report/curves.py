@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.tensorflow_stub.errors import OutOfRangeError
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 
 from supervised_reptile.report.say import say
 
@@ -89,7 +91,13 @@ def _read_events(folder: pathlib.Path) -> dict[int, float]:
 
 
 def _points(path: pathlib.Path) -> Iterator[tuple[int, float]]:
-    for event in LegacyEventFileLoader(str(path)).Load():
+    reader = PyRecordReader_New(str(path))
+    while True:
+        try:
+            reader.GetNext()
+        except OutOfRangeError:
+            return
+        event = Event.FromString(reader.record())
         for value in event.summary.value:
             if value.tag != "accuracy":
                 continue

@@ -281,15 +281,6 @@ def test_a_full_standard_output_is_a_failure_of_its_own(runs):
     assert process.stderr.startswith("report: failed: standard output: No space left on device")
 
 
-def test_a_full_standard_error_does_not_matter(runs):
-    with open(runs / "table" / "results.jsonl", "a") as file:
-        file.write("half a li\n")
-    with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "supervised_reptile.report", str(runs)]
-        process = subprocess.run(command, stderr=full, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    assert process.returncode == 0 and "| o15 |" in process.stdout
-
-
 def test_the_readme_and_the_report_are_those_of_the_collected_results():
     """`make report` in experiments/ makes them anew."""
     runs = read_runs(ROOT / "experiments" / "results")

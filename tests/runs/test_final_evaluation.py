@@ -29,7 +29,7 @@ class StandIn:
 
 def test_an_interrupted_evaluation_goes_on(tmp_path, image_set, monkeypatch, capsys):
     monkeypatch.setattr(Devices, "calls_at_once", lambda *_: 1)
-    monkeypatch.setattr(final_evaluation.overview, "finish", lambda *arguments: None)
+    monkeypatch.setattr(final_evaluation.tensorboard, "finish", lambda *arguments: None)
     monkeypatch.setattr(final_evaluation, "_guesses", lambda *arguments: None)
     images = image_set({"train": 6, "test": 6}, shots=4, size=2)
 
