@@ -183,10 +183,13 @@ def _head(config: Config, images: ImageSet) -> list[Any]:
         "versions": _table(machine.versions() | {"commit": machine.commit() or "unknown"}),
         "command": f"    {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}",
     }
+    # Names may hold any bytes.
+    encoded = {name: text.encode(errors="backslashreplace") for name, text in texts.items()}
+    tensors = {name: tf.make_tensor_proto(text) for name, text in encoded.items()}
     first = first_task(config, images, "train", Purpose.TRAINING, task.training_shots)
     test = evaluation_task(config, images, "test")
     return [
-        *(_text(f"run/{name}", text) for name, text in texts.items()),
+        *(_value(f"run/{name}", "text", tensor=tensor) for name, tensor in tensors.items()),
         _value("task/training", "images", ROW, image=picture(images.pixels, first)),
         _value("task/test", "images", f"{ROW}: support, query", image=picture(images.pixels, test)),
         *hparams.session_start_pb(compared).value,
@@ -203,11 +206,6 @@ def _value(tag: str, plugin: str, description: str = "", **content: Any) -> Any:
     data = Metadata.PluginData(plugin_name=plugin)
     metadata = Metadata(plugin_data=data, summary_description=description)
     return tf.compat.v1.Summary.Value(tag=tag, metadata=metadata, **content)
-
-
-def _text(tag: str, markdown: str) -> Any:
-    text = markdown.encode(errors="backslashreplace")  # names may hold any bytes
-    return _value(tag, "text", tensor=tf.make_tensor_proto(text))
 
 
 def _table(rows: Mapping[str, object]) -> str:

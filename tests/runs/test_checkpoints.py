@@ -95,6 +95,7 @@ def test_checkpoints_of_the_authors_program_are_read(tmp_path, model, sgd):
     assert_same(restored.second_moments, state.second_moments)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_whose_power_has_underflown_is_evaluated(tmp_path, image_set):
     state = random_state(models.OMNIGLOT)._replace(beta2_power=tf.constant(0.0))
     write_as_the_authors_program(tmp_path / "model.ckpt-7", models.OMNIGLOT, state)
