@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 
-from supervised_reptile.system.quiet import quiet
+from supervised_reptile.system.machine import quiet
 
 with quiet():
     import tensorflow as tf

@@ -19,7 +19,7 @@ from supervised_reptile.plan import FinishedRun, NewRun, Prepared, ResumedRun, S
 from supervised_reptile.runs import record, results
 from supervised_reptile.system import errors, machine, output, signals
 from supervised_reptile.system.errors import FailedError, RefusedError, explain
-from supervised_reptile.system.quiet import quiet
+from supervised_reptile.system.machine import quiet
 
 if typing.TYPE_CHECKING:
     import tensorflow as tf
@@ -36,18 +36,17 @@ def main(dataset: Dataset, argv: Sequence[str] | None = None) -> None:
     128 + the number of the signal that ended it.
     """
     script = f"run_{dataset.name}.py"
-    with contextlib.redirect_stderr(output.Remarks(sys.stderr)):
-        try:
-            signals.raise_interrupted()
-            run(dataset, script, sys.argv[1:] if argv is None else argv)
-        except RefusedError as refusal:
-            _leave(script, f"error: {refusal}", 2)
-        except FailedError as failure:
-            _leave(script, f"failed: {failure}", 1)
-        except _machine_errors() as failure:
-            _leave(script, f"failed: {explain(failure)}", 1)
-        except signals.Interrupted as interruption:
-            _leave(script, interruption, 128 + interruption.number)
+    try:
+        signals.raise_interrupted()
+        run(dataset, script, sys.argv[1:] if argv is None else argv)
+    except RefusedError as refusal:
+        _leave(script, f"error: {refusal}", 2)
+    except FailedError as failure:
+        _leave(script, f"failed: {failure}", 1)
+    except _machine_errors() as failure:
+        _leave(script, f"failed: {explain(failure)}", 1)
+    except signals.Interrupted as interruption:
+        _leave(script, interruption, 128 + interruption.number)
 
 
 def _machine_errors(*others: type[BaseException]) -> tuple[type[BaseException], ...]:

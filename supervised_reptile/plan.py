@@ -338,8 +338,8 @@ def warn_of_machine(recorded: Record, here: dict) -> None:
 def announce(saved: SavedModel, decides: Sequence[tuple[tuple[str, ...], str]] = ASSUMED) -> None:
     """Say on standard error which checkpoint is restored, what speaks against it, and what is
     neither given nor recorded. decides: which of that counts."""
-    doubt, flags = record.doubt(saved.config.run.checkpoint), saved.config.flags()
-    lines = [f"Warning: {doubt}"] if doubt else []
+    flags, (_, warning) = saved.config.flags(), record.newest(saved.config.run.checkpoint)
+    lines = [f"Warning: {warning}"] if warning else []
     assumed = []
     for names, meaning in decides:
         if "seed" in names and saved.config.dataset != "omniglot":

@@ -18,7 +18,7 @@ from supervised_reptile.plan import SavedModel
 from supervised_reptile.runs import record
 from supervised_reptile.system import files, output
 from supervised_reptile.system.errors import FailedError, RefusedError, explain
-from supervised_reptile.system.quiet import quiet
+from supervised_reptile.system.machine import quiet
 
 
 def classify(

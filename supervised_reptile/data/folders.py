@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from supervised_reptile.data import provenance
-from supervised_reptile.system.commands import fetch_command
 from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.system.machine import fetch_command
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 SYSTEMS = {"__MACOSX", provenance.NAME}  # neither classes nor worth a word

@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import NoReturn
 
 from supervised_reptile.system import requirements, signals
-from supervised_reptile.system.commands import fetch_command
 from supervised_reptile.system.errors import FailedError, RefusedError, UnsoundError
+from supervised_reptile.system.machine import fetch_command
 
 PROGRAM = fetch_command().removeprefix("./")
 IN_CHECKOUT = PROGRAM == "fetch_data.sh"

@@ -5,10 +5,9 @@ serves both, and TensorFlow's own tools can look into our files. Second moments 
 `<variable>/Adam_1`, the step count is `beta2_power`.
 """
 
-import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import tensorflow as tf
@@ -22,7 +21,6 @@ from supervised_reptile.system import files
 from supervised_reptile.system.errors import DamagedError, RefusedError, of_the_system
 
 FILE = re.compile(r"model\.ckpt-(\d+)\.(?:index|data-00000-of-00001)")
-Held = Mapping[str, tuple[str, tuple[int, ...]]]  # type and shape of what a checkpoint holds
 MOMENT = "/Adam_1"
 POWER = "beta2_power"
 
@@ -46,11 +44,14 @@ def save(directory: str | Path, iteration: int, state: State, keep: int) -> None
     finally:
         for path in directory.glob("model.ckpt.tmp*"):
             path.unlink()
-    # The run has not gone on from newer ones: they are damaged, or not its own. It comes to them.
+    # Newer ones are damaged, or of another run: this one has not continued from them.
     kept = [number for number in record.checkpoints(directory) if number <= iteration][-keep:]
-    files.write_atomically(directory / record.STATE, _state_file(kept))
-    for number, path in _files(directory):
-        if number < kept[0]:
+    # What tf.train.latest_checkpoint reads.
+    lines = [f'model_checkpoint_path: "model.ckpt-{kept[-1]}"']
+    lines += [f'all_model_checkpoint_paths: "model.ckpt-{number}"' for number in kept]
+    files.write_atomically(directory / record.STATE, "\n".join(lines) + "\n")
+    for path in sorted(directory.iterdir(), reverse=True):  # indices first
+        if (found := FILE.fullmatch(path.name)) and int(found[1]) < kept[0]:
             path.unlink()
 
 
@@ -68,46 +69,28 @@ def write(prefix: Path, tensors: Tensors) -> None:
         raise OSError(f"cannot write the checkpoint {prefix}: {reason}") from None
 
 
-def _files(directory: str | Path) -> list[tuple[int, Path]]:
-    """The numbers and files of checkpoints, of those whose other half is missing too; indices
-    first."""
-    named = ((FILE.fullmatch(path.name), path) for path in Path(directory).iterdir())
-    found = [(int(match[1]), path) for match, path in named if match]
-    return sorted(found, key=lambda one: one[1].suffix != ".index")
-
-
-def _state_file(numbers: Sequence[int]) -> str:
-    """What tf.train.latest_checkpoint reads."""
-    lines = [f'model_checkpoint_path: "model.ckpt-{numbers[-1]}"']
-    lines += [f'all_model_checkpoint_paths: "model.ckpt-{number}"' for number in numbers]
-    return "\n".join(lines) + "\n"
-
-
 def restore_newest(directory: str | Path, model: Model, config: Config) -> tuple[State, int] | None:
     """The State in the newest sound checkpoint of a run and its number; None if none was saved.
 
-    The state file says which is the newest. A run that was killed before it wrote that file goes on
+    The state file says which is the newest. A run that was killed before it wrote that file resumes
     from the one before, and comes to the same bits. Damaged ones are reported on standard error.
     Raises RefusedError if all are.
     """
-    if doubt := record.doubt(directory):
-        print(f"Warning: {doubt}", file=sys.stderr)
-    numbers = sorted({number for number, _ in _files(directory)}, reverse=True)
-    prefixes = {number: Path(directory) / f"model.ckpt-{number}" for number in numbers}
-    stated = record.stated(directory)
-    newest = next((number for number in numbers if prefixes[number] == stated), math.inf)
-    for number in (number for number in numbers if number <= newest):
+    newest, warning = record.newest(directory)
+    if warning:
+        print(f"Warning: {warning}", file=sys.stderr)
+    numbers = record.checkpoints(directory)
+    prefixes = [Path(directory) / f"model.ckpt-{number}" for number in numbers]
+    last = prefixes.index(newest) if newest in prefixes else len(prefixes) - 1
+    for number, prefix in reversed(list(zip(numbers, prefixes))[: last + 1]):
         try:
-            return restore(prefixes[number], model, config), number
+            return restore(prefix, model, config), number
         except DamagedError as error:
             print(f"Warning: {error}", file=sys.stderr)
-    # Data without an index was never a checkpoint: its process was killed as it made it.
-    if record.checkpoints(directory):
-        higher = f"remove its file {record.STATE} to take higher numbers, "
+    if numbers:
         raise RefusedError(
-            f"--resume: no checkpoint in {directory} is sound: "
-            f"{higher if newest < numbers[0] else ''}remove the directory, or name another one, "
-            "and start again"
+            f"--resume: no checkpoint in {directory} is sound: remove the directory, or name "
+            "another one, and start again"
         )
     return None
 
@@ -119,67 +102,60 @@ def restore(prefix: Path, model: Model, config: Config) -> State:
     lacks the second moments that Adam continues from; DamagedError if it is not as it was written,
     or not finite.
     """
+    shapes, adam = dict(model.shapes(config.task.classes)), not config.inner.sgd
+    moments = {name + MOMENT: shape for name, shape in shapes.items()} | {POWER: ()}
     try:
         reader = tf.train.load_checkpoint(str(prefix))
-        types, shapes = reader.get_variable_to_dtype_map(), reader.get_variable_to_shape_map()
-        held = {name: (types[name].name, tuple(shapes[name])) for name in shapes}
-        _check_model(prefix, held, model, config.task.classes)
-        names = model.shapes(config.task.classes)
-        moments, power = {}, tf.constant(0.0)
-        if not config.inner.sgd:
-            _check_moments(prefix, held, names)
-            moments = {name: tf.constant(reader.get_tensor(name + MOMENT)) for name in names}
-            power = tf.constant(reader.get_tensor(POWER))
-        parameters = {name: tf.constant(reader.get_tensor(name)) for name in names}
+        types, found = reader.get_variable_to_dtype_map(), reader.get_variable_to_shape_map()
+        held = {name: (types[name].name, tuple(found[name])) for name in found}
+        _check_network(prefix, held, model, config.task.classes)
+        expected = shapes | moments if adam else shapes
+        _check_tensors(prefix, held, expected)
+        tensors = {name: tf.constant(reader.get_tensor(name)) for name in expected}
     except (tf.errors.OpError, LookupError, ValueError, TypeError, RuntimeError) as error:
         if elsewhere := of_the_system(error):
             raise elsewhere from None
         reason = str(error).splitlines()[0]
         raise DamagedError(f"the checkpoint {prefix} is damaged: {reason}") from None
-    state = State(parameters, moments, power)
+    state = State(
+        {name: tensors[name] for name in shapes},
+        {name: tensors[name + MOMENT] for name in shapes} if adam else {},
+        tensors.get(POWER, tf.constant(0.0)),
+    )
     if not is_finite(state):
         raise DamagedError(f"the checkpoint {prefix} holds numbers that are not finite")
     return state
 
 
-def _check_model(prefix: Path, held: Held, model: Model, classes: int) -> None:
-    expected = model.shapes(classes)
-    kernel, dense = "conv2d/kernel", "dense/kernel"
-    if kernel not in held or dense not in held:
-        raise RefusedError(f"the checkpoint {prefix} does not hold one of the paper's networks")
+Held = Mapping[str, tuple[str, tuple[int, ...]]]  # type and shape of what a checkpoint holds
+
+
+def _check_network(prefix: Path, held: Held, model: Model, classes: int) -> None:
+    kernel, dense = (held.get(f"{layer}/kernel", ("", ()))[1] for layer in ("conv2d", "dense"))
     for other in models.MODELS.values():
-        if held[kernel][1] == other.shapes(classes)[kernel] != expected[kernel]:
+        if other != model and kernel == other.shapes(classes)["conv2d/kernel"]:
             raise RefusedError(
                 f"the checkpoint {prefix} holds the {other.name} network: evaluate it with "
                 f"run_{other.name}.py"
             )
-    distinguished = held[dense][1][-1:]
-    if len(held[dense][1]) == 2 and distinguished != (classes,):
+    if len(dense) == 2 and dense[1] != classes:
         raise RefusedError(
-            f"--classes {classes}: the checkpoint {prefix} distinguishes {distinguished[0]} "
-            f"classes; give --classes {distinguished[0]}"
+            f"--classes {classes}: the checkpoint {prefix} distinguishes {dense[1]} classes; give "
+            f"--classes {dense[1]}"
         )
-    _check_tensors(prefix, held, expected)
-
-
-def _check_moments(prefix: Path, held: Held, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    expected = {name + MOMENT: shape for name, shape in shapes.items()} | {POWER: ()}
-    if missing := expected.keys() - held.keys():
-        raise RefusedError(
-            f"the checkpoint {prefix} has no Adam moments (it lacks {min(missing)}), and results "
-            "need the optimizer that it was trained with: if that was SGD, give --sgd; otherwise "
-            "it cannot be evaluated as it was trained"
-        )
-    _check_tensors(prefix, held, expected)
 
 
 def _check_tensors(prefix: Path, held: Held, expected: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse other types and shapes, which would be computed with otherwise, or not at all."""
     for name, shape in expected.items():
-        if name not in held:
-            raise RefusedError(f"the checkpoint {prefix} lacks {name} of shape {shape}")
-        if held[name] != ("float32", shape):
-            found = "{} of shape {}".format(*held[name])
+        if name not in held and (name.endswith(MOMENT) or name == POWER):
+            raise RefusedError(
+                f"the checkpoint {prefix} has no Adam moments (it lacks {name}), and results need "
+                "the optimizer that it was trained with: if that was SGD, give --sgd; otherwise it "
+                "cannot be evaluated as it was trained"
+            )
+        if held.get(name) != ("float32", shape):
+            found = "{} of shape {}".format(*held[name]) if name in held else "nothing"
             raise RefusedError(
                 f"the checkpoint {prefix} holds {name} as {found}, but float32 of shape {shape} is "
                 "needed: name a checkpoint as this program or its authors' wrote it"

@@ -15,7 +15,7 @@ from supervised_reptile.learning.sampling import (
     evaluation_tasks,
 )
 from supervised_reptile.learning.state import State
-from supervised_reptile.runs import overview, record, results, training
+from supervised_reptile.runs import record, results, tensorboard, training
 from supervised_reptile.runs.progress import Bar
 from supervised_reptile.runs.results import SetResult, Tally
 from supervised_reptile.runs.training import Trained
@@ -55,8 +55,6 @@ def evaluate(
             correct.append([evaluation.correct(each) for each in classes])
             tally.keep()
             progress.advance(len(correct))
-            if len(correct) == todo.start + 1:
-                progress.compiled()
     return results.summarize(correct, config.task.classes, config.evaluation.transductive)
 
 
@@ -89,6 +87,6 @@ def report(
     if not config.run.pretrained and config.outer.meta_iters:
         # Of the task that TensorBoard shows. The evaluation has compiled all that this calls.
         guesses = training.guess_interval(reptile, trained.state, images, pixels, 0)
-        overview.finish(config, found, images, guesses["test"].reported)
+        tensorboard.finish(config, found, images, guesses["test"].reported)
     results.append(directory, config, trained.iteration, found, circumstances)
     tally.remove()

@@ -1,4 +1,4 @@
-"""What a person sees of a run while it trains."""
+"""Progress of a run: printed lines, a bar on the terminal, TensorBoard's curves."""
 
 import contextlib
 import time
@@ -8,8 +8,7 @@ from tqdm import tqdm
 
 from supervised_reptile.args import Config
 from supervised_reptile.data.image_set import ImageSet
-from supervised_reptile.runs.overview import Overview
-from supervised_reptile.runs.tensorboard import Curve
+from supervised_reptile.runs.tensorboard import Curve, Overview
 from supervised_reptile.system import output
 
 
@@ -31,15 +30,13 @@ class Bar(tqdm):
             dynamic_ncols=True,
             leave=False,
         )
-        self._name = name
+        self._name, self._compiling = name, True
 
     def advance(self, done: int) -> None:
-        """Show how many are done."""
+        """Show how many are done. The first call has compiled, which is no part of the rate."""
         self.update(done - self.n)
-
-    def compiled(self) -> None:
-        """The time until now is no measure of what follows."""
-        if not self.disable:
+        if self._compiling and not self.disable:
+            self._compiling = False
             self.initial, self.start_t = self.n, time.time()
             self.set_description_str(self._name)
 
@@ -61,44 +58,32 @@ class Progress(contextlib.ExitStack):
     def __init__(self, config: Config, images: ImageSet, done: int) -> None:
         """done: meta-iterations that were done before."""
         super().__init__()
-        directory, total = config.run.checkpoint, config.outer.meta_iters
-        self._curves = {
-            split: self.enter_context(contextlib.closing(Curve(f"{directory}/{split}", done - 1)))
-            for split in images.splits
-        }
-        overview = contextlib.closing(Overview(config, images, done - 1))
-        self._overview = self.enter_context(overview)
-        self._known: set[str] = set()
-        self._progress = self.enter_context(Bar(total, done, "meta-iterations"))
+        directory = config.run.checkpoint
+        self._overview = Overview(config, images, done - 1)
+        self._curves = {split: Curve(f"{directory}/{split}", done - 1) for split in images.splits}
+        for events in (self._overview, *self._curves.values()):
+            self.callback(events.close)
+        self._bar = self.enter_context(Bar(config.outer.meta_iters, done, "meta-iterations"))
 
     def advance(self, done: int) -> None:
         """Show how many meta-iterations are done."""
-        self._progress.advance(done)
-        self._compiled("training")
+        self._bar.advance(done)
 
     def report(
         self, iteration: int, accuracy: Mapping[str, float], step_size: float, loss: float
     ) -> None:
         """Print and log the accuracy by split after a meta-iteration; log the others."""
         line = f"batch {iteration}: train={accuracy['train']:f} test={accuracy['test']:f}"
-        self._progress.step_aside()
+        self._bar.step_aside()
         try:
             output.say(line)
         except BrokenPipeError:
             self.closed = True
-        self._compiled("evaluation")
         for split, curve in self._curves.items():
             curve.add(iteration, accuracy[split])
         self._overview.add(iteration, accuracy, step_size, loss)
 
-    def _compiled(self, what: str) -> None:
-        """Something has run, which compiles at its first time."""
-        if what not in self._known:
-            self._known.add(what)
-            self._progress.compiled()
-
     def sync(self) -> None:
         """Wait until all points are on the disk."""
-        self._overview.sync()
-        for curve in self._curves.values():
-            curve.sync()
+        for events in (self._overview, *self._curves.values()):
+            events.sync()

@@ -9,6 +9,7 @@ long training took, and `model.ckpt-<i>.index` marks a checkpoint. TensorFlow's 
 import argparse
 import contextlib
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -28,14 +29,19 @@ RESULTS = "results.jsonl"
 TALLY = "evaluation.json"
 SECONDS = "seconds.json"
 LOCK = "lock"
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what such file systems answer
 PLACES = ("checkpoint", "data_dir")  # flags that say where things are on a machine
-KEPT = ("split", "data", "versions", "machine", "commit")  # of a Record, beside its Config
+KEPT = ("split", "data", "versions", "machine")  # of a Record; commit is optional
 STATE = "checkpoint"  # TensorFlow's own file on which checkpoints there are
 SHOWN = 10  # checkpoints that a refusal names
 PART = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")  # what a shell completes
 FLAGS = {field.name: field for group in GROUPS.values() for field in dataclasses.fields(group)}
 OWN_FILES = (TALLY, SECONDS, STATE)  # that a new run removes or overwrites
 CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.index")
+# Flags that records of earlier versions lack: their runs had the default.
+ADDED: frozenset[str] = frozenset()
+# Flags that only earlier versions had, with their defaults, at which they mean nothing.
+RETIRED: dict[str, Any] = {}
 
 
 def training_seconds(directory: str | Path, started: bool) -> float | None:
@@ -54,9 +60,8 @@ def training_seconds(directory: str | Path, started: bool) -> float | None:
 def keep_training_seconds(directory: str | Path, seconds: float | None) -> None:
     """Keep them for `training_seconds`; None is not kept."""
     if seconds is not None:
-        files.write_atomically(
-            Path(directory) / SECONDS, json.dumps({"training": round(seconds, 3)}) + "\n"
-        )
+        content = json.dumps({"training": round(seconds, 3)}) + "\n"
+        files.write_atomically(Path(directory) / SECONDS, content)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +92,7 @@ def claim(directory: str | Path, recorded: Record | None) -> Iterator[None]:
     with _locked(directory):
         if read(directory) != recorded:
             raise RefusedError(f"--checkpoint {directory}: another run has just started there")
-        left = [files.temporary(directory / name) for name in (RECORD, TALLY, SECONDS, STATE)]
+        left = [files.temporary(directory / name) for name in (RECORD, *OWN_FILES)]
         for path in (*left, *directory.glob("model.ckpt.tmp*")):
             path.unlink(missing_ok=True)  # of a process that was killed as it wrote
         try:
@@ -103,29 +108,23 @@ def claim(directory: str | Path, recorded: Record | None) -> Iterator[None]:
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     """Hold the lock of a directory, where its file system has locks."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / LOCK).touch()
-    except OSError as error:
-        raise _unwritable(directory, error) from None
     with contextlib.ExitStack() as lock:
         try:
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / LOCK).touch()
             lock.enter_context(files.locked(directory / LOCK))
         except BlockingIOError:
             raise busy(directory) from None
-        except PermissionError as error:
-            raise _unwritable(directory, error) from None
         except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                reason = f"--checkpoint {directory} cannot be written: {explain(error)}"
+                raise RefusedError(reason) from None
             print(
                 f"Warning: {directory} cannot be locked ({error.strerror}): make sure that no "
                 "other run uses it",
                 file=sys.stderr,
             )
         yield
-
-
-def _unwritable(directory: Path, error: OSError) -> RefusedError:
-    return RefusedError(f"--checkpoint {directory} cannot be written: {explain(error)}")
 
 
 def busy(directory: str | Path) -> RefusedError:
@@ -138,13 +137,13 @@ def busy(directory: str | Path) -> RefusedError:
 
 def begin(record: Record) -> None:
     """Write the run.json of a new run, into a directory that is held."""
-    directory = Path(record.config.run.checkpoint)
     content = {
         "dataset": record.config.dataset,
         "flags": record.config.flags(),
-        **{name: getattr(record, name) for name in KEPT},
+        **{name: getattr(record, name) for name in (*KEPT, "commit")},
     }
-    files.write_atomically(directory / RECORD, json.dumps(content, indent=1))
+    path = Path(record.config.run.checkpoint) / RECORD
+    files.write_atomically(path, json.dumps(content, indent=1))
 
 
 def checkpoints(directory: str | Path) -> list[int]:
@@ -161,107 +160,76 @@ def number(prefix: Path) -> int | None:
     return int(found[1]) if found else None
 
 
-def _exists(prefix: Path) -> bool:
-    return os.path.exists(f"{prefix}.index")
+def newest(directory: str | Path) -> tuple[Path | None, str]:
+    """The checkpoint that a directory's state file names as its newest, by its prefix, and a
+    warning if that file says something else than the numbers of the checkpoints.
 
-
-def _stated(directory: str | Path) -> Path | None:
-    """The prefix of the checkpoint that a directory's state file names as the newest.
-
-    None if there is no such file, or none that TensorFlow can read.
+    None if no state file names one, or if that is gone.
     """
-    try:
-        content = (Path(directory) / STATE).read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
-    found = re.search(rb'^\s*model_checkpoint_path:\s*"((?:[^"\\\n]|\\.)+)"', content, re.M)
-    try:  # whatever is not ASCII, its bytes are written as octal numbers
-        name = found[1].decode("unicode_escape").encode("latin-1").decode() if found else ""
-    except ValueError:
-        return None
+    path = Path(directory) / STATE
+    content = path.read_text(errors="replace") if path.is_file() else ""
+    found = re.search(r'^\s*model_checkpoint_path:\s*"(.+)"', content, re.M)
+    if not found:
+        return None, ""
     # The folder may have been moved: what it has of an absolute path is the name.
-    own = Path(name).name if os.path.isabs(name) else name
-    return Path(directory) / own if own else None
-
-
-def stated(directory: str | Path) -> Path | None:
-    """The checkpoint that a directory's state file names as the newest, None if it is not there."""
-    named = _stated(directory)
-    return named if named and _exists(named) else None
-
-
-def doubt(directory: str | Path) -> str | None:
-    """What speaks against the checkpoint that a directory's newest is taken to be, if anything."""
-    named = _stated(directory)
-    if not named:
-        return None
-    if not _exists(named):
-        return f"{directory}/{STATE} names {named.name} as the newest, but that is not there"
-    own, numbers = number(named), checkpoints(directory)
-    higher = [found for found in numbers if own is None or found > own]
-    if not higher:
-        return None
-    return (
-        f"{directory}/{STATE} names {named.name} as the newest, but there are others, up to "
-        f"model.ckpt-{higher[-1]}: they are left aside"
-    )
+    name = Path(found[1]).name if os.path.isabs(found[1]) else found[1]
+    said, numbers = f"{path} names {name} as the newest, but", checkpoints(directory)
+    prefix = path.with_name(name)
+    if not os.path.exists(f"{prefix}.index"):
+        return None, f"{said} that is not there"
+    own = number(prefix)
+    if not numbers or (own is not None and own >= numbers[-1]):
+        return prefix, ""
+    there = f"there are others, up to model.ckpt-{numbers[-1]}"
+    return prefix, f"{said} {there}: they are left aside"
 
 
 def find_checkpoint(path: str | Path) -> Path:
     """The checkpoint that `path` names by its prefix or by one of its files, as its prefix; of a
     directory, the newest: the one its state file names, or else the one of the highest number.
 
-    Raises RefusedError if there is none.
+    Raises RefusedError if there is none, which names those that there are.
     """
     path = Path(path)
     if path.is_dir():
-        numbers = checkpoints(path)
-        highest = path / f"model.ckpt-{numbers[-1]}" if numbers else None
-        prefix = stated(path) or highest
+        highest = [path / f"model.ckpt-{number}" for number in checkpoints(path)[-1:]]
+        prefix = newest(path)[0] or next(iter(highest), path / "model.ckpt-<number>")
     else:
         prefix = path.with_name(PART.sub("", path.name))
-    if prefix and _exists(prefix):
+    if os.path.exists(f"{prefix}.index"):
         return prefix
-    raise RefusedError(f"--pretrained: there is no checkpoint {_other_than(path)}")
-
-
-def _other_than(path: Path) -> str:
-    """How to name a checkpoint where `path` is none: one of those that there are."""
-    folder = path if path.is_dir() else path.parent
-    files = os.listdir(folder) if folder.is_dir() else []
-    prefixes = [Path(name).stem for name in files if name.endswith(".index")]
-    if not prefixes:
-        return (
-            f"in {path}; name with --checkpoint a directory that a run has written, or one "
-            "checkpoint in it (model.ckpt-100)"
+    others = [file.with_suffix("") for file in prefix.parent.glob("*.index")]
+    others.sort(key=lambda other: (number(other) or 0, other.name), reverse=True)
+    if not others:
+        raise RefusedError(
+            f"--pretrained: there is no checkpoint in {path}; name with --checkpoint a directory "
+            "that a run has written, or one checkpoint in it (model.ckpt-100)"
         )
-    names = sorted(prefixes, key=lambda name: (number(Path(name)) or 0, name))
-    there = ", ".join([*(["..."] if len(names) > SHOWN else []), *names[-SHOWN:]])
-    own = "model.ckpt-<number>" if path == folder else path.name
-    return f"{own} in {folder}, but {there}: name one of these, --checkpoint {folder / names[-1]}"
-
-
-def _check_range(name: str, value: float) -> None:
-    try:
-        FLAGS[name].metadata["convert"](repr(value))
-    except argparse.ArgumentTypeError as error:
-        raise ValueError(f"{name} {error}") from None
+    there = some([other.name for other in others], SHOWN)
+    raise RefusedError(
+        f"--pretrained: there is no checkpoint {prefix.name} in {prefix.parent}, but {there}: name "
+        f"one of these, --checkpoint {others[0]}"
+    )
 
 
 def _check(config: Config, content: dict[str, Any]) -> None:
     """Raise ValueError for a record that somebody has changed so that it makes no sense."""
     given, defaults = content["flags"], Config.of(config.dataset, {}).flags()
     for name, default in defaults.items():
-        kinds = (int, type(None)) if default is None else (type(default),)
         if name not in given:
-            if name in PLACES:  # which a record that is passed on does not have
+            if name in ADDED or name in PLACES:  # a record that is passed on has no places
                 continue
             raise ValueError(f"it lacks {name}")
-        if type(given[name]) not in kinds:
-            raise ValueError(f"{name} is {given[name]!r}")
-        if type(given[name]) in (int, float):
-            _check_range(name, given[name])
-    if unknown := given.keys() - defaults.keys():
+        value = given[name]
+        if type(value) not in ((int, type(None)) if default is None else (type(default),)):
+            raise ValueError(f"{name} is {value!r}")
+        if type(value) in (int, float):
+            try:
+                FLAGS[name].metadata["convert"](repr(value))
+            except argparse.ArgumentTypeError as error:
+                raise ValueError(f"{name} {error}") from None
+    retired = {name for name, default in RETIRED.items() if given.get(name) == default}
+    if unknown := given.keys() - defaults.keys() - retired:
         raise ValueError(f"it has {some(sorted(unknown))}, which this version does not know")
     names = [name for members in content["split"].values() for name in members]
     if len(set(names)) < len(names):
@@ -280,8 +248,7 @@ def read(directory: str | Path) -> Record | None:
         content = json.loads(path.read_text())
         config = Config.of(content["dataset"], content["flags"])
         _check(config, content)
-        # Earlier runs lack the digest of their data, their machine, or the commit.
-        optional = {name: content.get(name, {}) for name in ("data", "versions", "machine")}
-        return Record(config, content["split"], **optional, commit=content.get("commit"))
+        kept = {name: content[name] for name in KEPT}
+        return Record(config, **kept, commit=content.get("commit"))  # which earlier runs lack
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RefusedError(f"{path} is not a complete record of a run ({error!r})") from None

@@ -1,9 +1,10 @@
-"""What evaluations found: accuracies, the lines that say them, their record, those under way.
+"""Results of evaluations: accuracies, their lines, their record, and those under way.
 
 Nothing here needs TensorFlow.
 """
 
 import collections
+import contextlib
 import dataclasses
 import datetime
 import errno
@@ -12,7 +13,6 @@ import math
 import os
 import sys
 import time
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,11 @@ TITLES = {"train": "Train", "val": "Validation", "test": "Test"}
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """mean: correct predictions of all. confidence: half the width of the 95 % interval of the
-    mean over tasks; None for a single task."""
+    """The accuracy over tasks.
+
+    mean: correct predictions of all. confidence: half the width of the 95 % interval of the mean;
+    None for a single task.
+    """
 
     mean: float
     confidence: float | None
@@ -39,22 +42,28 @@ class Accuracy:
 
 @dataclasses.dataclass(frozen=True)
 class SetResult:
-    """The Accuracy on one set. reported: as the configuration asks for. transductive: of the
-    same adapted networks, all queries of a task in one batch; None where that was asked for."""
+    """The accuracies on one set.
+
+    reported: as the flags say, which the authors' lines print. transductive: of the same adapted
+    networks, all queries of a task in one batch; None where that is what is reported.
+    """
 
     reported: Accuracy
     transductive: Accuracy | None = None
 
 
 def summarize(correct: Sequence[Sequence[int]], classes: int, transductive: bool) -> SetResult:
-    """The SetResult of tasks. correct: correct predictions of each [tasks, 2], of so many: as
-    asked for, and transductively. transductive: whether that is what was asked for."""
+    """The SetResult of tasks with a query for each class.
+
+    correct: correct predictions of each, int [tasks, 2]: as the flags say, and transductively.
+    transductive: whether the flags say that.
+    """
     reported, together = (accuracy(counts, classes) for counts in np.transpose(correct))
     return SetResult(reported, None if transductive else together)
 
 
 def accuracy(correct: np.ndarray, classes: int) -> Accuracy:
-    """The Accuracy of tasks: correct predictions of each, int [tasks], of so many."""
+    """The Accuracy of tasks. correct: correct predictions of each, int [tasks], of so many."""
     confidence = None
     if len(correct) > 1:
         confidence = float(1.96 * np.std(correct / classes, ddof=1) / math.sqrt(len(correct)))
@@ -63,13 +72,12 @@ def accuracy(correct: np.ndarray, classes: int) -> Accuracy:
 
 def show(split: str, result: SetResult) -> None:
     """Print the final lines of a split."""
-    output.say(f"{TITLES[split]} accuracy: {result.reported.mean}")
-    if result.reported.confidence is not None:
-        interval = (
-            f"{result.reported.confidence:.5f} (95% confidence over {result.reported.tasks} tasks)"
-        )
+    reported, together = result.reported, result.transductive
+    output.say(f"{TITLES[split]} accuracy: {reported.mean}")
+    if reported.confidence is not None:
+        interval = f"{reported.confidence:.5f} (95% confidence over {reported.tasks} tasks)"
         output.say(f"  +/- {interval}")
-    if together := result.transductive:
+    if together:
         interval = "" if together.confidence is None else f" +/- {together.confidence:.5f}"
         output.say(f"  transductive: {together.mean}{interval}")
 
@@ -98,7 +106,7 @@ def append(
         "versions": machine.versions(),
         "commit": machine.commit(),
     }
-    together = {split: result.transductive for split, result in found.items()}
+    together = {split: r.transductive for split, r in found.items() if r.transductive}
     if not config.evaluation.transductive:
         line["transductive"] = _numbers(together)
     path = Path(directory) / record.RESULTS
@@ -111,11 +119,10 @@ def append(
         print(f"Warning: {problem}", file=sys.stderr)
 
 
-def _numbers(accuracies: Mapping[str, Accuracy | None]) -> dict[str, dict[str, float | None]]:
-    known = {split: accuracy for split, accuracy in accuracies.items() if accuracy}
+def _numbers(accuracies: Mapping[str, Accuracy]) -> dict[str, dict[str, float | None]]:
     return {
-        "accuracy": {split: accuracy.mean for split, accuracy in known.items()},
-        "confidence_95": {split: accuracy.confidence for split, accuracy in known.items()},
+        "accuracy": {split: accuracy.mean for split, accuracy in accuracies.items()},
+        "confidence_95": {split: accuracy.confidence for split, accuracy in accuracies.items()},
     }
 
 
@@ -136,61 +143,44 @@ def _append_line(path: Path, text: str) -> None:
 
 def of_finished(directory: str | Path, config: Config) -> dict[str, SetResult] | None:
     """The SetResult by split that a training run recorded at its end, or None."""
-    path, last = Path(directory) / record.RESULTS, config.outer.last
-    samples = config.evaluation.eval_samples
+    path, samples = Path(directory) / record.RESULTS, config.evaluation.eval_samples
+
+    def accuracies(line: dict[str, Any]) -> dict[str, Accuracy]:
+        means, halves = line["accuracy"], line["confidence_95"]
+        return {split: Accuracy(means[split], halves[split], samples) for split in means}
+
     for text in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
             line = json.loads(text)
-            flags = line["config"]
-            if (line["iteration"], flags["eval_samples"]) == (last, samples) and not (
-                flags["pretrained"]
-            ):
-                return _read(line, samples)
+            flags, together = line["config"], line.get("transductive")
+            same = (line["iteration"], flags["eval_samples"]) == (config.outer.last, samples)
+            if same and not flags["pretrained"]:
+                second = accuracies(together) if together else {}
+                reported = accuracies(line).items()
+                return {split: SetResult(one, second.get(split)) for split, one in reported}
         except (ValueError, KeyError, TypeError, AttributeError):
             continue  # half-written when the disk was full
     return None
-
-
-def _read(line: dict[str, Any], samples: int) -> dict[str, SetResult]:
-    """The SetResult by split of a line of results.jsonl. Earlier ones lack the second numbers."""
-
-    def recorded(numbers: dict[str, Any], split: str) -> Accuracy:
-        confidence = numbers["confidence_95"][split]
-        half = None if confidence is None else float(confidence)
-        return Accuracy(float(numbers["accuracy"][split]), half, samples)
-
-    together = line.get("transductive")
-    return {
-        split: SetResult(recorded(line, split), together and recorded(together, split))
-        for split in TITLES
-        if split in line["accuracy"]
-    }
 
 
 class Tally:
     """Correct predictions of the tasks that a final evaluation is done with, by purpose.
 
     It is kept in a file, so that the evaluation can continue after the process has ended.
-    correct: lists by the name of a sampling.Purpose, task after task, of [as asked for,
+    correct: lists by the name of a sampling.Purpose, task after task, of [as the flags say,
     transductively].
     """
 
     def __init__(self, path: Path | None = None, of: object = None) -> None:
         """path: the file, None for no file. of: what has to be the same to continue with it."""
-        self._path, self._of = path, of
-        correct, self._earlier = self._read()
-        self.correct: dict[str, list[list[int]]] = collections.defaultdict(list, correct)
+        self._path, self._of, self._earlier = path, of, 0.0
+        self.correct: dict[str, list[list[int]]] = collections.defaultdict(list)
         self._written = self._begun = time.monotonic()
-
-    def _read(self) -> tuple[dict[str, list[list[int]]], float]:
-        try:
-            content = json.loads(self._path.read_text()) if self._path else {}
-            counted = content["results"]
-            if content["of"] == self._of and content["checksum"] == _checksum(counted):
-                return counted, float(content["seconds"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        return {}, 0.0
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # begun anew
+            content = json.loads(path.read_text()) if path else {}
+            if content["of"] == of:
+                self._earlier = float(content["seconds"])
+                self.correct.update(content["results"])
 
     def seconds(self) -> float:
         """How long the evaluation has taken, with what was kept of it."""
@@ -200,7 +190,6 @@ class Tally:
         """Write the file if it was not written for some seconds."""
         if self._path and (at_once or time.monotonic() - self._written > PROGRESS_SECONDS):
             content = {"of": self._of, "results": self.correct, "seconds": self.seconds()}
-            content["checksum"] = _checksum(self.correct)
             files.write_atomically(self._path, json.dumps(content))
             self._written = time.monotonic()
 
@@ -208,7 +197,3 @@ class Tally:
         """Remove the file."""
         if self._path:
             self._path.unlink(missing_ok=True)
-
-
-def _checksum(counted: object) -> int:
-    return zlib.crc32(json.dumps(counted).encode())

@@ -1,123 +1,250 @@
-"""TensorBoard's points of a run: one file for each split, which a resumed run appends to.
+"""The events of a run, for TensorBoard: curves, the run as a whole, and how it ended.
+
+Every process writes event files of its own. Each begins with the start of a session at the first
+meta-iteration that it can have: earlier points from there on are void, as of a process that was
+killed after its last checkpoint, and TensorBoard drops them.
 
 Points are simple values, as the authors' program wrote them: TensorBoard turns these into the
 tensors that TensorFlow 2 writes, while scripts that look for simple values read 0 from a tensor.
-
-A point of one meta-iteration always takes as many bytes, so that a TensorBoard that had read beyond
-the cut, too, finds every point once.
 """
 
-import os
-import pathlib
+import contextlib
+import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-from tensorboard.compat.tensorflow_stub.errors import DataLossError, OutOfRangeError
-from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
-from tensorboard.summary.writer.record_writer import RecordWriter
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import summary as hparams
 
-NAME = "events.out.tfevents.0"
-FRAME = 16  # bytes of a record beside its content: length and checksums
-# Makes a point as long as the tensors that 0.1.0 wrote, in case that one of its runs is resumed.
-FILLER = "const"
-METADATA = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="scalars"))
+from supervised_reptile.args import OWN, Config
+from supervised_reptile.data.image_set import ImageSet
+from supervised_reptile.learning.sampling import Draws, Population, Purpose, draw_images
+from supervised_reptile.runs.results import SetResult
+from supervised_reptile.system import files, machine
 
-
-def scalar(tag: str, value: float, filler: str = "") -> Summary.Value:
-    """A point of a curve."""
-    return Summary.Value(tag=tag, metadata=METADATA, node_name=filler, simple_value=value)
+Metadata = tf.compat.v1.SummaryMetadata
+START = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+NAME = "events.out.tfevents."  # what the names of event files begin with
+MEAN_OF = 50  # points that a running mean looks back at, about
+COMPARED = {"learning_rate", "meta_step", "inner_iters", "train_shots", "seed"}
+NOT_COMPARED = {*OWN, "data_dir", "checkpoint_interval", "keep_checkpoints"}
+SIDE, GAP = 64, 4  # pixels of an image in a picture, at least, and between them
+RIGHT, WRONG = (42, 157, 63), (208, 48, 48)
+ROW = "a row for each class"
 
 
 class Events:
-    """The events of one folder, in the order of their steps."""
+    """A new event file in a folder, whose events are in the order of their steps."""
 
-    def __init__(
-        self, folder: str | pathlib.Path, last: int, head: Callable[[], Sequence[Summary.Value]]
-    ) -> None:
-        """Continue after meta-iteration `last` with the events in a folder; -1: with none.
+    def __init__(self, folder: str | Path, last: int) -> None:
+        """last: the meta-iteration to continue after; -1: none."""
+        folder = Path(folder)
+        folder.mkdir(exist_ok=True)
+        # Read in the order of their names. Clocks of machines differ, so that these are numbers.
+        found = [path.suffix[1:] for path in folder.glob(f"{NAME}*")]
+        number = max((int(text) + 1 for text in found if text.isdigit()), default=0)
+        self._path = folder / f"{NAME}{number:06}"
+        self._records = tf.io.TFRecordWriter(str(self._path))
+        self._write(file_version="brain.Event:2")
+        for _ in range(2):  # the first one of a run voids nothing, and runs of 0.2.0 had none
+            self._write(step=last + 1, session_log=START)
 
-        head: makes what a new file begins with.
-        """
-        path = pathlib.Path(folder) / NAME
-        path.parent.mkdir(exist_ok=True)
-        self._file = open(path, "ab")  # noqa: SIM115
-        self._file.truncate(end_of(path, last))
-        self._records = RecordWriter(self._file)
-        if not os.path.getsize(path):
-            self._write(file_version="brain.Event:2")
-            if values := head():
-                self._write(summary=Summary(value=values))
-
-    def write(self, step: int, *values: Summary.Value) -> None:
+    def write(self, step: int, *values: Any) -> None:
         """Write the values of a step."""
-        self._write(step=step, summary=Summary(value=values))
+        self._write(step=step, summary=tf.compat.v1.Summary(value=values))
 
     def _write(self, **content: Any) -> None:
-        self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
+        event = tf.compat.v1.Event(wall_time=time.time(), **content)
+        self._records.write(event.SerializeToString())
         self._records.flush()
 
     def sync(self) -> None:
         """Wait until all events are on the disk."""
-        os.fsync(self._file.fileno())
+        files.sync(self._path)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._records.close()
 
 
 class Curve(Events):
     """The scalar `accuracy` of one split over meta-iterations."""
 
-    def __init__(self, folder: str | pathlib.Path, last: int) -> None:
-        """Continue after meta-iteration `last` with the points in a folder; -1: with none."""
-        if last >= 0 and not (path := pathlib.Path(folder) / NAME).exists():
-            print(f"Warning: {path} is missing: its points up to {last} are lost", file=sys.stderr)
-        super().__init__(folder, last, head=tuple)
-
     def add(self, iteration: int, accuracy: float) -> None:
         """Add the point of a meta-iteration."""
-        self.write(iteration, scalar("accuracy", accuracy, FILLER))
+        self.write(iteration, scalar("accuracy", accuracy))
 
 
-class EventsDamagedError(Exception):
-    """A record of an event file is not what was written."""
+class Overview(Events):
+    """The events of a run as a whole, in its own folder."""
+
+    def __init__(self, config: Config, images: ImageSet, last: int) -> None:
+        """last: the meta-iteration to continue after, as the run was then; -1: none."""
+        super().__init__(config.run.checkpoint, last)
+        if last < 0:
+            self.write(0, *_head(config, images))
+        self._points, self._means = earlier(config.run.checkpoint)
+        self._last, self._time = last, time.monotonic()
+
+    def add(
+        self, iteration: int, accuracy: Mapping[str, float], step_size: float, loss: float
+    ) -> None:
+        """Add the points of a meta-iteration. accuracy: by split, on one task each."""
+        self._points += 1
+        weight = np.float32(max(1 / self._points, 1 / MEAN_OF))
+        for split, value in accuracy.items():
+            before = self._means.get(split, np.float32(value))
+            self._means[split] = before + weight * (np.float32(value) - before)
+        now = time.monotonic()
+        rate = (iteration - self._last) / max(now - self._time, 1e-9)
+        self._last, self._time = iteration, now
+        self.write(
+            iteration,
+            *(scalar(mean_tag(split), float(mean)) for split, mean in self._means.items()),
+            scalar("outer step size", step_size),
+            scalar("loss of the last inner step", loss),
+            scalar("meta-iterations per second", rate),
+        )
 
 
-def records(path: pathlib.Path) -> Iterator[tuple[Event, int]]:
-    """The whole events of a file, and the bytes that each takes.
+def mean_tag(split: str) -> str:
+    """The tag of a running mean."""
+    return f"running mean/{split} accuracy"
 
-    A half-written one at the end is left out. Raises EventsDamagedError at a damaged one.
-    The only place that knows TensorBoard's own reader, which is no public part of it.
+
+def earlier(folder: str | Path) -> tuple[int, dict[str, np.float32]]:
+    """The number of a run's points that are not void, and the running means at the last one."""
+    points: list[tuple[int, dict[str, np.float32]]] = []
+    for path in sorted(Path(folder).glob(f"{NAME}*")):
+        with contextlib.suppress(tf.errors.DataLossError):  # half-written when it was killed
+            for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                event = tf.compat.v1.Event.FromString(record)
+                if event.HasField("session_log"):
+                    points = [point for point in points if point[0] < event.step]
+                values = {
+                    value.tag: np.float32(value.simple_value) for value in event.summary.value
+                }
+                tags = {split: mean_tag(split) for split in ("train", "val", "test")}
+                if means := {split: values[tag] for split, tag in tags.items() if tag in values}:
+                    points.append((event.step, means))
+    return len(points), points[-1][1] if points else {}
+
+
+def finish(
+    config: Config, found: Mapping[str, SetResult], images: ImageSet, guesses: np.ndarray
+) -> None:
+    """Add the final accuracies, which are sorted and compared by, and close the session.
+
+    guesses: what the queries of `evaluation_task` are taken for in the end, int [classes].
     """
-    reader = PyRecordReader_New(str(path))
-    while True:
-        try:
-            reader.GetNext()
-        except OutOfRangeError:
-            return
-        except DataLossError:
-            raise EventsDamagedError(f"{path} is damaged") from None
-        yield Event.FromString(reader.record()), FRAME + len(reader.record())
+    last = config.outer.meta_iters - 1
+    task = evaluation_task(config, images, "test")
+    shown = picture(images.pixels, task, guesses)
+    shows = f"{ROW}: support, the query, what that is taken for"
+    points = [_value("task/test, in the end", "images", shows, image=shown)]
+    for split, result in found.items():
+        points.append(scalar(f"final/{split} accuracy", result.reported.mean))
+        if result.transductive:
+            points.append(scalar(f"final/{split} transductive", result.transductive.mean))
+    end = hparams.session_end_pb(api_pb2.STATUS_SUCCESS).value
+    with contextlib.closing(Events(config.run.checkpoint, last)) as events:
+        # After the last meta-iteration, so that an evaluation that is made again replaces it.
+        events.write(last + 1, *points, *end)
 
 
-def end_of(path: pathlib.Path, last: int) -> int:
-    """Where the points up to meta-iteration `last` end, before any half-written or damaged one."""
-    end, step = 0, -1
-    try:
-        for event, size in records(path):
-            if event.step > last:
-                break
-            step = event.step
-            end += size
-    except EventsDamagedError:
-        if step < last:
-            print(
-                f"Warning: {path} is damaged after meta-iteration {step}: its points between that "
-                f"and {last}, if it had any, are lost",
-                file=sys.stderr,
-            )
-    return end
+def _head(config: Config, images: ImageSet) -> list[Any]:
+    """The run itself: texts, pictures of tasks, its flags in the table of runs (HParams)."""
+    flags, task = config.flags(), config.task
+    shown = {name: value for name, value in flags.items() if name not in NOT_COMPARED}
+    compared = {name: "none" if value is None else value for name, value in shown.items()}
+    kinds = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
+    columns = [
+        api_pb2.HParamInfo(
+            name=name,
+            type=kinds.get(type(value), api_pb2.DATA_TYPE_FLOAT64),
+            differs=name in COMPARED,  # which come first
+        )
+        for name, value in compared.items()
+    ]
+    # The final accuracies instead of all curves.
+    metrics = [
+        api_pb2.MetricInfo(name=api_pb2.MetricName(tag=f"final/{split} {way}"))
+        for split in reversed(list(images.splits))
+        for way in ("accuracy", "transductive")
+    ]
+    texts = {
+        "flags": _table(flags),
+        "data": _table(images.provenance["origin"] | {"digest of the pixels": images.digest}),
+        "versions": _table(machine.versions() | {"commit": machine.commit() or "unknown"}),
+        "command": f"    {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}",
+    }
+    # Names may hold any bytes.
+    encoded = {name: text.encode(errors="backslashreplace") for name, text in texts.items()}
+    tensors = {name: tf.make_tensor_proto(text) for name, text in encoded.items()}
+    first = first_task(config, images, "train", Purpose.TRAINING, task.training_shots)
+    test = evaluation_task(config, images, "test")
+    return [
+        *(_value(f"run/{name}", "text", tensor=tensor) for name, tensor in tensors.items()),
+        _value("task/training", "images", ROW, image=picture(images.pixels, first)),
+        _value("task/test", "images", f"{ROW}: support, query", image=picture(images.pixels, test)),
+        *hparams.session_start_pb(compared).value,
+        *hparams.experiment_pb(hparam_infos=columns, metric_infos=metrics).value,
+    ]
+
+
+def scalar(tag: str, value: float) -> Any:
+    """A point of a curve."""
+    return _value(tag, "scalars", simple_value=value)
+
+
+def _value(tag: str, plugin: str, description: str = "", **content: Any) -> Any:
+    data = Metadata.PluginData(plugin_name=plugin)
+    metadata = Metadata(plugin_data=data, summary_description=description)
+    return tf.compat.v1.Summary.Value(tag=tag, metadata=metadata, **content)
+
+
+def _table(rows: Mapping[str, object]) -> str:
+    lines = [f"| {name} | {value} |" for name, value in rows.items()]
+    return "\n".join(["| | |", "|---|---|", *lines])
+
+
+def evaluation_task(config: Config, images: ImageSet, split: str) -> np.ndarray:
+    """Indices of the first task that a curve shows, int [classes, shots + 1]; the last column has
+    the queries."""
+    purpose = Purpose[f"INTERVAL_{split.upper()}"]
+    return first_task(config, images, split, purpose, config.task.shots + 1)
+
+
+def first_task(
+    config: Config, images: ImageSet, split: str, purpose: Purpose, number: int
+) -> np.ndarray:
+    """Indices of the first task of a purpose, int [classes, number of images]."""
+    tasks = config.outer.meta_batch if purpose is Purpose.TRAINING else 1
+    draws, population = Draws(config.run.seed, purpose, [0]), Population.of(images, split)
+    return draw_images(population, tasks, config.task.classes, number, draws)[0, 0]
+
+
+def picture(pixels: np.ndarray, task: np.ndarray, guesses: np.ndarray | None = None) -> Any:
+    """A task as the network sees it: inverted or wrongly decoded images show at once.
+
+    task: indices of images, int [classes, images]; a row for each class. guesses: what each query
+    (the last column) was taken for, int [classes]; an image of that class stands next to it.
+    """
+    if guesses is not None:
+        task = np.column_stack([task, task[guesses, 0]])
+    scale = -(-SIDE // pixels.shape[1])
+    side = scale * pixels.shape[1] + GAP
+    sheet = np.full([side * len(task) + GAP, side * task.shape[1] + GAP, 3], 255, np.uint8)
+    for row, column in np.ndindex(task.shape):
+        top, left = GAP + row * side, GAP + column * side
+        if guesses is not None and column >= task.shape[1] - 2:
+            frame = [slice(begin - GAP // 2, begin + side - GAP // 2) for begin in (top, left)]
+            sheet[tuple(frame)] = RIGHT if guesses[row] == row else WRONG
+        image = np.asarray(pixels[task[row, column]]).repeat(scale, 0).repeat(scale, 1)
+        sheet[top : top + side - GAP, left : left + side - GAP] = image
+    return tf.compat.v1.Summary.Image(encoded_image_string=tf.io.encode_png(sheet).numpy())

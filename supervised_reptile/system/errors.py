@@ -1,4 +1,4 @@
-"""What the program tells the person at the shell when it has to stop."""
+"""Errors, and their one line for the person at the shell."""
 
 import errno
 import os
@@ -7,25 +7,15 @@ import traceback
 
 from supervised_reptile.system.output import escaped
 
-MEMORY = (
-    "give it a machine or GPU with more free memory; a smaller --eval-batch or --inner-batch, or "
-    "with --parallel-tasks --meta-batch, takes less, but is another run"
-)
-# What fails whatever path is asked for.
-OF_THE_SYSTEM = {
-    errno.ENFILE: "close other programs, or raise the limit of the system",
-    errno.EMFILE: "raise the limit with ulimit -n",  # its words begin those of the one before
-    errno.ENOSYS: "this system lacks what is needed; inside a container, check /dev/shm",
-    errno.EAGAIN: "close other programs, or raise the limit of processes with ulimit -u",
-    errno.ENOMEM: MEMORY,
-}
-OF_A_FILE = {
+# Of the system, whatever path was asked for.
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSYS)
+LIMITS = "close other programs, or raise the limits (ulimit -a; of a container, /dev/shm, too)"
+ADVICE = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room",
-    errno.EFBIG: "raise the limit of file sizes with ulimit -f",
     errno.EPIPE: "what reads it has ended",
-    errno.EIO: "its disk or terminal has failed",
 }
+MEMORY = r"out[ _]of[ _]memory|RESOURCE_EXHAUSTED|bad_alloc|\bOOM\b|allocate"
 
 
 class RefusedError(Exception):
@@ -56,39 +46,27 @@ class UnsoundError(FailedError):
 
 def is_exhausted(error: BaseException) -> bool:
     """Whether the system lacks memory, handles or processes, whatever file it happened at."""
-    return isinstance(error, MemoryError) or getattr(error, "errno", None) in OF_THE_SYSTEM
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in EXHAUSTED
 
 
 def explain(failure: BaseException) -> str:
-    """What disk, memory or system failed at, and what to do where that is known, in one line."""
+    """One line: how disk, memory or system failed, and what to do where that is known."""
     if isinstance(failure, OSError) and failure.strerror:
-        return _explain_number(failure, failure.strerror)
+        if is_exhausted(failure):
+            return f"{failure.strerror}: {LIMITS}"
+        advice = ADVICE.get(failure.errno or 0)
+        if failure.filename is None:
+            return f"{failure.strerror}; {advice}" if advice else failure.strerror
+        return f"{failure.filename}: {failure.strerror}; {advice or 'check the path'}"
     line = (str(failure) or repr(failure)).splitlines()[0]
-    return f"out of memory ({line}): {MEMORY}" if _is_of_memory(failure) else line
-
-
-def _explain_number(failure: OSError, reason: str) -> str:
-    if advice := OF_THE_SYSTEM.get(failure.errno or 0):
-        return f"{reason}: {advice}"
-    advice = OF_A_FILE.get(failure.errno or 0)
-    if failure.filename is None:
-        return f"{reason}; {advice}" if advice else reason
-    return f"{failure.filename}: {reason}; {advice or 'check the path'}"
-
-
-def _is_of_memory(failure: BaseException) -> bool:
-    text = str(failure)
-    # TensorFlow has one error for memory and for other things that are exhausted.
-    other = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
-    if type(failure).__name__ == "ResourceExhaustedError":
-        return not any(os.strerror(number) in text for number in other)
-    told = re.search(r"out[ _]of[ _]memory|RESOURCE_EXHAUSTED|bad_alloc", text, re.IGNORECASE)
-    return isinstance(failure, MemoryError) or bool(told)
+    if isinstance(failure, MemoryError) or re.search(MEMORY, str(failure), re.IGNORECASE):
+        return f"out of memory ({line}): use smaller batches, or a machine with more memory"
+    return line
 
 
 def of_the_system(failure: Exception) -> OSError | None:
     """The OSError that TensorFlow has put into words, if it is one that no file is to blame for."""
-    for number in OF_THE_SYSTEM:
+    for number in EXHAUSTED:
         if os.strerror(number) in str(failure):
             return OSError(number, os.strerror(number))
     return None

@@ -99,20 +99,16 @@ def locked(
             path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            _lock(descriptor, waiting)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting is None:
+                    raise
+                waiting()
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
             # The process that held it may have removed the file just now.
             if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
                 yield
                 return
         finally:
             os.close(descriptor)
-
-
-def _lock(descriptor: int, waiting: Callable[[], None] | None) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if waiting is None:
-            raise
-        waiting()
-        fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,14 +1,16 @@
-"""What computes: the cores that this process may use, the processor, the versions, the commit."""
+"""The machine and the installation: cores, processor, versions, commit, commands, imports."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
 import re
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
-GIT_SECONDS = 10
 
 
 def cores() -> int:
@@ -19,16 +21,15 @@ def cores() -> int:
 
 
 def processor() -> str:
-    """What the processor is called."""
-    try:
-        found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
-    except OSError:
-        found = None
+    """The name of the processor."""
+    information = Path("/proc/cpuinfo")
+    text = information.read_text() if information.exists() else ""
+    found = re.search(r"^model name\s*: (.*)$", text, re.M)
     return found[1] if found else platform.processor()
 
 
 def versions() -> dict:
-    """Versions of what computes the results."""
+    """Versions of Python and of the packages that compute the results."""
     packages = ("tensorflow", "numpy", "pillow")
     return {"python": platform.python_version()} | {
         name: importlib.metadata.version(name) for name in packages
@@ -42,7 +43,7 @@ def commit() -> str | None:
     def git(*words: str) -> str:
         command = ["git", "--no-optional-locks", "-C", str(PACKAGE), *words]
         return subprocess.check_output(
-            command, stderr=subprocess.DEVNULL, text=True, timeout=GIT_SECONDS, env=own
+            command, stderr=subprocess.DEVNULL, text=True, timeout=10, env=own
         ).strip()
 
     try:
@@ -51,3 +52,30 @@ def commit() -> str | None:
         return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def fetch_command() -> str:
+    """The command that fetches the data: a checkout's script, or that of an installed package."""
+    script = PACKAGE.with_name("fetch_data.sh")
+    return "./fetch_data.sh" if script.exists() else "fetch-reptile-data"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """A context in which to import TensorFlow, without what its C++ code writes meanwhile.
+
+    TF_CPP_MIN_LOG_LEVEL silences only what comes later. Whoever sets it sees everything.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)

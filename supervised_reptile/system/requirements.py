@@ -18,13 +18,10 @@ def open_streams() -> None:
 
     Or the next file that is opened, perhaps a checkpoint, would receive what is printed.
     """
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    while os.open(os.devnull, os.O_RDWR) < 2:  # takes the lowest number
+        pass
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
 def check(program: str) -> None:
@@ -35,16 +32,11 @@ def check(program: str) -> None:
     open_streams()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback until there is an answer
-    environment = "run 'make venv', then 'source .venv/bin/activate'"
-    if sys.version_info < OLDEST:
-        here = "{}.{}".format(*sys.version_info)
-        _refuse(program, "needs Python 3.10 to 3.13, but this is " + here + ": " + environment)
     missing = [name for module, name in PACKAGES.items() if not importlib.util.find_spec(module)]
-    if missing:
-        packages = ", ".join(missing)
-        _refuse(program, sys.executable + " lacks the packages " + packages + ": " + environment)
-
-
-def _refuse(program: str, message: str) -> None:
-    print(program + ": error: " + message, file=sys.stderr)
-    sys.exit(2)
+    problem = sys.executable + " lacks the packages " + ", ".join(missing) if missing else ""
+    if sys.version_info < OLDEST:
+        problem = "needs Python 3.10 to 3.13, but this is {}.{}".format(*sys.version_info)
+    if problem:
+        remedy = ": run 'make venv', then 'source .venv/bin/activate'"
+        print(program + ": error: " + problem + remedy, file=sys.stderr)
+        sys.exit(2)

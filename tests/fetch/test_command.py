@@ -10,9 +10,9 @@ import pytest
 
 from supervised_reptile.args import Run
 from supervised_reptile.data import omniglot
-from supervised_reptile.system import commands
-from supervised_reptile.system.commands import fetch_command
+from supervised_reptile.system import machine
 from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.system.machine import fetch_command
 
 ROOT = Path(__file__).resolve().parents[2]
 # As pip writes it.
@@ -68,7 +68,7 @@ def test_the_module_has_the_scripts_name_only_beside_the_script(installed):
 def test_advice_names_a_command_that_is_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert fetch_command() == "./fetch_data.sh"
-    monkeypatch.setattr(commands, "ROOT", tmp_path)
+    monkeypatch.setattr(machine, "PACKAGE", tmp_path / "supervised_reptile")
     assert fetch_command() == "fetch-reptile-data"
     with pytest.raises(RefusedError, match="get the data with fetch-reptile-data"):
         omniglot.load(Run(data_dir="data/omniglot"), seed=0)

@@ -31,7 +31,7 @@ class StandIn:
 
 
 def test_an_interrupted_evaluation_goes_on(tmp_path, image_set, monkeypatch, capsys):
-    monkeypatch.setattr(final_evaluation.overview, "finish", lambda *arguments: None)
+    monkeypatch.setattr(final_evaluation.tensorboard, "finish", lambda *arguments: None)
     monkeypatch.setattr(
         final_evaluation.training, "guess_interval", lambda *_: {"test": Guesses(0, 0, 0)}
     )

@@ -38,8 +38,7 @@ def test_the_time_of_compiling_is_no_part_of_the_estimate(monkeypatch, clock):
     bar = Bar(100, 0, "tasks", "Test")
     assert last(terminal).startswith("Test (compiling):   0%|")
     clock[0] += 50
-    bar.advance(1)
-    bar.compiled()
+    bar.advance(1)  # which has compiled
     clock[0] += 10
     bar.advance(21)
     assert last(terminal).startswith("Test:  21%|")
@@ -49,6 +48,7 @@ def test_the_time_of_compiling_is_no_part_of_the_estimate(monkeypatch, clock):
 def test_a_printed_line_has_the_terminal_for_itself_for_a_moment(monkeypatch, clock):
     terminal = show(monkeypatch)
     bar = Bar(10, 0, "tasks")
+    bar.advance(0)
     clock[0] += 1
     bar.step_aside()
     cleared = terminal.getvalue()
@@ -66,6 +66,5 @@ def test_without_a_terminal_nothing_is_shown(monkeypatch):
     monkeypatch.setattr("sys.stderr", screen)
     bar = Bar(10, 0, "tasks")
     bar.advance(1)
-    bar.compiled()
     bar.step_aside()
     assert screen.getvalue() == ""

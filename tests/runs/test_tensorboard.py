@@ -1,36 +1,55 @@
-"""TensorBoard's points: as the authors' program wrote them, and cut where a run goes on."""
+"""TensorBoard's points, texts and pictures, as its own readers find them."""
 
+import contextlib
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+
+import numpy as np
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR
+from tensorboard.plugins.hparams import plugin_data_pb2
 
+from supervised_reptile.args import Config
 from supervised_reptile.runs import tensorboard
+from supervised_reptile.runs.results import Accuracy, SetResult
+from supervised_reptile.runs.tensorboard import MEAN_OF, Curve, Overview
 
 
 def write(folder, iterations, last=-1):
-    curve = tensorboard.Curve(folder, last)
-    for iteration in iterations:
-        curve.add(iteration, iteration / 1000)
-    curve.close()
-    return folder / tensorboard.NAME
+    """Write the points of a process that continues after a meta-iteration."""
+    with contextlib.closing(Curve(folder, last)) as curve:
+        for iteration in iterations:
+            curve.add(iteration, iteration / 1000)
 
 
-def scalars(folder):
-    loaded = EventAccumulator(str(folder), size_guidance={"scalars": 0})  # 0: all of them
-    return [(event.step, event.value) for event in loaded.Reload().Scalars("accuracy")]
+def newest(folder):
+    return max(folder.glob("events*"))
 
 
 def running(folder):
-    """What TensorBoard itself keeps of a folder, and goes on reading."""
+    """What TensorBoard itself keeps of a folder, and continues to read."""
     return plugin_event_accumulator.EventAccumulator(str(folder), size_guidance={"tensors": 0})
 
 
 def shown(loaded):
     events = loaded.Reload().Tensors("accuracy")
     return [(event.step, float(tf.make_ndarray(event.tensor_proto))) for event in events]
+
+
+def loaded(folder):
+    return EventAccumulator(str(folder), {"scalars": 0, "tensors": 0}).Reload()  # 0: all of them
+
+
+def scalars(folder, tag="accuracy"):
+    return [(event.step, event.value) for event in loaded(folder).Scalars(tag)]
 
 
 def points(folder):
@@ -45,15 +64,14 @@ def expected(iterations):
 def test_points_are_those_of_the_authors_program(tmp_path):
     """Simple values, as tf.summary.scalar wrote them in TensorFlow 1."""
 
-    def content(path):
-        events = tf.compat.v1.train.summary_iterator(str(path))
+    def content(folder):
         return [
             (event.step, value.tag, value.WhichOneof("value"), value.simple_value)
-            for event in events
+            for event in tf.compat.v1.train.summary_iterator(str(newest(folder)))
             for value in event.summary.value
         ]
 
-    ours = write(tmp_path / "ours", [0, 10, 20000])
+    write(tmp_path / "ours", [0, 10, 20000])
     with (
         tf.Graph().as_default(),
         tf.compat.v1.Session() as session,
@@ -63,82 +81,198 @@ def test_points_are_those_of_the_authors_program(tmp_path):
         merged = tf.compat.v1.summary.scalar("accuracy", accuracy)
         for iteration in (0, 10, 20000):
             writer.add_summary(session.run(merged, {accuracy: iteration / 1000}), iteration)
-    (theirs,) = (tmp_path / "theirs").iterdir()
-    assert content(ours) == content(theirs)
+    assert content(tmp_path / "ours") == content(tmp_path / "theirs")
 
 
 def test_tensorboard_takes_the_points_for_scalars(tmp_path):
     write(tmp_path, [0, 10])
-    loaded = running(tmp_path).Reload()
-    assert list(loaded.PluginTagToContent("scalars")) == ["accuracy"]
-    assert loaded.SummaryMetadata("accuracy").data_class == DATA_CLASS_SCALAR
+    found = running(tmp_path).Reload()
+    assert list(found.PluginTagToContent("scalars")) == ["accuracy"]
+    assert found.SummaryMetadata("accuracy").data_class == DATA_CLASS_SCALAR
     assert points(tmp_path) == expected([0, 10])
 
 
-def write_tensors(folder, iterations):
-    """As 0.1.0 wrote its points, in a file that begins as every file does."""
-    folder.mkdir(exist_ok=True)
-    with tf.summary.create_file_writer(str(folder)).as_default():
-        for iteration in iterations:
-            tf.summary.scalar("accuracy", iteration / 1000, step=iteration)
-    (path,) = folder.iterdir()
-    events = [event for event in map(Event.FromString, tf_records(path))]
-    path.unlink()
-    with tf.io.TFRecordWriter(str(folder / tensorboard.NAME)) as file:
-        for event in events:
-            event.ClearField("source_metadata")
-            file.write(event.SerializeToString())
-
-
-def tf_records(path):
-    return [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
-
-
-def test_a_run_with_tensors_goes_on_with_every_point_once(tmp_path):
-    write_tensors(tmp_path / "test", range(0, 200, 10))
-    loaded = running(tmp_path / "test")
-    assert shown(loaded) == expected(range(0, 200, 10))
-    write(tmp_path / "test", range(110, 300, 10), last=105)
-    # TensorBoard sees them, and so does one that had read beyond the cut.
-    assert shown(loaded) == shown(running(tmp_path / "test")) == expected(range(0, 300, 10))
-
-
-def test_points_after_the_restored_iteration_are_cut(tmp_path):
-    path = write(tmp_path, range(0, 300, 10))
-    whole = path.stat().st_size
-    for last in (125, 0, 299, -1):
-        write(tmp_path, [i for i in range(0, 300, 10) if i > last], last)
+def test_a_resumed_run_has_every_point_once(tmp_path):
+    """Whatever its processes did after the checkpoints that the next ones continued from."""
+    lasts = (-1, 125, 0, 299, -1, 120, 119, *range(130, 290, 20))
+    for last in lasts:
+        write(tmp_path, range(10 * (last // 10 + 1), 300, 10), last)
         assert points(tmp_path) == expected(range(0, 300, 10))
-        assert path.stat().st_size == whole  # as many bytes, to the record
-    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    assert len(list(tmp_path.iterdir())) == len(lasts)
 
 
-def test_a_curve_that_is_missing_when_its_run_goes_on_is_said(tmp_path, capsys):
-    write(tmp_path, [0, 10])
-    assert capsys.readouterr().err == ""
-    (tmp_path / tensorboard.NAME).unlink()
-    write(tmp_path, [20], 19)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert f"{tmp_path / tensorboard.NAME} is missing" in line and "19" in line
-    assert points(tmp_path) == expected([20])
-
-
-def test_a_half_written_point_is_cut(tmp_path):
-    """As a kill or a full disk leaves it, or a power failure: zeros that were never written."""
-    path = write(tmp_path, [0, 10])
-    size = path.stat().st_size
-    content = write(tmp_path, [20], 10).read_bytes()
-    for kept in range(size, len(content)):
-        for tail in (b"", bytes(len(content) - kept)):
-            path.write_bytes(content[:kept] + tail)
-            write(tmp_path, [20, 30], 15)
-            assert points(tmp_path) == expected([0, 10, 20, 30])
-
-
-def test_a_reader_that_is_beyond_the_cut_sees_every_point_once(tmp_path):
-    """TensorBoard keeps its file open, and goes on reading where it was."""
+def test_another_interval_leaves_none_of_the_points_after_the_checkpoint(tmp_path):
     write(tmp_path, range(0, 200, 10))
-    loaded = running(tmp_path)
-    assert shown(loaded) == expected(range(0, 200, 10))
+    write(tmp_path, range(125, 200, 25), last=105)
+    assert points(tmp_path) == expected([*range(0, 110, 10), 125, 150, 175])
+
+
+def test_a_tensorboard_that_is_open_meanwhile_shows_every_point_once(tmp_path):
+    write(tmp_path, range(0, 200, 10))
+    found = running(tmp_path)
+    assert shown(found) == expected(range(0, 200, 10))
     write(tmp_path, range(110, 300, 10), last=105)
-    assert shown(loaded) == expected(range(0, 300, 10))
+    assert shown(found) == expected(range(0, 300, 10))
+
+
+def test_a_run_with_the_one_file_of_version_0_2_0_is_resumed(tmp_path):
+    """It has no start of a session, and perhaps points after the last checkpoint."""
+    with tf.io.TFRecordWriter(str(tmp_path / "events.out.tfevents.0")) as file:
+        file.write(tf.compat.v1.Event(file_version="brain.Event:2").SerializeToString())
+        for step in range(0, 200, 10):
+            summary = tf.compat.v1.Summary(value=[tensorboard.scalar("accuracy", step / 1000)])
+            file.write(tf.compat.v1.Event(step=step, summary=summary).SerializeToString())
+    write(tmp_path, range(110, 300, 10), last=105)
+    assert points(tmp_path) == expected(range(0, 300, 10))
+
+
+def test_a_half_written_point_does_not_matter(tmp_path):
+    """As a kill or a full disk leaves it, or a power failure: zeros that were never written."""
+    write(tmp_path / "short", [0, 10])
+    write(tmp_path / "long", [0, 10, 20])
+    size = newest(tmp_path / "short").stat().st_size
+    content = newest(tmp_path / "long").read_bytes()
+    for kept in range(size, len(content), 3):
+        for tail in (b"", bytes(len(content) - kept)):
+            folder = tmp_path / f"{kept} {len(tail)}"
+            write(folder, [])
+            newest(folder).write_bytes(content[:kept] + tail)
+            write(folder, [20, 30], 15)
+            assert points(folder) == expected([0, 10, 20, 30])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fast", ["true", "false"])
+def test_what_the_server_sends_has_every_point_once(tmp_path, fast):
+    """fast: TensorBoard's data server, which is a program of its own."""
+    write(tmp_path / "run", range(0, 200, 10))
+    write(tmp_path / "run", range(110, 300, 10), last=105)
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", tmp_path, "--port", "0"]
+    command += ["--load_fast", fast, "--host", "127.0.0.1"]
+    query = urllib.parse.urlencode({"run": "run", "tag": "accuracy"})
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            address = next(line for line in server.stderr if "http://" in line).split("http://")[1]
+            place = f"http://{address.split('/')[0]}/data/plugin/scalars/scalars?{query}"
+            for _ in range(100):
+                with contextlib.suppress(OSError), urllib.request.urlopen(place) as answer:
+                    found = [(step, value) for _, step, value in json.load(answer)]
+                    if len(found) >= 30:
+                        break
+                time.sleep(0.2)
+        finally:
+            server.terminate()
+    assert found == expected(range(0, 300, 10))
+
+
+@pytest.fixture
+def setting(tmp_path, image_set):
+    images = image_set({"train": 3, "test": 2}, shots=2, size=2)
+    flags = {"checkpoint": str(tmp_path), "meta_iters": 500, "sgd": True}
+    config = Config.of("omniglot", {**flags, "classes": 2, "shots": 1, "train_shots": 2})
+    return config, images
+
+
+def accuracies(count):
+    return np.random.default_rng(0).integers(0, 6, (count, 2)) / 5
+
+
+def add(config, images, last, iterations):
+    with contextlib.closing(Overview(config, images, last)) as seen:
+        for iteration in iterations:
+            train, test = accuracies(400)[iteration]
+            seen.add(iteration, {"train": train, "test": test}, 0.25, 1.5)
+
+
+def test_the_running_mean_is_that_of_all_at_first_and_forgets_later(setting, tmp_path):
+    add(*setting, -1, range(400))
+    means = dict(scalars(tmp_path, "running mean/test accuracy"))
+    truth = accuracies(400)[:, 1]
+    for count in (1, 2, 7, MEAN_OF):
+        np.testing.assert_allclose(means[count - 1], truth[:count].mean(), atol=1e-5)
+    mean = truth[:MEAN_OF].mean()
+    for value in truth[MEAN_OF:]:
+        mean += (value - mean) / MEAN_OF
+    np.testing.assert_allclose(means[399], mean, atol=1e-4)
+
+
+def test_a_resumed_run_has_the_same_means(setting, tmp_path):
+    config, images = setting
+    add(config, images, -1, range(60))
+    whole = scalars(tmp_path, "running mean/train accuracy")
+    (tmp_path / "again").mkdir()
+    run = dataclasses.replace(config.run, checkpoint=str(tmp_path / "again"))
+    config = dataclasses.replace(config, run=run)
+    add(config, images, -1, range(45))
+    path = newest(tmp_path / "again")
+    path.write_bytes(path.read_bytes()[:-5])  # killed as it wrote
+    add(config, images, 29, range(30, 40))  # from the checkpoint of meta-iteration 29
+    add(config, images, 34, range(35, 60))
+    assert scalars(tmp_path / "again", "running mean/train accuracy") == whole
+    losses = scalars(tmp_path / "again", "loss of the last inner step")
+    assert losses == [(i, 1.5) for i in range(60)]
+
+
+def texts(folder):
+    found = loaded(folder)
+    tags = [tag for tag in found.Tags()["tensors"] if tag.startswith("run/")]
+    return {tag: found.Tensors(tag)[0].tensor_proto.string_val[0].decode() for tag in tags}
+
+
+def test_what_the_run_is_stands_there_as_text(setting, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/x/run_omniglot.py", "--sgd", "--checkpoint", "a b"])
+    config, images = setting
+    run = dataclasses.replace(config.run, data_dir="\udce9")  # any bytes
+    add(dataclasses.replace(config, run=run), images, -1, range(2))
+    add(config, images, 0, range(1, 2))  # says nothing again
+    found = texts(tmp_path)
+    assert found["run/command"] == "    run_omniglot.py --sgd --checkpoint 'a b'"
+    assert "| meta_iters | 500 |" in found["run/flags"] and "| sgd | True |" in found["run/flags"]
+    assert "| data_dir | \\udce9 |" in found["run/flags"]
+    assert "| tensorflow | 2." in found["run/versions"]
+
+
+def test_runs_can_be_compared_by_flags_and_final_accuracies(setting, tmp_path):
+    """The session has begun with all flags but those of places, and it ends with the results."""
+    config, images = setting
+    add(config, images, -1, range(2))
+    result = SetResult(Accuracy(0.5, 0.1, 9), Accuracy(0.75, 0.1, 9))
+    for _ in range(2):  # an evaluation that is made again
+        tensorboard.finish(config, {"test": result}, images, np.array([1, 1]))
+    assert scalars(tmp_path, "final/test accuracy") == [(500, 0.5)]
+    assert scalars(tmp_path, "final/test transductive") == [(500, 0.75)]
+    metadata = loaded(tmp_path).summary_metadata
+    content = {
+        name: plugin_data_pb2.HParamsPluginData.FromString(
+            metadata[f"_hparams_/session_{name}_info"].plugin_data.content
+        )
+        for name in ("start", "end")
+    }
+    flags = content["start"].session_start_info.hparams
+    assert flags["meta_iters"].number_value == 500 and flags["sgd"].bool_value
+    assert "foml" in flags and "checkpoint" not in flags
+    assert content["end"].session_end_info.status == 1  # success
+
+
+def test_tasks_are_seen_as_the_network_sees_them(setting, tmp_path):
+    """Pixels of the picture are those of the images, enlarged; its frames say right and wrong."""
+    config, images = setting
+    add(config, images, -1, range(2))
+    result = SetResult(Accuracy(0.5, 0.1, 9))
+    tensorboard.finish(config, {"test": result}, images, np.array([1, 1]))
+    kept = loaded(tmp_path)
+    assert set(kept.Tags()["images"]) == {"task/training", "task/test", "task/test, in the end"}
+    task = tensorboard.evaluation_task(config, images, "test")
+    (last,) = kept.Images("task/test, in the end")
+    sheet = tf.io.decode_png(last.encoded_image_string).numpy()
+    gap, scale = tensorboard.GAP, 32  # of 2x2 pixels
+    for row, members in enumerate(task):
+        for column, index in enumerate([*members, task[1][0]]):
+            top, left = (gap + place * (64 + gap) for place in (row, column))
+            seen = sheet[top : top + 64 : scale, left : left + 64 : scale, 0]
+            assert (seen == images.pixels[index, :, :, 0]).all()
+            frame = sheet[top - 1, left]
+            if column:
+                assert frame.argmax() == (1 if row == 1 else 0)  # green or red
+            else:
+                assert (frame == 255).all()

@@ -10,8 +10,6 @@ import sys
 import pytest
 
 from supervised_reptile.system import requirements
-from supervised_reptile.system.errors import FailedError
-from supervised_reptile.system.quiet import quiet
 
 TOP = pathlib.Path(__file__).parents[2]
 
@@ -40,7 +38,7 @@ requirements.open_streams()
 print("out")
 print("err", file=sys.stderr)
 with open(sys.argv[1], "w") as file:
-    file.write(f"{file.fileno() > 2} {sys.stdin.read()!r}")
+    file.write(str(file.fileno() > 2))
 """
 
 
@@ -55,7 +53,7 @@ def test_a_closed_standard_stream_is_no_place_for_the_next_file(tmp_path, closed
     command = [sys.executable, "-c", OPEN_A_FILE, tmp_path / "file"]
     found = subprocess.run(command, preexec_fn=close, cwd=TOP, capture_output=True, input=b"")
     assert found.returncode == 0, found.stderr
-    assert (tmp_path / "file").read_text() == "True ''"
+    assert (tmp_path / "file").read_text() == "True"
     assert found.stdout == (b"" if 1 in closed else b"out\n")
     assert found.stderr == (b"" if 2 in closed else b"err\n")
 
@@ -76,9 +74,3 @@ def test_ctrl_c_before_there_is_an_answer_leaves_no_traceback():
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=20)[1] == b"" and process.returncode == -signal.SIGINT
-
-
-def test_a_package_that_cannot_be_loaded_is_one_line(monkeypatch):
-    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
-    with pytest.raises(FailedError, match=r"cannot be loaded \(no room"), quiet():
-        raise ImportError("no room\nfor it")
