@@ -10,9 +10,7 @@ from pathlib import Path
 
 from supervised_reptile import args, plan, sharing
 from supervised_reptile.classification import command
-from supervised_reptile.data import mapping
-from supervised_reptile.data.dataset import Dataset, Split
-from supervised_reptile.data.image_set import ImageSet
+from supervised_reptile.data.image_set import Dataset, ImageSet, Split
 from supervised_reptile.devices import cluster
 from supervised_reptile.learning import parallel
 from supervised_reptile.learning.sampling import check_data
@@ -221,7 +219,7 @@ def _ready(
         from supervised_reptile.learning import models, reptile
 
     algorithm = reptile.Reptile(models.MODELS[config.dataset], config, replicas)
-    return algorithm, replicas.resident(mapping.as_tensor(images.pixels))
+    return algorithm, replicas.resident(images.as_tensor())
 
 
 def train_and_evaluate(

@@ -16,8 +16,7 @@ from typing import TypeVar
 from supervised_reptile import plan
 from supervised_reptile.args import Config
 from supervised_reptile.classification.examples import Examples
-from supervised_reptile.data.dataset import Split
-from supervised_reptile.data.image_set import ImageSet
+from supervised_reptile.data.image_set import ImageSet, Split
 from supervised_reptile.runs.record import PLACES
 from supervised_reptile.system import machine
 from supervised_reptile.system.errors import RefusedError

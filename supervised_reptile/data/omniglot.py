@@ -8,10 +8,9 @@ import numpy as np
 
 from supervised_reptile.args import Run
 from supervised_reptile.data import folders, image_set, synthetic
-from supervised_reptile.data.dataset import Dataset
 from supervised_reptile.data.folders import Folder, inner
 from supervised_reptile.data.formats import CHARACTERS
-from supervised_reptile.data.image_set import ImageSet, Split
+from supervised_reptile.data.image_set import Dataset, ImageSet, Split
 from supervised_reptile.system.errors import RefusedError
 
 ROTATIONS = 4
@@ -26,7 +25,7 @@ def load(
     """The images of a run, and its characters by split before augmentation.
 
     seed: decides the split, and what is drawn with --synthetic. split: that of an
-    earlier run, to be used instead of drawing one. other_classes: as of dataset.Load.
+    earlier run, to be used instead of drawing one. other_classes: as of image_set.Load.
     Raises RefusedError if there are no or too few characters, or an image is broken.
     """
     if run.synthetic:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from supervised_reptile.classification.classifier import Classifier
 from supervised_reptile.data.image_set import ImageSet
 from supervised_reptile.devices.replicas import Pixels, Replicas
 from supervised_reptile.learning import parallel
-from supervised_reptile.learning.classification import Classifier
 from supervised_reptile.learning.evaluation import count_side_by_side
 from supervised_reptile.learning.reptile import Reptile
 from supervised_reptile.learning.sampling import (

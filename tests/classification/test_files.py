@@ -13,7 +13,7 @@ from PIL import Image
 
 from supervised_reptile import main, plan
 from supervised_reptile.args import Config
-from supervised_reptile.classification import answers, examples, page
+from supervised_reptile.classification import answers, examples
 from supervised_reptile.classification.answers import Answer
 from supervised_reptile.classification.command import classify
 from supervised_reptile.data import omniglot, synthetic
@@ -139,7 +139,7 @@ def test_more_classes_than_the_model_tells_apart_are_refused(model, folders):
 
 def test_a_truth_that_is_no_class_is_refused(folders):
     (folders / "q" / "ku").rename(folders / "q" / "other")
-    with pytest.raises(RefusedError, match="q has the class other, which l lacks"):
+    with pytest.raises(RefusedError, match="q has the class other, which is none of the labelled"):
         examples.find("l", "q")
 
 
@@ -197,7 +197,7 @@ def test_names_that_would_break_a_line_or_a_page_do_not(folders):
     (folders / "flat" / name).write_bytes((folders / "flat" / "ka0.png").read_bytes())
     answer = Answer(f"flat/{name}", {"<i>": 0.7, "x": 0.3})
     assert answers.line(answer) == "flat/a\\tb\\n<b>.png\t<i>\t0.7000\tx"
-    text = page.page(examples.find("l", "flat"), [answer])
+    text = answers.page(examples.find("l", "flat"), [answer])
     assert "<b>.png" not in text and "<i>" not in text
 
 
@@ -205,7 +205,7 @@ def test_the_least_certain_come_first_on_the_page(folders):
     found = [
         Answer(f"flat/k{v}0.png", {"x": p, "y": 1 - p}) for v, p in zip("aiu", (0.9, 0.6, 0.8))
     ]
-    text = page.page(examples.find("l", "flat"), found)
+    text = answers.page(examples.find("l", "flat"), found)
     places = [text.index(f'alt="flat/k{v}0.png"') for v in "iua"]
     assert places == sorted(places)
 

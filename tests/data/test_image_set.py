@@ -14,6 +14,8 @@ from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import Format
 from supervised_reptile.system.errors import RefusedError
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def save(path, pixels):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,5 +162,5 @@ def test_uneven_classes_take_the_room_of_their_images_alone(tmp_path):
     classes = {folder.name: folder for folder in root.folders}
     found = image_sets.read_folders(root, classes, {"train": list(classes)}, Format(4, "L"))
     assert found.pixels.nbytes == 800 * 16
-    assert (tmp_path / ".cache" / "4-L.pixels").stat().st_size < 800 * 16 + 20_000
+    assert (tmp_path / ".cache" / "4-L.npy").stat().st_size < 800 * 16 + 20_000
     assert found.first[1] == 400 and (found.of_class(7) == 6).all()
