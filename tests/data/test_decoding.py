@@ -1,4 +1,4 @@
-"""Pixels of every kind of image file, compared with Pillow's resize and with values worked out by hand."""
+"""Pixels of every kind of image file, compared with Pillow's resize and with hand-made values."""
 
 import multiprocessing
 import os
@@ -66,14 +66,6 @@ def test_pixels_are_those_of_pillows_nearest_neighbour(tmp_path, mode, size, tar
     assert found.shape == (size, size, len(target))
     assert (found == np.asarray(resized).reshape(found.shape)).all()
     assert (found == picked.reshape(found.shape)).all()
-
-
-def test_pixels_worked_out_by_hand(tmp_path):
-    # The middle of output pixel i lies at (i + 1/2) * 9/3 of the input: columns 1, 4 and 7.
-    pixels = np.arange(81, dtype=np.uint8).reshape(9, 9)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    found = read_image(tmp_path / "a.png", Format(3, "L"))
-    assert found[..., 0].tolist() == [[10, 13, 16], [37, 40, 43], [64, 67, 70]]
 
 
 def test_colours_worked_out_by_hand(tmp_path):
@@ -229,15 +221,12 @@ def test_a_system_without_handles_is_not_a_broken_image(tmp_path, monkeypatch):
         decoding.read_class([str(path)], SHOWN)
 
 
-def damaged(content):
-    return {"empty": b"", "truncated": content[: len(content) // 2], "text": b"<html></html>"}
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpeg", "gif", "bmp"])
+@pytest.mark.parametrize("suffix", ["png", "jpeg", "gif"])
 @pytest.mark.parametrize("damage", ["empty", "truncated", "text"])
 def test_what_is_not_a_whole_image_is_refused_by_name(tmp_path, suffix, damage):
     path = save(tmp_path / f"a.{suffix}", "RGB")
-    path.write_bytes(damaged(path.read_bytes())[damage])
+    whole = path.read_bytes()
+    path.write_bytes({"empty": b"", "truncated": whole[: len(whole) // 2], "text": b"<p>"}[damage])
     with pytest.raises(RefusedError, match=rf"a\.{suffix} cannot be read as an image"):
         read_image(path, Format(4, "L"))
 
