@@ -2,7 +2,7 @@
 
 import dataclasses
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -69,17 +69,9 @@ def find_characters(root: Folder) -> dict[str, Folder]:
             "all classes on one level"
         )
     groups.sort(key=lambda group: group.name)
-    if flat:
-        return _by_name((group.name, group) for group in groups)
-    return _by_name(
-        (f"{group.name}/{character.name}", character)
-        for group in groups
-        for character in group.folders
-    )
-
-
-def _by_name(named: Iterable[tuple[str, Folder]]) -> dict[str, Folder]:
-    """Raises RefusedError if two have one name."""
+    named = [(group.name, group) for group in groups]
+    if not flat:
+        named = [(f"{group.name}/{part.name}", part) for group in groups for part in group.folders]
     found: dict[str, Folder] = {}
     for name, folder in named:
         if name in found:

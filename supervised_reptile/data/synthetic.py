@@ -90,15 +90,11 @@ def _redraw(rng: np.random.Generator, strokes: np.ndarray, images: int) -> np.nd
     return pen + np.maximum(first - low, 0) - np.maximum(high - last, 0)
 
 
-def _smooth(samples: int) -> np.ndarray:
-    """Return the matrix, [samples, knots], from control points to points along their curve."""
-    # A quadratic B-spline is the polyline through the control points, averaged over one step.
-    position = np.linspace(0, _KNOTS - 1, samples)[:, np.newaxis] + np.linspace(-0.5, 0.5, 11)
-    position = np.clip(position, 0, _KNOTS - 1)[..., np.newaxis]
-    return np.maximum(0, 1 - np.abs(position - np.arange(_KNOTS))).mean(axis=1)
-
-
-_SMOOTH = _smooth(60)
+# From control points to points along their curve, [samples, knots]. A quadratic B-spline is the
+# polyline through the control points, averaged over one step.
+_POSITIONS = np.linspace(0, _KNOTS - 1, 60)[:, np.newaxis] + np.linspace(-0.5, 0.5, 11)
+_POSITIONS = np.clip(_POSITIONS, 0, _KNOTS - 1)[..., np.newaxis]
+_SMOOTH = np.maximum(0, 1 - np.abs(_POSITIONS - np.arange(_KNOTS))).mean(axis=1)
 
 
 class _Motif(NamedTuple):
