@@ -1,4 +1,4 @@
-"""Classifying beside a plain loop in TensorFlow's own operations, with automatic gradients."""
+"""Classifying, compared with a plain loop in TensorFlow's operations, with automatic gradients."""
 
 import dataclasses
 
@@ -78,7 +78,7 @@ def plain(state, images, repeat, seed, sgd):
     return np.stack(one_by_one), tf.nn.softmax(network(values, images[6:])[:, :3]).numpy()
 
 
-@pytest.mark.parametrize("sgd", [True, False])
+@pytest.mark.parametrize("sgd", [pytest.param(True, marks=pytest.mark.slow), False])
 @pytest.mark.parametrize("transductive", [True, False])
 def test_it_is_a_plain_loop_whose_spare_outputs_take_no_part(images, sgd, transductive):
     found, state = classifier(sgd=sgd, transductive=transductive, seed=3)
@@ -90,6 +90,7 @@ def test_it_is_a_plain_loop_whose_spare_outputs_take_no_part(images, sgd, transd
     assert repeat == 1
 
 
+@pytest.mark.slow
 def test_how_many_queries_a_call_answers_changes_nothing(images, monkeypatch):
     found, _ = classifier()
     (together,) = found.probabilities(images[:6], LABELS, images[6:])
