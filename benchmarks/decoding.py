@@ -15,7 +15,7 @@ import tempfile
 import time
 
 from supervised_reptile.args import Run
-from supervised_reptile.data import class_files, decoding, miniimagenet
+from supervised_reptile.data import cache, decoding, miniimagenet
 from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import PHOTOGRAPHS
 
@@ -30,12 +30,12 @@ def main():
     try:
         fill(folder, arguments.folder, arguments.images)
         classes, _ = miniimagenet.find_classes(Folder(folder))
-        files = class_files.list_files(classes, PHOTOGRAPHS, {}).files
+        files = cache.list_files(classes, PHOTOGRAPHS, {}).files
         print(f"{sum(map(len, files))} images of {len(files)} classes, {os.cpu_count()} cores")
         for cores in sorted({1, 2, os.cpu_count()}):
             report(f"decoding on {cores}", lambda cores=cores: decode(files, cores))
         report("cold start (decodes, writes the cache)", lambda: load(folder))
-        report("warm start (checks and maps the cache)", lambda: load(folder))
+        report("warm start (maps the cache)", lambda: load(folder))
     finally:
         shutil.rmtree(folder)
 

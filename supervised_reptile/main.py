@@ -11,8 +11,7 @@ from pathlib import Path
 
 from supervised_reptile import args, plan
 from supervised_reptile.classification import command
-from supervised_reptile.data import mapping
-from supervised_reptile.data.dataset import Dataset
+from supervised_reptile.data.image_set import Dataset
 from supervised_reptile.devices import choice
 from supervised_reptile.devices.choice import Devices
 from supervised_reptile.plan import FinishedRun, NewRun, Prepared, ResumedRun, SavedModel
@@ -211,7 +210,7 @@ def _ready(prepared: Prepared, devices: Devices, share: Share) -> tuple["Reptile
     (images, _), config = prepared.loaded(), prepared.plan.config
     algorithm = reptile.Reptile(models.MODELS[config.dataset], config, devices)
     with tf.device(devices.names[0]):
-        pixels = mapping.as_tensor(images.pixels)
+        pixels = images.as_tensor()
     return share(algorithm, pixels), pixels
 
 

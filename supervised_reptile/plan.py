@@ -14,8 +14,7 @@ from typing import ClassVar, NamedTuple, NoReturn
 
 from supervised_reptile.args import OWN, Classifying, Config, Run, check, flag_name, part
 from supervised_reptile.classification.examples import Examples
-from supervised_reptile.data.dataset import Split
-from supervised_reptile.data.image_set import ImageSet
+from supervised_reptile.data.image_set import ImageSet, Split
 from supervised_reptile.runs import record, results
 from supervised_reptile.runs.record import Record
 from supervised_reptile.runs.results import SetResult

@@ -1,17 +1,36 @@
-"""What was answered, as lines, as JSON, and beside the truth."""
+"""The answers as lines, as JSON, next to the truth, and as a page to look at."""
 
+import base64
 import dataclasses
+import html
+import io
 import json
 from collections.abc import Mapping, Sequence
 
+from PIL import Image, ImageOps
+
+from supervised_reptile.classification.examples import Examples
+
 ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"})
+
+SIDE = 96  # pixels of a picture, at most
+HEAD = """<!DOCTYPE html>
+<html lang="en"><meta charset="utf-8"><title>What the images were taken for</title>
+<style>
+body { font: 15px sans-serif; margin: 2em; color: #222; background: #f4f4f4 }
+section { display: flex; flex-wrap: wrap; gap: 12px; margin-bottom: 1.5em }
+figure { margin: 0; padding: 8px; background: #fff; width: 120px; text-align: center }
+figure.wrong { outline: 3px solid #c33 }
+img { max-width: 96px; max-height: 96px; background: #fff }
+figcaption { font-size: 13px; overflow-wrap: anywhere }
+small { color: #666 }
+</style>
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What an image was taken for.
-
-    path: of the image. probabilities: by class, the likeliest first. truth: its class, None if
+    """path: of the image. probabilities: by class, the likeliest first. truth: its class, None if
     unknown.
     """
 
@@ -70,3 +89,35 @@ def as_json(answers: Sequence[Answer]) -> str:
         for answer in answers
     ]
     return json.dumps(known, indent=1) + "\n"
+
+
+def page(examples: Examples, answers: Sequence[Answer]) -> str:
+    """A self-contained HTML page; the least certain answers come first."""
+    parts = [HEAD, "<h1>Examples</h1>"]
+    for name, files in examples.support.items():
+        pictures = "".join(_figure(file, "") for file in files)
+        parts.append(f"<h2>{html.escape(name)}</h2><section>{pictures}</section>")
+    unsure = sorted(answers, key=lambda answer: answer.probability)
+    parts.append("<h1>Answers, the least certain first</h1><section>")
+    for answer in unsure:
+        best, second = html.escape(answer.best), html.escape(answer.runner_up)
+        caption = f"<b>{best}</b> {answer.probability:.1%}<br><small>or {second}</small>"
+        wrong = answer.truth is not None and answer.truth != answer.best
+        if wrong:
+            caption += f"<br>in truth {html.escape(answer.truth or '')}"
+        parts.append(_figure(answer.path, caption, "wrong" if wrong else ""))
+    return "\n".join([*parts, "</section></html>\n"])
+
+
+def _figure(file: str, caption: str, kind: str = "") -> str:
+    """An image with its caption; its address is its own content."""
+    with Image.open(file) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        small = image.convert("RGBA")
+    small.thumbnail((SIDE, SIDE))
+    content = io.BytesIO()
+    small.save(content, "PNG")
+    address = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+    path = html.escape(file)
+    picture = f'<img src="{address}" alt="{path}" title="{path}">'
+    return f'<figure class="{kind}">{picture}<figcaption>{caption}</figcaption></figure>'

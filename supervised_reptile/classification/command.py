@@ -10,7 +10,7 @@ import numpy as np
 
 from supervised_reptile import plan
 from supervised_reptile.args import Classifying
-from supervised_reptile.classification import answers, examples, page
+from supervised_reptile.classification import answers, examples
 from supervised_reptile.classification.answers import Answer
 from supervised_reptile.classification.examples import Examples
 from supervised_reptile.data.formats import FORMATS
@@ -29,13 +29,13 @@ def classify(
     dataset: str | None = None,
     **flags: Any,
 ) -> list[Answer]:
-    """What images are taken for by a model that learns new classes from a few examples.
+    """The Answer to each image, by a model that learns new classes from a few examples.
 
         from supervised_reptile.classification.command import classify
 
         answers = classify(
             "experiments/models/o15",
-            {"cat": ["cat1.png", "cat2.png"], "dog": ["dog1.png"]},  # or a folder of folders
+            {"cat": ["cat1.png", "cat2.png"], "dog": ["dog1.png"]},  # or a folder of class folders
             ["new1.png", "new2.png"],  # or a folder, or an image
             repeats=10,
         )
@@ -55,24 +55,26 @@ def classify(
     if name is None:
         raise RefusedError(f"{prefix.parent} has no run.json: say which dataset it was trained on")
     model = plan.saved_model(name, {"checkpoint": checkpoint, **flags})
-    if isinstance(labelled, str) and isinstance(unlabelled, str):
-        return answer(model, examples.find(labelled, unlabelled), repeats)
-    if isinstance(labelled, str) or isinstance(unlabelled, str):
-        raise RefusedError("give folders for both the labelled and the unlabelled images, or files")
-    return answer(model, Examples(labelled, unlabelled), repeats)
+    return answer(model, examples.find(labelled, unlabelled), repeats)
 
 
 def answer(model: SavedModel, given: Examples, repeats: int) -> list[Answer]:
     """The Answer to each query. Raises as `classify` does."""
-    _check_number(model, given)
+    classes, known = list(given.support), model.config.task.classes
+    if not 2 <= len(classes) <= known:
+        raise RefusedError(
+            f"--classify: there are {len(classes)} classes of examples, but the model in "
+            f"{model.prefix.parent} tells 2 to {known} apart"
+        )
     with quiet():
-        from supervised_reptile.learning import classification, evaluation, models
+        from supervised_reptile.classification.classifier import Classifier
+        from supervised_reptile.learning import evaluation, models
         from supervised_reptile.runs import checkpoints
 
     network = models.MODELS[model.config.dataset]
     state = checkpoints.restore(model.prefix, network, model.config)
     support, queries = examples.read(given, FORMATS[model.config.dataset])
-    classifier = classification.Classifier(network, model.config, state)
+    classifier = Classifier(network, model.config, state)
     (found,) = evaluation.interruptible(
         lambda: list(classifier.probabilities(support, given.labels, queries, repeats))
     )
@@ -81,26 +83,14 @@ def answer(model: SavedModel, given: Examples, repeats: int) -> list[Answer]:
             "after adapting to the examples, the network's outputs are no longer finite: classify "
             "with a smaller --learning-rate or fewer --eval-iters"
         )
+    means = np.mean(found, axis=0)
+    likeliest_first = np.argsort(-means, axis=1, kind="stable")
     return [
-        Answer(path, _by_class(list(given.support), row), truth)
-        for path, row, truth in zip(
-            given.queries, np.mean(found, axis=0), given.truth or itertools.repeat(None)
+        Answer(path, {classes[index]: float(row[index]) for index in order}, truth)
+        for path, row, order, truth in zip(
+            given.queries, means, likeliest_first, given.truth or itertools.repeat(None)
         )
     ]
-
-
-def _check_number(model: SavedModel, given: Examples) -> None:
-    classes, known = len(given.support), model.config.task.classes
-    if not 2 <= classes <= known:
-        raise RefusedError(
-            f"--classify: there are {classes} classes of examples, but the model in "
-            f"{model.prefix.parent} tells 2 to {known} apart"
-        )
-
-
-def _by_class(names: Sequence[str], row: np.ndarray) -> dict[str, float]:
-    order = np.argsort(-row, kind="stable")
-    return {names[index]: float(row[index]) for index in order}
 
 
 def prepare(asked: Classifying) -> Examples:
@@ -126,7 +116,7 @@ def carry_out(model: SavedModel, given: Examples, asked: Classifying) -> None:
     if asked.json:
         _write("--json", asked.json, answers.as_json(found))
     if asked.page:
-        _write("--page", asked.page, page.page(given, found))
+        _write("--page", asked.page, answers.page(given, found))
 
 
 def _check_files(asked: Classifying, given: Examples) -> None:

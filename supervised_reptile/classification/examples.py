@@ -30,13 +30,16 @@ class Examples:
         return np.repeat(np.arange(len(counts)), counts)
 
 
-def find(labelled: str, unlabelled: str) -> Examples:
+def find(labelled: str | Mapping[str, Sequence[str]], unlabelled: str | Sequence[str]) -> Examples:
     """The Examples in a folder of class folders, and in a folder of images, of class folders whose
-    names are the truth, or in a single image.
+    names are the truth, or in a single image. Image files are taken as they are: those of each
+    class, and those to classify.
 
     Raises RefusedError for what holds no images, or for a truth that is no class.
     """
-    support = _classes(labelled)
+    support = _classes(labelled) if isinstance(labelled, str) else labelled
+    if not isinstance(unlabelled, str):
+        return Examples(support, unlabelled)
     if not support:
         raise RefusedError(f"--classify {labelled} holds no folders of images: one for each class")
     path = Path(unlabelled)
@@ -56,8 +59,8 @@ def find(labelled: str, unlabelled: str) -> Examples:
         raise RefusedError(f"--classify {unlabelled} holds no images")
     if strangers := known.keys() - support.keys():
         raise RefusedError(
-            f"--classify {unlabelled} has the class {min(strangers)}, which {labelled} lacks: name "
-            "its folders as those, or put all images side by side"
+            f"--classify {unlabelled} has the class {min(strangers)}, which is none of the "
+            "labelled: name its folders as those, or put all images side by side"
         )
     truth = [name for name, files in known.items() for _ in files]
     return Examples(support, [file for files in known.values() for file in files], truth)

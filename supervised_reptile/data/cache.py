@@ -1,199 +1,161 @@
-"""Decoded images on disk, in one file that later runs map instead of decoding again.
+"""Image files of classes, and their pixels, decoded once and kept in a file that later runs map.
 
-The file holds the pixels, then a footer (JSON), then the footer's length and checksum. It is
-written beside its place and renamed, so that there is a whole one or none, and it is checked byte
-by byte before it is used.
+The file holds two arrays in NumPy's format, one after the other: the pixels, then the key of the
+image files and the digest of the pixels. It is renamed into its place when it is whole.
 """
 
-import concurrent.futures
 import dataclasses
-import errno
 import functools
 import hashlib
 import json
-import math
 import os
-import shutil
-import struct
 import sys
-import tempfile
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
+import PIL
+from tqdm import tqdm
 
-from supervised_reptile.data.class_files import ClassFiles
-from supervised_reptile.data.mapping import map_pixels
-from supervised_reptile.system import files, machine
+from supervised_reptile.data import decoding
+from supervised_reptile.data.folders import IMAGENET, SUFFIXES, Folder
+from supervised_reptile.data.formats import Format
+from supervised_reptile.system import files
 from supervised_reptile.system.errors import RefusedError, is_exhausted
 
 FOLDER = ".cache"  # within the data folder; hidden, so that it is no class
-END = struct.Struct("<QI4s")  # the footer's length in bytes, its CRC-32, MARK
-MARK = b"RPT1"
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassFiles:
+    """The image files of a data folder.
+
+    names: of the classes. files: the paths of each. format: as_shown unless they are the paper's,
+    fetched or ImageNet's. key: changes with the files, the format, and the Pillow that decodes
+    them.
+    """
+
+    names: tuple[str, ...]
+    files: list[list[str]]
+    format: Format
+    key: str
+
+    @property
+    def counts(self) -> np.ndarray:
+        """int [classes], the number of images of each."""
+        return np.array([len(paths) for paths in self.files])
+
+    def decode(self) -> np.ndarray:
+        """The pixels, uint8 [images, height, width, channels], class after class.
+
+        Raises RefusedError, naming the first few, if images cannot be read.
+        """
+        pixels = np.empty((self.counts.sum(), *self.format.shape), np.uint8)
+        start = 0
+        with decoding.read_classes(self.files, self.format) as classes:
+            bar = tqdm(classes, "Reading images", len(self.files), unit=" classes", disable=None)
+            for images in decoding.pixels_of(bar):
+                pixels[start : start + len(images)] = images
+                start += len(images)
+        return pixels
 
 
 @dataclasses.dataclass(frozen=True)
 class Cached:
-    """pixels: uint8 [images, height, width, channels], class after class. digest: see digest_of."""
+    """pixels: as of ClassFiles.decode. digest: see digest_of."""
 
     pixels: np.ndarray
     digest: str
 
 
-def digest_of(names: Iterable[str], counts: Iterable[int], pixels: Iterable[np.ndarray]) -> str:
-    """SHA-256, in hexadecimal, of names, counts and pixels of classes, one array each.
+def list_files(
+    folders: Mapping[str, Folder], format: Format, source: Mapping[str, str]
+) -> ClassFiles:
+    """The ClassFiles of class folders by name, and how to read them. source: provenance.read.
 
-    Runs of 0.1.0 know the digest of classes that zeros fill up to the largest; so do those of
-    today, unless zeros would be more than half of all.
+    Raises RefusedError for a class without images.
     """
-    counts = [int(number) for number in counts]
-    digest = hashlib.sha256(json.dumps([list(names), counts]).encode())
-    filled = max(counts) if max(counts) * len(counts) <= 2 * sum(counts) else 0
-    for images in pixels:
-        digest.update(_bytes(images))
+    if not ("digest" in source or all(IMAGENET.fullmatch(name) for name in folders)):
+        format = dataclasses.replace(format, as_shown=True)
+    key, paths = hashlib.sha256(f"Pillow {PIL.__version__} {format}\n".encode()), []
+    for name, folder in folders.items():
+        if not folder.images:
+            known = ", ".join(sorted(SUFFIXES))
+            raise RefusedError(f"{folder.path} holds no images ({known}): fill it, or remove it")
+        for entry in folder.images:
+            status = entry.stat()
+            # A copy can be given the size and time of another file, but not its own change time.
+            line = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            key.update(os.fsencode(f"{name}/{entry.name} {line}\n"))
+        paths.append([entry.path for entry in folder.images])
+    return ClassFiles(tuple(folders), paths, format, key.hexdigest())
+
+
+def digest_of(names: Iterable[str], counts: np.ndarray, pixels: np.ndarray) -> str:
+    """SHA-256, in hexadecimal, of the names of classes, their counts, and their pixels.
+
+    Classes are filled up with zeros to the largest, unless that would more than double the whole:
+    the records of runs have this digest.
+    """
+    digest = hashlib.sha256(json.dumps([list(names), counts.tolist()]).encode())
+    filled = max(counts) if max(counts) * len(counts) <= 2 * len(pixels) else 0
+    for images in np.split(pixels, np.cumsum(counts)[:-1]):
+        digest.update(np.ascontiguousarray(images).reshape(-1).data)
         digest.update(bytes(max(0, filled - len(images)) * images[0].nbytes))
     return digest.hexdigest()
 
 
-def _bytes(array: np.ndarray) -> memoryview:
-    return np.ascontiguousarray(array).reshape(-1).data
+def place_of(data_dir: str | Path, listing: ClassFiles) -> Path:
+    """The path of the cache of a data folder."""
+    return Path(data_dir) / FOLDER / f"{listing.format.size}-{listing.format.mode}.npy"
 
 
 def load(data_dir: str | Path, listing: ClassFiles) -> Cached:
-    """The Cached of a data folder; decodes and writes it where there is none that is sound.
+    """The Cached of a data folder: mapped, or decoded and kept for the next time.
 
-    Raises RefusedError if it can be written nowhere.
+    Where it cannot be kept, standard error says so. Raises RefusedError for unreadable images.
     """
-    seen = {}
-    for place in places(data_dir, listing):
-        seen[place] = _identity(place)
-        if found := read(place, listing):
-            return found
-    problems = []
-    for place in places(data_dir, listing):
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            note = f"Waiting for another run that writes {place}"
-            waiting = functools.partial(print, note, file=sys.stderr, flush=True)
-            with files.locked(place.with_suffix(".lock"), waiting):
-                # Another run may have written it while this one waited.
-                if _identity(place) != seen[place] and (found := read(place, listing)):
-                    return found
-                _write(place, listing)
-            if found := read(place, listing):
+    place, decoded = place_of(data_dir, listing), None
+    if found := read(place, listing):
+        return found
+    try:
+        place.parent.mkdir(exist_ok=True)
+        note = f"Waiting for another run that writes {place}"
+        waiting = functools.partial(print, note, file=sys.stderr, flush=True)
+        with files.locked(place.with_suffix(".lock"), waiting):
+            if found := read(place, listing):  # by the run that this one waited for
                 return found
-            problems.append(f"{place.parent} (what was written cannot be read)")
-        except OSError as error:
-            if is_exhausted(error):
-                raise
-            problems.append(f"{place.parent} ({error.strerror or error})")
-    raise RefusedError(
-        f"the decoded images can be stored neither in {' nor in '.join(problems)}: they need "
-        f"{math.prod(_shape(listing)) / 1e6:.0f} MB; make room, or name a folder with "
-        "XDG_CACHE_HOME"
-    )
+            decoded = _decode(listing)
+            with files.replacing(place) as beside, open(beside, "wb") as file:
+                # Not through a mapping: on a full disk that would end the process.
+                np.save(file, decoded.pixels)
+                np.save(file, [listing.key, decoded.digest])
+        return read(place, listing) or decoded
+    except OSError as error:
+        if is_exhausted(error):
+            raise
+        print(
+            f"Note: the decoded images cannot be kept in {place} ({error.strerror or error}): "
+            "each start decodes them again",
+            file=sys.stderr,
+        )
+    return decoded or _decode(listing)
 
 
-def _identity(place: Path) -> tuple[int, int, int] | None:
-    """What tells a file from one that has taken its place since, None if there is none."""
-    try:
-        found = place.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def places(data_dir: str | Path, listing: ClassFiles) -> list[Path]:
-    """Where the cache of a data folder may be, the preferred one first."""
-    name = f"{listing.format.size}-{listing.format.mode}.pixels"
-    return [Path(data_dir) / FOLDER / name, _users_folder(data_dir) / name]
-
-
-def _shape(listing: ClassFiles) -> tuple[int, ...]:
-    """Of the pixels: images, height, width, channels."""
-    return int(listing.counts.sum()), *listing.format.shape
-
-
-def _users_folder(data_dir: str | Path) -> Path:
-    """Where the cache lies if the data folder cannot be written."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if base.startswith("~"):  # nobody's home
-        base = os.path.join(tempfile.gettempdir(), f"cache-{os.getuid()}")
-    key = hashlib.sha256(os.fsencode(os.path.realpath(data_dir))).hexdigest()[:16]
-    return Path(base) / "supervised-reptile" / key
-
-
-def _write(place: Path, listing: ClassFiles) -> None:
-    """Decode all images and write the file. Raises OSError where that is not possible."""
-    if shutil.disk_usage(place.parent).free < math.prod(_shape(listing)):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    temporary = place.with_suffix(".tmp")  # one of a killed run is overwritten
-    checksums: list[int] = []
-
-    def written(arrays: Iterable[np.ndarray], file: BinaryIO) -> Iterator[np.ndarray]:
-        for images in arrays:
-            # Not through a mapping: on a full disk that would end the process.
-            file.write(_bytes(images))
-            checksums.append(zlib.crc32(_bytes(images)))
-            yield images
-
-    try:
-        with open(temporary, "wb") as file, listing.decode() as arrays:
-            digest = digest_of(listing.names, listing.counts, written(arrays, file))
-            footer = {
-                "listing": listing.key,
-                "shape": _shape(listing),
-                "checksums": checksums,
-                "digest": digest,
-            }
-            text = json.dumps(footer).encode()
-            file.write(text + END.pack(len(text), zlib.crc32(text), MARK))
-        files.put_in_place({temporary: place})
-    finally:
-        temporary.unlink(missing_ok=True)
+def _decode(listing: ClassFiles) -> Cached:
+    pixels = listing.decode()
+    return Cached(pixels, digest_of(listing.names, listing.counts, pixels))
 
 
 def read(place: Path, listing: ClassFiles) -> Cached | None:
-    """The Cached that a file holds, or None if it is missing, of other images, or damaged."""
-    if not place.is_file():  # a pipe would never end
-        return None
+    """The Cached of a file, its pixels mapped; None if it is missing, not whole, or of other
+    images."""
     try:
+        # "c": TensorFlow borrows only memory that may be written. A write copies the page.
+        pixels = np.load(place, mmap_mode="c")
         with open(place, "rb") as file:
-            footer = _read_footer(file)
-            size = file.tell()
-        shape = _shape(listing)
-        if footer["listing"] != listing.key or footer["shape"] != list(shape):
-            return None
-        if size != math.prod(shape):
-            raise ValueError("wrong length")
-        pixels = map_pixels(place, shape)
-        # CRC-32 leaves Python's lock alone, so that threads compute on all cores.
-        with concurrent.futures.ThreadPoolExecutor(machine.cores()) as threads:
-            classes = np.split(pixels, np.cumsum(listing.counts)[:-1])
-            if list(threads.map(zlib.crc32, classes)) != footer["checksums"]:
-                raise ValueError("wrong checksum")
-    except OSError:
+            file.seek(pixels.offset + pixels.nbytes)
+            key, digest = np.load(file)
+    except (OSError, ValueError, EOFError):
         return None
-    except (ValueError, KeyError, TypeError, struct.error) as error:
-        print(f"{place} is damaged ({error}): the images are read anew", file=sys.stderr)
-        return None
-    return Cached(pixels, footer["digest"])
-
-
-def _read_footer(file: BinaryIO) -> dict[str, Any]:
-    """The footer of an open file, which is left where the pixels end."""
-    start = file.seek(0, os.SEEK_END) - END.size
-    if start < 0:
-        raise ValueError("too short")
-    file.seek(start)
-    length, checksum, mark = END.unpack(file.read(END.size))
-    if mark != MARK or length > start:
-        raise ValueError("no end mark")
-    file.seek(start - length)
-    text = file.read(length)
-    if zlib.crc32(text) != checksum:
-        raise ValueError("wrong checksum of the footer")
-    file.seek(start - length)
-    return json.loads(text)
+    return Cached(pixels, str(digest)) if key == listing.key else None

@@ -4,6 +4,7 @@ over."""
 import collections
 import functools
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from supervised_reptile.system.errors import RefusedError
 from supervised_reptile.system.machine import fetch_command
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+IMAGENET = re.compile(r"n\d{8}")  # the name of a class folder of ImageNet
 SYSTEMS = {"__MACOSX", provenance.NAME}  # neither classes nor worth a word
 DEPTH = 6  # levels that are looked into, since a link may lead back up
 
@@ -58,10 +60,10 @@ class Folder:
     @property
     def others(self) -> list[str]:
         """The kinds of the files that are no images, one for each."""
-        files = [entry for entry in self._entries if entry.is_file() and not is_image(entry.name)]
-        special = [entry for entry in self._entries if not (entry.is_file() or entry.is_dir())]
-        kinds = [os.path.splitext(entry.name)[1] or entry.name for entry in files]
-        return kinds + ["pipes or devices"] * len(special)
+        images = {entry.name for entry in self.images}
+        files = [entry for entry in self._entries if not entry.is_dir()]
+        names = [entry.name for entry in files if entry.name not in images]
+        return [os.path.splitext(name)[1] or name for name in names]
 
     def example(self, levels: int = DEPTH) -> Path | None:
         """The first image in it or below; None without any."""

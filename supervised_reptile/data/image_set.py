@@ -1,20 +1,25 @@
-"""Images of classes in one uint8 array, read from folders or from their cache."""
+"""Images of classes in one uint8 array, read from folders or from their cache; and what a dataset
+has to offer."""
 
 import dataclasses
 import functools
 import sys
+import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from supervised_reptile.args import Run
 from supervised_reptile.data import cache, provenance
-from supervised_reptile.data.class_files import list_files
 from supervised_reptile.data.folders import Folder, passed_over
 from supervised_reptile.data.formats import Format
 from supervised_reptile.system.errors import RefusedError
 from supervised_reptile.system.output import some
+
+if typing.TYPE_CHECKING:
+    import tensorflow as tf
 
 Split = dict[str, list[str]]  # names of classes, before augmentation, by "train", "val", "test"
 
@@ -53,6 +58,16 @@ class ImageSet:
         """What a run's records say of its data."""
         return {"origin": self.origin, "digest": self.digest}
 
+    def as_tensor(self) -> "tf.Tensor":
+        """The pixels as a tensor on the CPU, without a copy where they are mapped from the cache:
+        they can be more than a gigabyte."""
+        import tensorflow as tf  # Reading images does not need it.
+
+        # TensorFlow borrows only memory that may be written and begins at a multiple of 64 bytes.
+        if self.pixels.ctypes.data % 64 or not self.pixels.flags.writeable:
+            return tf.constant(self.pixels)
+        return tf.identity(tf.experimental.dlpack.from_dlpack(self.pixels.__dlpack__()))
+
     def __str__(self) -> str:
         """What was read, by split, and what was passed over."""
         parts = [
@@ -61,6 +76,29 @@ class ImageSet:
         ]
         others = [f"{number:,} {kind}" for kind, number in self.passed_over.items()]
         return ", ".join(parts) + ("; passed over: " + ", ".join(others) if others else "")
+
+
+class Load(typing.Protocol):
+    """How the images of a run are read."""
+
+    def __call__(
+        self, run: Run, seed: int, split: Split | None = None, other_classes: bool = False
+    ) -> tuple[ImageSet, Split]:
+        """The images of a run and their split.
+
+        seed: decides the split, and what is drawn with --synthetic. split: that of an earlier
+        run, to be used instead. other_classes: whether the classes may be others than those of
+        that run: then other_split is used.
+        Raises RefusedError if classes are missing, or an image cannot be read.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """name: of the script's dataset, and of its network. load: reads the images of a run."""
+
+    name: str
+    load: Load
 
 
 def ranges(split: Mapping[str, Sized]) -> dict[str, range]:
@@ -84,7 +122,7 @@ def read_folders(
     data_dir = root.path
     check_present(split, folders, data_dir)
     source = provenance.read(data_dir)
-    listing = list_files(folders, format, source)
+    listing = cache.list_files(folders, format, source)
     cached = cache.load(data_dir, listing)
     whole = ImageSet(
         cached.pixels,
@@ -100,39 +138,34 @@ def read_folders(
 
 
 def stale_caches(root: Folder, folders: Mapping[str, Folder], format: Format) -> list[Path]:
-    """The caches of a data folder that would be used, but hold other pixels than its images."""
-    listing = list_files(folders, format, provenance.read(root.path))
-    found = {place: cache.read(place, listing) for place in cache.places(root.path, listing)}
-    digests = {place: cached.digest for place, cached in found.items() if cached}
-    if not digests:
-        return []
-    with listing.decode() as pixels:
-        digest = cache.digest_of(listing.names, listing.counts, pixels)
-    return [place for place, vouched in digests.items() if vouched != digest]
+    """The cache of a data folder if it would be used, but holds other pixels than its images."""
+    listing = cache.list_files(folders, format, provenance.read(root.path))
+    place = cache.place_of(root.path, listing)
+    cached = cache.read(place, listing)
+    return [place] if cached and not np.array_equal(cached.pixels, listing.decode()) else []
 
 
 def _check_different(whole: ImageSet, where: Path) -> None:
     """Refuse a set whose images are all the same; name classes of that kind."""
-    alike = [
-        index
-        for index in range(len(whole.names))
-        if whole.counts[index] > 1 and _alike(whole.of_class(index))
+    uniform = [
+        name
+        for index, name in enumerate(whole.names)
+        if whole.counts[index] > 1 and _all_equal(whole.of_class(index))
     ]
-    if not alike:
+    if not uniform:
         return
-    if len(whole.pixels) > 1 and _alike(whole.pixels):
+    if _all_equal(whole.pixels):
         raise RefusedError(
             f"{where}: all {len(whole.pixels):,} images look the same to the network, with a mean "
             f"of {whole.pixels[0].mean():.0f} (0: black, 255: white): there is nothing to learn"
         )
-    names = some([whole.names[index] for index in alike])
     print(
-        f"Warning: {where}: within each of these classes all images are the same: {names}",
+        f"Warning: {where}: within each of these classes all images are the same: {some(uniform)}",
         file=sys.stderr,
     )
 
 
-def _alike(pixels: np.ndarray) -> bool:
+def _all_equal(pixels: np.ndarray) -> bool:
     """Whether all images are the same; it looks no further than the first that is not."""
     return all(np.array_equal(image, pixels[0]) for image in pixels[1:])
 
@@ -157,9 +190,9 @@ def select_generated(pixels: np.ndarray, names: Sequence[str], split: Split) -> 
     """An ImageSet of the named classes of generated images, [classes, images, ...]."""
     check_present(split, names, "--synthetic")
     counts = np.full(len(names), pixels.shape[1])
-    digest = cache.digest_of(names, counts, pixels)
-    source = {"source": "generated (--synthetic)"}
     flat = pixels.reshape(-1, *pixels.shape[2:])
+    digest = cache.digest_of(names, counts, flat)
+    source = {"source": "generated (--synthetic)"}
     return select(ImageSet(flat, tuple(names), counts, {}, source, digest), split)
 
 

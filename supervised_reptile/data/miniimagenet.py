@@ -2,11 +2,11 @@
 
 from supervised_reptile.args import Run
 from supervised_reptile.data import folders, image_set, synthetic
-from supervised_reptile.data.dataset import Dataset
 from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import PHOTOGRAPHS
-from supervised_reptile.data.image_set import ImageSet, Split
+from supervised_reptile.data.image_set import Dataset, ImageSet, Split
 from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.system.output import some
 
 CLASSES = {  # by split
     split: names.split()
@@ -37,7 +37,6 @@ CLASSES = {  # by split
 }
 SPLITS = {**{name: name for name in CLASSES}, "validation": "val"}  # by the name of a folder
 SYNTHETIC_IMAGES = 60
-SHOWN = 5  # folders that a message names
 
 
 def load(
@@ -46,7 +45,7 @@ def load(
     """The images of a run, and its classes by split.
 
     seed: decides what is drawn with --synthetic. split: that of an earlier run; without it, the
-    folders decide. other_classes: as of dataset.Load.
+    folders decide. other_classes: as of image_set.Load.
     Raises RefusedError if classes are missing or an image is broken.
     """
     if run.synthetic:
@@ -95,7 +94,7 @@ def find_splits(root: Folder) -> dict[str, Folder]:
     there = {SPLITS.get(folder.name, ""): folder for folder in top.folders if folder.folders}
     missing = [f"{name}/" for name in CLASSES if name not in there]
     if missing:
-        found = ", ".join(f"{folder.name}/" for folder in top.folders[:SHOWN])
+        found = some([f"{folder.name}/" for folder in top.folders])
         advice = "give each split a folder"
         if root.name in SPLITS:
             advice = f"name the folder above it, {root.path.parent}"

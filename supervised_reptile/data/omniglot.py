@@ -2,16 +2,15 @@
 
 import dataclasses
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from supervised_reptile.args import Run
 from supervised_reptile.data import folders, image_set, synthetic
-from supervised_reptile.data.dataset import Dataset
 from supervised_reptile.data.folders import Folder, inner
 from supervised_reptile.data.formats import CHARACTERS
-from supervised_reptile.data.image_set import ImageSet, Split
+from supervised_reptile.data.image_set import Dataset, ImageSet, Split
 from supervised_reptile.system.errors import RefusedError
 
 ROTATIONS = 4
@@ -26,7 +25,7 @@ def load(
     """The images of a run, and its characters by split before augmentation.
 
     seed: decides the split, and what is drawn with --synthetic. split: that of an
-    earlier run, to be used instead of drawing one. other_classes: as of dataset.Load.
+    earlier run, to be used instead of drawing one. other_classes: as of image_set.Load.
     Raises RefusedError if there are no or too few characters, or an image is broken.
     """
     if run.synthetic:
@@ -70,17 +69,9 @@ def find_characters(root: Folder) -> dict[str, Folder]:
             "all classes on one level"
         )
     groups.sort(key=lambda group: group.name)
-    if flat:
-        return _by_name((group.name, group) for group in groups)
-    return _by_name(
-        (f"{group.name}/{character.name}", character)
-        for group in groups
-        for character in group.folders
-    )
-
-
-def _by_name(named: Iterable[tuple[str, Folder]]) -> dict[str, Folder]:
-    """Raises RefusedError if two have one name."""
+    named = [(group.name, group) for group in groups]
+    if not flat:
+        named = [(f"{group.name}/{part.name}", part) for group in groups for part in group.folders]
     found: dict[str, Folder] = {}
     for name, folder in named:
         if name in found:

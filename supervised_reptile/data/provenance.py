@@ -10,7 +10,6 @@ from supervised_reptile.system.errors import RefusedError
 NAME = "origin.json"
 KEYS = ("source", "packaging", "digest", "date")
 ORIGINAL = "ILSVRC2012_img_train"  # how miniImageNet's packaging begins if we have resized it
-SHOWN = 20  # characters of a damaged file
 
 
 def write(folder: pathlib.Path, source: str, packaging: str, digest: str) -> None:
@@ -35,14 +34,9 @@ def read(folder: str | pathlib.Path) -> dict[str, str]:
     if not path.exists():
         return {"source": f"{folder}, a folder without {NAME}"}
     try:
-        text = path.read_text()
+        content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise _damaged(path, f"it cannot be read: {error}") from None
-    try:
-        content = json.loads(text)
-    except ValueError:
-        there = f"it begins with {text[:SHOWN]!r}" if text else "it is empty"
-        raise _damaged(path, f"no JSON: {there}") from None
+        raise _damaged(path, str(error)) from None
     if not (isinstance(content, dict) and content.keys() & set(KEYS)):
         return {"source": f"{folder}, whose {NAME} was not written by fetch_data.sh"}
     missing = [key for key in KEYS if not isinstance(content.get(key), str)]

@@ -30,10 +30,13 @@ def characters(seed: int, classes: int = 1623, images: int = 20) -> np.ndarray:
         uint8 [classes, images, 28, 28, 1]; 255 is paper, 0 is ink.
     """
     drawings = np.full((classes, images, _CHARACTER_SIDE, _CHARACTER_SIDE, 1), 255, np.uint8)
+    image = np.arange(images)[:, np.newaxis]
     for c in range(classes):
         rng = np.random.default_rng([seed, _CHARACTERS, c])
-        strokes = _character(rng)
-        _ink(drawings[c], _redraw(rng, strokes, images))
+        pen = _redraw(rng, _character(rng), images)
+        for edge in (-0.15, 0.15):  # of a nib, held aslant, that is a little wider than a pixel
+            pixel = (pen + edge).astype(int)
+            drawings[c, image, pixel[..., 0], pixel[..., 1]] = 0
     return drawings
 
 
@@ -78,11 +81,8 @@ def _redraw(rng: np.random.Generator, strokes: np.ndarray, images: int) -> np.nd
     affine = 16.5 * np.exp(size) * affine  # real characters are about 16 pixels high and wide
     pen = _SMOOTH @ strokes @ affine.transpose(2, 0, 1)[:, np.newaxis]
     centre = _CHARACTER_SIDE / 2 + 1.65 * hand[:, np.newaxis, 4:]
-    return _within_frame(centre + pen.reshape(images, -1, 2))
-
-
-def _within_frame(pen: np.ndarray) -> np.ndarray:
-    """Return the drawings, [images, samples, 2], shrunk and moved where they left the frame."""
+    pen = centre + pen.reshape(images, -1, 2)
+    # Where it would leave the frame, the drawing is shrunk, then moved.
     first, last = 1.5, _CHARACTER_SIDE - 1.5  # a margin wider than half the pen
     shrink = np.minimum(1, (last - first) / np.ptp(pen, axis=1).max(axis=-1))
     pen = pen * shrink[:, np.newaxis, np.newaxis]
@@ -90,23 +90,11 @@ def _within_frame(pen: np.ndarray) -> np.ndarray:
     return pen + np.maximum(first - low, 0) - np.maximum(high - last, 0)
 
 
-def _smooth(samples: int) -> np.ndarray:
-    """Return the matrix, [samples, knots], from control points to points along their curve."""
-    # A quadratic B-spline is the polyline through the control points, averaged over one step.
-    position = np.linspace(0, _KNOTS - 1, samples)[:, np.newaxis] + np.linspace(-0.5, 0.5, 11)
-    position = np.clip(position, 0, _KNOTS - 1)[..., np.newaxis]
-    return np.maximum(0, 1 - np.abs(position - np.arange(_KNOTS))).mean(axis=1)
-
-
-_SMOOTH = _smooth(60)
-
-
-def _ink(paper: np.ndarray, pen: np.ndarray) -> None:
-    """Blacken the pixels of paper, [images, side, side, 1], that the pen passes."""
-    image = np.arange(len(pen))[:, np.newaxis]
-    for edge in (-0.15, 0.15):  # of a nib, held aslant, that is a little wider than a pixel
-        pixel = (pen + edge).astype(int)
-        paper[image, pixel[..., 0], pixel[..., 1]] = 0
+# From control points to points along their curve, [samples, knots]. A quadratic B-spline is the
+# polyline through the control points, averaged over one step.
+_POSITIONS = np.linspace(0, _KNOTS - 1, 60)[:, np.newaxis] + np.linspace(-0.5, 0.5, 11)
+_POSITIONS = np.clip(_POSITIONS, 0, _KNOTS - 1)[..., np.newaxis]
+_SMOOTH = np.maximum(0, 1 - np.abs(_POSITIONS - np.arange(_KNOTS))).mean(axis=1)
 
 
 class _Motif(NamedTuple):

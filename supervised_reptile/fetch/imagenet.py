@@ -11,8 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from supervised_reptile.data.class_files import IMAGENET
-from supervised_reptile.data.folders import DEPTH
+from supervised_reptile.data.folders import DEPTH, IMAGENET
 from supervised_reptile.data.provenance import ORIGINAL
 from supervised_reptile.fetch import archives, checks, download
 from supervised_reptile.fetch.download import Client

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from supervised_reptile.data.class_files import IMAGENET
-from supervised_reptile.data.folders import is_image
+from supervised_reptile.data.folders import IMAGENET, is_image
 from supervised_reptile.data.miniimagenet import SPLITS
 from supervised_reptile.fetch import pickles
 from supervised_reptile.fetch.archives import Archive

@@ -9,6 +9,8 @@ from supervised_reptile.data import miniimagenet
 from supervised_reptile.data.folders import Folder
 from supervised_reptile.system.errors import RefusedError
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -61,7 +63,8 @@ def test_classes_that_the_run_had_and_the_folder_lacks_are_refused(folder):
         miniimagenet.load(Run(data_dir=str(folder)), 0, {"train": ["n99", "n01"]})
 
 
-def test_generated_classes_have_the_split_of_the_real_ones():
+def test_generated_classes_have_the_split_of_the_real_ones(monkeypatch):
+    monkeypatch.setattr(miniimagenet, "SYNTHETIC_IMAGES", 1)
     found, split = miniimagenet.load(Run(synthetic=True), seed=0)
     assert {name: len(members) for name, members in split.items()} == {
         "train": 64,

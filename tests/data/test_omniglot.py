@@ -14,6 +14,8 @@ from supervised_reptile.data import omniglot
 from supervised_reptile.data.folders import Folder
 from supervised_reptile.system.errors import RefusedError
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 ARCHIVES = pathlib.Path(__file__).parents[3] / "shared" / "data" / "omniglot"
 
 
@@ -119,34 +121,11 @@ def test_other_characters_than_a_models_all_test_it_and_are_not_turned(small):
     assert found.splits == {"train": range(4), "test": range(4, 7)}
 
 
-def test_train_classes_decide_the_split(small):
-    found, split = omniglot.load(run_on(small, 1), seed=0)
-    assert [len(split[part]) for part in ("train", "test")] == [1, 3]
-    assert found.splits == {"train": range(4), "test": range(4, 7)}
-
-
 @pytest.mark.parametrize("number", [4, 5, 1200])
 def test_a_split_without_test_classes_is_refused(small, number):
     message = rf"--train-classes {number}: there are only 4 characters.*choose fewer"
     with pytest.raises(RefusedError, match=message):
         omniglot.load(run_on(small, number), seed=0)
-    with pytest.raises(RefusedError, match="--train-classes 1623: there are only 1623"):
-        omniglot.load(Run(synthetic=True, train_classes=1623), seed=0)
-
-
-def test_the_second_start_has_the_same_pixels_in_the_same_order(small):
-    """From the cache, for any seed."""
-    for seed in (0, 1):
-        first, _ = omniglot.load(run_on(small), seed)
-        (small / ".cache" / "28-L.pixels").unlink()
-        second, _ = omniglot.load(run_on(small), seed)
-        assert first.names == second.names and first.digest == second.digest
-        assert (first.pixels == second.pixels).all()
-
-
-def test_the_digest_does_not_depend_on_the_split(small):
-    found = {omniglot.load(run_on(small, n), seed)[0].digest for n in (1, 3) for seed in (0, 1)}
-    assert len(found) == 1
 
 
 def test_generated_characters_are_split_as_drawn_ones_are():

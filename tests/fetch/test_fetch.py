@@ -1,6 +1,5 @@
 """What `fetch_data.sh` leaves on disk: all of Omniglot, or nothing."""
 
-import contextlib
 import fcntl
 import hashlib
 import io
@@ -23,7 +22,7 @@ import servers
 from PIL import Image
 
 from supervised_reptile.data import image_set, provenance
-from supervised_reptile.data.class_files import ClassFiles
+from supervised_reptile.data.cache import ClassFiles
 from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import CHARACTERS
 from supervised_reptile.data.omniglot import find_characters
@@ -544,16 +543,15 @@ def test_a_record_that_cannot_be_read_is_damaged(tmp_path):
 
 def noise(listing):
     """What a wrong decoder would read."""
-    draw = np.random.default_rng(0).integers
-    arrays = (draw(0, 256, (number, 28, 28, 1), np.uint8) for number in listing.counts)
-    return contextlib.nullcontext(arrays)
+    shape = (listing.counts.sum(), 28, 28, 1)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 def read_images(target):
     """As a run does, which leaves a cache; return its place."""
     characters = find_characters(root := Folder(target))
     image_set.read_folders(root, characters, {"test": list(characters)}, CHARACTERS)
-    return target / ".cache" / "28-L.pixels"
+    return target / ".cache" / "28-L.npy"
 
 
 def test_verify_compares_the_cache(mirror, target, monkeypatch, capsys):
@@ -565,7 +563,7 @@ def test_verify_compares_the_cache(mirror, target, monkeypatch, capsys):
     with monkeypatch.context() as patched:
         patched.setattr(ClassFiles, "decode", noise)
         read_images(target)
-    expected = "the cache data/omniglot/.cache/28-L.pixels holds other pixels than the images"
+    expected = "the cache data/omniglot/.cache/28-L.npy holds other pixels than the images"
     with pytest.raises(FailedError, match=f"^data/omniglot: {expected}: remove it$"):
         command.verify()
     place.unlink()

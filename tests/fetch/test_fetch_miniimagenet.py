@@ -1,6 +1,5 @@
 """miniImageNet from every packaging people share."""
 
-import contextlib
 import hashlib
 import io
 import json
@@ -30,7 +29,7 @@ from packaged import (
 from PIL import Image
 
 from supervised_reptile.data import image_set
-from supervised_reptile.data.class_files import ClassFiles
+from supervised_reptile.data.cache import ClassFiles
 from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import PHOTOGRAPHS
 from supervised_reptile.data.miniimagenet import find_classes
@@ -516,16 +515,15 @@ def test_a_part_of_it_is_refused_and_says_what_to_do(fetch_mini):
 
 def test_verify_compares_the_cache(small, fetch_mini, tmp_path, monkeypatch):
     def noise(listing):
-        draw = np.random.default_rng(0).integers
-        arrays = (draw(0, 256, (number, 84, 84, 3), np.uint8) for number in listing.counts)
-        return contextlib.nullcontext(arrays)
+        shape = (listing.counts.sum(), 84, 84, 3)
+        return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
     found = fetch_mini(MINIIMAGENET_ARCHIVE=str(write_zip(tmp_path / "mine.zip", small)))
     classes, split = find_classes(root := Folder(found))
     with monkeypatch.context() as patched:
         patched.setattr(ClassFiles, "decode", noise)
         image_set.read_folders(root, classes, split, PHOTOGRAPHS)
-    expected = "the cache data/miniimagenet/.cache/84-RGB.pixels holds other pixels than the images"
+    expected = "the cache data/miniimagenet/.cache/84-RGB.npy holds other pixels than the images"
     with pytest.raises(FailedError, match=f"^data/miniimagenet: {expected}: remove it$"):
         command.verify()
 

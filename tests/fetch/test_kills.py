@@ -18,7 +18,7 @@ import servers
 import test_fetch
 from PIL import Image
 
-from supervised_reptile.data import cache, class_files, provenance
+from supervised_reptile.data import cache, provenance
 from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import Format
 
@@ -183,15 +183,15 @@ def test_a_killed_reading_leaves_no_cache_that_is_not_whole(kills, start, tmp_pa
             Image.fromarray(pixels).save(data / f"c{index}" / f"{number}.png")
     digest, whole = finish(start(READ, data))
     classes = {found.name: found for found in Folder(data).folders}
-    listing = class_files.list_files(classes, Format(28, "RGB"), {})
-    place = data / ".cache" / "28-RGB.pixels"
+    listing = cache.list_files(classes, Format(28, "RGB"), {})
+    place = data / ".cache" / "28-RGB.npy"
     chance, killed, left = random.Random(0), 0, 0
     while killed < kills:
         place.unlink(missing_ok=True)
         killed += kill_after(start(READ, data), chance.uniform(0, whole))
-        left += (data / ".cache" / "28-RGB.tmp").exists()
+        left += (data / ".cache" / "28-RGB.npy.tmp").exists()
         if place.exists():
             assert cache.read(place, listing).digest == digest.strip()
         assert finish(start(READ, data))[0] == digest
-        assert sorted(os.listdir(data / ".cache")) == ["28-RGB.lock", "28-RGB.pixels"]
+        assert sorted(os.listdir(data / ".cache")) == ["28-RGB.lock", "28-RGB.npy"]
     print(f"cache: {killed} kills, {left} of them while it was written")

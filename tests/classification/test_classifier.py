@@ -1,4 +1,4 @@
-"""Classifying beside a plain loop in TensorFlow's own operations, with automatic gradients."""
+"""Classifying, compared with a plain loop in TensorFlow's operations, with automatic gradients."""
 
 import dataclasses
 
@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 
 from supervised_reptile.args import Config
-from supervised_reptile.learning import classification, models
-from supervised_reptile.learning.classification import Classifier
+from supervised_reptile.classification import classifier as classifiers
+from supervised_reptile.classification.classifier import Classifier
+from supervised_reptile.learning import models
 from supervised_reptile.learning.reptile import Reptile
 from supervised_reptile.learning.sampling import Draws, Purpose, batches_of
 from supervised_reptile.learning.state import State
@@ -77,7 +78,7 @@ def plain(state, images, repeat, seed, sgd):
     return np.stack(one_by_one), tf.nn.softmax(network(values, images[6:])[:, :3]).numpy()
 
 
-@pytest.mark.parametrize("sgd", [True, False])
+@pytest.mark.parametrize("sgd", [pytest.param(True, marks=pytest.mark.slow), False])
 @pytest.mark.parametrize("transductive", [True, False])
 def test_it_is_a_plain_loop_whose_spare_outputs_take_no_part(images, sgd, transductive):
     found, state = classifier(sgd=sgd, transductive=transductive, seed=3)
@@ -89,9 +90,10 @@ def test_it_is_a_plain_loop_whose_spare_outputs_take_no_part(images, sgd, transd
     assert repeat == 1
 
 
+@pytest.mark.slow
 def test_how_many_queries_a_call_answers_changes_nothing(images, monkeypatch):
     found, _ = classifier()
     (together,) = found.probabilities(images[:6], LABELS, images[6:])
-    monkeypatch.setattr(classification, "AT_ONCE", 2)
+    monkeypatch.setattr(classifiers, "AT_ONCE", 2)
     (in_parts,) = found.probabilities(images[:6], LABELS, images[6:])
     np.testing.assert_allclose(in_parts, together, rtol=0, atol=1e-6)

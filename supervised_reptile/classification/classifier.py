@@ -33,9 +33,31 @@ class Classifier:
         """
         reptile, state = self._for(int(labels.max()) + 1)
         pixels = tf.constant(np.concatenate([support, queries]))
+        transductive = self._config.evaluation.transductive
+        predict = reptile.answer if transductive else reptile.answer_one_by_one
+
+        @tf.function(jit_compile=True, autograph=False)
+        def adapt(state: State, pixels: tf.Tensor, batches: Batches) -> Tensors:
+            return reptile.inner_loop(copies(state, 1), pixels, batches).state.parameters
+
+        @tf.function(jit_compile=True, autograph=False)
+        def answer(adapted: Tensors, pixels: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+            return tf.nn.softmax(predict(adapted, pixels, images))
+
+        # Together, or each query after the examples; always as many, so that it is compiled once.
+        images = np.arange(len(support), len(pixels), dtype=np.int32)
+        examples = np.arange(len(support), dtype=np.int32)
+        count = len(images) if transductive else min(AT_ONCE, len(images))
         for repeat in range(repeats):
-            adapted = self._adapt(reptile, state, pixels, self._batches(labels, repeat))
-            yield np.concatenate(list(self._answers(reptile, adapted, pixels, len(support))))
+            adapted, found = adapt(state, pixels, self._batches(labels, repeat)), []
+            for start in range(0, len(images), count):
+                some = images[start : start + count]
+                padded = np.pad(some, (0, count - len(some)), mode="edge")
+                passes = np.stack([np.append(examples, query) for query in padded])
+                asked = some if transductive else passes
+                answers = answer(adapted, pixels, tf.constant(asked[None]))[0]
+                found.append(answers.numpy()[: len(some)])
+            yield np.concatenate(found)
 
     def _for(self, classes: int) -> tuple[Reptile, State]:
         """The algorithm for so many classes, and the State without the outputs of others."""
@@ -62,38 +84,3 @@ class Classifier:
             Draws(seed, Purpose.CLASSIFYING, [repeat]),
         )
         return Batches(*(tf.constant(part[0]) for part in batches))
-
-    def _answers(
-        self, reptile: Reptile, adapted: Tensors, pixels: tf.Tensor, support: int
-    ) -> Iterator[np.ndarray]:
-        queries = np.arange(support, len(pixels), dtype=np.int32)
-        if self._config.evaluation.transductive:
-            yield self._together(reptile, adapted, pixels, tf.constant(queries[None]))[0].numpy()
-            return
-        beside = np.arange(support, dtype=np.int32)
-        count = min(AT_ONCE, len(queries))
-        for start in range(0, len(queries), count):
-            some = queries[start : start + count]
-            # Always as many, so that it is compiled once.
-            padded = np.pad(some, (0, count - len(some)), mode="edge")
-            passes = np.stack([np.append(beside, query) for query in padded])
-            found = self._one_by_one(reptile, adapted, pixels, tf.constant(passes[None]))
-            yield found[0, : len(some)].numpy()
-
-    @tf.function(jit_compile=True, autograph=False)
-    def _adapt(
-        self, reptile: Reptile, state: State, pixels: tf.Tensor, batches: Batches
-    ) -> Tensors:
-        return reptile.inner_loop(copies(state, 1), pixels, batches).state.parameters
-
-    @tf.function(jit_compile=True, autograph=False)
-    def _one_by_one(
-        self, reptile: Reptile, adapted: Tensors, pixels: tf.Tensor, passes: tf.Tensor
-    ) -> tf.Tensor:
-        return tf.nn.softmax(reptile.answer_one_by_one(adapted, pixels, passes))
-
-    @tf.function(jit_compile=True, autograph=False)
-    def _together(
-        self, reptile: Reptile, adapted: Tensors, pixels: tf.Tensor, images: tf.Tensor
-    ) -> tf.Tensor:
-        return tf.nn.softmax(reptile.answer(adapted, pixels, images))
