@@ -59,7 +59,8 @@ def read(settings: Sources, work: Path) -> Contents:
     names = PICKLES if source.endswith("/") else ()
     place = sources.locate(source.rstrip("/"), work, names)
     files = sources.list_files(sources.unpack(place, work / "unpacked"))
-    if found := [path for path in files if PICKLE.fullmatch(path.name)]:
+    found = [path for path in files if PICKLE.fullmatch(path.name)]
+    if len(found) >= len(CLASSES):
         return Contents(source, "pickles", _placed(_read_pickles(found)))
     if CSV.issubset(path.name for path in files):
         return Contents(source, "images/ with lists", _placed(_read_listed(files)))
@@ -67,7 +68,7 @@ def read(settings: Sources, work: Path) -> Contents:
     if not found:
         raise UnsoundError(
             f"{place.name} holds no folders of images that are named as miniImageNet's classes, no "
-            f"images with train.csv, val.csv and test.csv, and no pickles that are known; found "
+            f"images with train.csv, val.csv and test.csv, and no pickles of all three sets; found "
             f"{some([path.name for path in files], 3) or 'nothing'}"
         )
     by_folder = ((path.parent.name, path.name, path.read_bytes()) for path in found)

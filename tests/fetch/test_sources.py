@@ -139,12 +139,6 @@ def test_files_of_one_name_from_two_addresses_are_kept_apart(server, fetch):
     assert fetch(f"{server.url}/other") == b"other"
 
 
-def test_several_files_below_an_address(server, tmp_path):
-    write_tree(server.folder, {"a/b.csv": b"b", "c.csv": b"c"})
-    found = sources.locate(server.url, tmp_path / "work", ["a/b.csv", "c.csv"])
-    assert (found / "a/b.csv").read_bytes() == b"b" and (found / "c.csv").read_bytes() == b"c"
-
-
 def test_a_server_that_is_not_there_or_speaks_no_tls_is_named(server, fetch, monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -250,10 +244,6 @@ def flip_a_byte(data):
     return data[:place] + b"\x01" + data[place + 1 :]
 
 
-def nothing(data):
-    return b""
-
-
 def a_page(data):
     return b"<html>Please log in</html>"
 
@@ -271,7 +261,7 @@ def encrypted(data):
 
 
 DAMAGES = [(cut_short, form) for form in list(FORMS)[1:]]
-DAMAGES += [(damage, "archive.tar") for damage in (nothing, a_page, another_kind)]
+DAMAGES += [(damage, "archive.tar") for damage in (a_page, another_kind)]
 
 
 # Tar files have no checksums of contents: what is in them is checked later.
