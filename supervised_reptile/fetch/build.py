@@ -26,12 +26,12 @@ class Contents(NamedTuple):
     """The images of a dataset before they are where they belong.
 
     source: their address. packaging: how they come from there, as origin.json is to say.
-    images: the path of each in the dataset, and its bytes.
+    images: the path of each in the dataset, and the file that it is, or its bytes.
     """
 
     source: str
     packaging: str
-    images: Iterable[tuple[Path, bytes]]
+    images: Iterable[tuple[Path, Path | bytes]]
 
 
 def work_folder(target: Path) -> Path:
@@ -55,11 +55,7 @@ def make(target: Path, read: Callable[[Path], Contents], check: Callable[[Path],
                 shutil.rmtree(folder, ignore_errors=True)
                 shutil.rmtree(work / "unpacked", ignore_errors=True)
                 contents = read(work)
-                for name, content in tqdm(contents.images, unit=" images", disable=None):
-                    if (path := folder / name).exists():
-                        raise UnsoundError(f"{name} is there twice")
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(content)
+                _fill(folder, contents, work)
                 digest = check(folder)
                 provenance.write(folder, contents.source, contents.packaging, digest)
             except UnsoundError:
@@ -70,6 +66,19 @@ def make(target: Path, read: Callable[[Path], Contents], check: Callable[[Path],
             shutil.rmtree(work, ignore_errors=True)
     except BlockingIOError:
         raise RefusedError(f"another fetch is at work in {work}: wait until it has ended") from None
+
+
+def _fill(folder: Path, contents: Contents, work: Path) -> None:
+    for name, content in tqdm(contents.images, unit=" images", disable=None):
+        if (path := folder / name).exists():
+            raise UnsoundError(f"{name} is there twice")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif work in content.parents:  # unpacked there
+            content.rename(path)
+        else:
+            shutil.copyfile(content, path)
 
 
 def list_images(folder: Path) -> list[Path]:

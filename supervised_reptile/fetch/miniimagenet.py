@@ -4,7 +4,7 @@ import csv
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from supervised_reptile.data import formats, image_set
@@ -52,7 +52,7 @@ def read(settings: Sources, work: Path) -> Contents:
         lists = read_lists(settings.lists or LISTS, work)
         path = sources.locate(settings.imagenet, work)
         if path.is_dir():
-            images = _read_unpacked(path, lists)
+            images = _find_unpacked(path, lists).items()
             return Contents(settings.imagenet, f"{ORIGINAL}, unpacked", images)
         return Contents(settings.imagenet, f"{ORIGINAL}.tar", _read_tar(path, lists))
     source = settings.miniimagenet or ZENODO
@@ -71,11 +71,13 @@ def read(settings: Sources, work: Path) -> Contents:
             f"images with train.csv, val.csv and test.csv, and no pickles of all three sets; found "
             f"{some([path.name for path in files], 3) or 'nothing'}"
         )
-    by_folder = ((path.parent.name, path.name, path.read_bytes()) for path in found)
+    by_folder = ((path.parent.name, path.name, path) for path in found)
     return Contents(source, "class folders", _placed(by_folder))
 
 
-def _placed(images: Iterator[tuple[str, str, bytes]]) -> Iterator[tuple[Path, bytes]]:
+def _placed(
+    images: Iterable[tuple[str, str, Path | bytes]],
+) -> Iterator[tuple[Path, Path | bytes]]:
     """The path in the dataset and the content of images, given class, file name and content."""
     split_of = {name: split for split, names in CLASSES.items() for name in names}
     for name, file, content in images:
@@ -93,7 +95,7 @@ def _read_pickles(paths: Sequence[Path]) -> Iterator[tuple[str, str, bytes]]:
             raise UnsoundError(f"{path.name}: {error}") from None
 
 
-def _read_listed(files: Sequence[Path]) -> Iterator[tuple[str, str, bytes]]:
+def _read_listed(files: Sequence[Path]) -> Iterator[tuple[str, str, Path]]:
     """The images, wherever they lie, whose names are in train.csv, val.csv and test.csv."""
     class_of = {}
     for path in (path for path in files if path.name in CSV):
@@ -111,7 +113,7 @@ def _read_listed(files: Sequence[Path]) -> Iterator[tuple[str, str, bytes]]:
                 )
     for path in files:
         if path.name in class_of:
-            yield class_of[path.name], path.name, path.read_bytes()
+            yield class_of[path.name], path.name, path
 
 
 def read_lists(where: str, work: Path) -> Lists:
@@ -147,7 +149,7 @@ def _read_tar(path: Path, lists: Lists) -> Iterator[tuple[Path, bytes]]:
             yield name, content
 
 
-def _read_unpacked(root: Path, lists: Lists) -> Iterator[tuple[Path, bytes]]:
+def _find_unpacked(root: Path, lists: Lists) -> dict[Path, Path]:
     """The images of the lists in a folder into which ILSVRC2012_img_train.tar was unpacked.
 
     Raises FailedError unless all are there, each with as many bytes as in the archive.
@@ -162,7 +164,7 @@ def _read_unpacked(root: Path, lists: Lists) -> Iterator[tuple[Path, bytes]]:
     ]
     if wrong:
         raise FailedError(f"{training} lacks images of the authors, or has others: {some(wrong)}")
-    return ((name, path.read_bytes()) for name, path in paths.items())
+    return paths
 
 
 def check_names(folder: Path) -> None:

@@ -29,7 +29,7 @@ def read(settings: Sources, work: Path) -> Contents:
     folders = [sources.unpack(part, work / "unpacked" / part.stem) for part in parts]
     # Some programs unpack an archive into one more folder of its name.
     images = (
-        (Path(*path.parts[-3:]), path.read_bytes())
+        (Path(*path.parts[-3:]), path)
         for folder in folders
         for path in sources.list_files(folder)
         if path.suffix == ".png"

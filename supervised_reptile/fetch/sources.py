@@ -116,7 +116,7 @@ def _download(session: requests.Session, address: str, path: Path) -> None:
                 continue
             response.raise_for_status()
         except requests.RequestException as error:
-            raise FailedError(f"{path.name}: {_reason(error)}") from None
+            raise _failure(path, error) from None
         try:
             _receive(response, part, tag)
             part.rename(path)
@@ -124,7 +124,7 @@ def _download(session: requests.Session, address: str, path: Path) -> None:
             failures = 1 if _size(part) > most else failures + 1
             most = max(most, _size(part))
             if failures == ATTEMPTS:
-                raise FailedError(f"{path.name}: {_reason(error)}: try again later") from None
+                raise _failure(path, error) from None
 
 
 def _size(path: Path) -> int:
@@ -149,13 +149,15 @@ def _receive(response: requests.Response, part: Path, tag: Path) -> None:
             progress.update(len(block))
 
 
-def _reason(error: Exception) -> Exception:
-    """The first of the errors that requests and urllib3 have put into one another."""
-    while True:
-        causes = (getattr(error, "reason", None), *error.args)
-        if not (inner := [cause for cause in causes if isinstance(cause, Exception)]):
-            return error
-        error = inner[0]
+def _failure(path: Path, error: requests.RequestException) -> FailedError:
+    """The first of the errors that requests and urllib3 have put into one another, for a person."""
+    is_final = error.response is not None and error.response.status_code < 500
+    first: BaseException | None = error
+    while first:
+        reason = first
+        causes = (getattr(first, "reason", None), *first.args)
+        first = next((cause for cause in causes if isinstance(cause, Exception)), None)
+    return FailedError(f"{path.name}: {reason}{'' if is_final else ': try again later'}")
 
 
 def unpack(path: Path, folder: Path) -> Path:
@@ -192,7 +194,7 @@ def is_used(path: PurePath) -> bool:
     """Whether a file, by its relative path, may be of use: neither hidden nor a system's own."""
     if any(part.startswith((".", "/")) or part in SYSTEMS for part in path.parts):
         return False
-    return is_image(path.name) or path.suffix in USED
+    return path.suffix in USED or (path.suffix != "" and is_image(path.name))
 
 
 def list_files(folder: Path) -> list[Path]:

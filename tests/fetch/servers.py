@@ -131,13 +131,6 @@ def hang_up(handler, body):
     handler.close_connection = True
 
 
-def promise_more(handler, body):
-    """Name a length that is too large."""
-    handler.head(len(body) + 7)
-    handler.wfile.write(body)
-    handler.close_connection = True
-
-
 def without_length(handler, body):
     """Chunks, as from a server that does not know the length."""
     handler.head(None, Transfer_Encoding="chunked")
@@ -145,13 +138,6 @@ def without_length(handler, body):
         piece = body[start : start + 1000]
         handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
     handler.wfile.write(b"0\r\n\r\n")
-
-
-def chunks_cut_short(handler, body):
-    """Chunks without the last one."""
-    handler.head(None, Transfer_Encoding="chunked")
-    handler.wfile.write(b"%x\r\n%s\r\n" % (len(body) // 2, body[: len(body) // 2]))
-    handler.close_connection = True
 
 
 def trickle(handler, body):

@@ -193,14 +193,6 @@ def test_a_link_to_where_there_is_room_is_followed(mirror, target):
     assert os.listdir(target.parent.parent / "large disk") == ["omniglot"]
 
 
-def test_damaged_archives_are_fetched_anew(server, target):
-    server.faults = [None, servers.corrupt]
-    assert "images_evaluation.zip is not a sound zip or tar archive" in refusal(server.url, target)
-    assert os.listdir(target.parent) == []
-    fetch(server.url)
-    assert is_complete(target)
-
-
 def test_what_is_missing_is_named(mirror, target):
     (mirror / "images_evaluation.zip").unlink()
     message = refusal(mirror, target)
