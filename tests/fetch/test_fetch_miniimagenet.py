@@ -267,6 +267,7 @@ def sixty(monkeypatch):
     monkeypatch.setattr(miniimagenet, "IMAGES", 60)
 
 
+@pytest.mark.slow
 def test_real_images_by_http(real, sixty, fetch_mini):
     with servers.serving(SHARED) as server:
         server.faults = [servers.cut_after(10_000_000), servers.status(500)]
