@@ -17,7 +17,7 @@ import pytest
 
 from supervised_reptile.data import image_set as image_sets
 from supervised_reptile.fetch import __main__ as command
-from supervised_reptile.fetch import download
+from supervised_reptile.fetch import sources
 from supervised_reptile.system import signals
 
 # As in a shell, where the tests run in the background too: a program there ignores Ctrl-C.
@@ -50,10 +50,10 @@ def fetch_mini(tmp_path, monkeypatch):
     """A function that fetches with the given settings and returns what is there afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(download, "BACK_OFF", 0.001)
+    monkeypatch.setattr(sources, "BACK_OFF", 0.001)
 
     def fetch(**settings):
-        command.fetch("miniimagenet", command.read_sources(settings))
+        command.fetch("miniimagenet", sources.read_sources(settings))
         return tmp_path / "data" / "miniimagenet"
 
     yield fetch

@@ -14,7 +14,7 @@ from supervised_reptile.data.image_set import Dataset, ImageSet, Split
 from supervised_reptile.system.errors import RefusedError
 
 ROTATIONS = 4
-# Of the 32,460 files, as origin.json records it: fetch.checks.digest_of.
+# Of the 32,460 files, as origin.json records it: fetch.build.digest_of.
 DIGEST = "811c7e9fcc07e5e7f708a9d2dcaf34a1957fb263ed1841b403d5dbf8e9eaf054"
 ARCHIVES = ("images_background", "images_evaluation")  # whose folders may still be there
 

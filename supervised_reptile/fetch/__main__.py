@@ -2,14 +2,15 @@
 
 import argparse
 import os
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
 from supervised_reptile.system import requirements, signals
-from supervised_reptile.system.errors import FailedError, RefusedError, UnsoundError
+from supervised_reptile.system.errors import FailedError, RefusedError, UnsoundError, explain
 from supervised_reptile.system.machine import fetch_command
 
 PROGRAM = fetch_command().removeprefix("./")
@@ -18,35 +19,27 @@ INSTALL = "run 'make venv' first." if IN_CHECKOUT else "install supervised-repti
 
 try:
     from supervised_reptile.data import provenance
-    from supervised_reptile.fetch import download, imagenet, miniimagenet, omniglot, staging
-    from supervised_reptile.fetch.sources import Sources
+    from supervised_reptile.fetch import build, miniimagenet, omniglot
+    from supervised_reptile.fetch.sources import Sources, read_sources
 except ModuleNotFoundError as error:
     missing = {"PIL": "pillow"}.get(error.name or "", error.name)
     sys.exit(f"{PROGRAM} needs the Python package {missing}: {INSTALL}")
 
 FOLDER = Path("data")
-REMEDIES = {
-    "omniglot": "set OMNIGLOT_URL to another address or folder with images_background.zip and "
-    "images_evaluation.zip, or to a folder in which they were unpacked",
-    "miniimagenet": "set IMAGENET_TRAIN_TAR to your ILSVRC2012_img_train.tar (a file, a folder "
-    "into which it was unpacked, or an address that serves byte ranges), or MINIIMAGENET_ARCHIVE "
-    "to a file, folder or address of miniImageNet, packaged as --help says",
-}
-PART = "a part of it needs no fetching: name it with --data-dir"
+PART = "a part of it needs no fetching: name its folder with --data-dir"
 EPILOG = """\
 environment variables:
   OMNIGLOT_URL          an address or folder with images_background.zip and
                         images_evaluation.zip, or a folder in which they were unpacked,
                         instead of GitHub
-  IMAGENET_TRAIN_TAR    your ILSVRC2012_img_train.tar: a file, a folder into which it was
-                        unpacked (train/n01532829/n01532829_33.JPEG), or an address that
-                        serves byte ranges; the authors' 59,981 images are read from it
+  IMAGENET_TRAIN_TAR    your ILSVRC2012_img_train.tar: a file, or a folder into which it was
+                        unpacked (train/n01532829/n01532829_33.JPEG); the authors' 59,981
+                        images are read from it
   MINIIMAGENET_LISTS    the authors' lists for that: an address, a folder or a tar file,
                         instead of GitHub
   MINIIMAGENET_ARCHIVE  miniImageNet ready-made: a folder, a zip or tar file, or the address
                         of one, that holds one of
-                          class folders in train/, val/ and test/
-                          the 100 class folders side by side
+                          the 100 class folders, side by side or in train/, val/ and test/
                           images/ with train.csv, val.csv and test.csv
                           mini-imagenet-cache-*.pkl
                           miniImageNet_category_split_*.pickle
@@ -54,73 +47,37 @@ environment variables:
 Without IMAGENET_TRAIN_TAR and MINIIMAGENET_ARCHIVE, the pickles are fetched from Zenodo
 (record 7978538).
 """
-
-
-def read_sources(environment: Mapping[str, str]) -> Sources:
-    """The Sources. Raises RefusedError for settings that make no sense."""
-
-    def address(name: str, default: str = "") -> str:
-        value = environment.get(name) or default
-        return value and download.check_address(name, value)
-
-    sources = Sources(
-        address("OMNIGLOT_URL", omniglot.OFFICIAL).rstrip("/"),
-        address("IMAGENET_TRAIN_TAR"),
-        address("MINIIMAGENET_LISTS", imagenet.LISTS).rstrip("/"),
-        address("MINIIMAGENET_ARCHIVE"),
-    )
-    if sources.imagenet and sources.miniimagenet:
-        raise RefusedError("IMAGENET_TRAIN_TAR and MINIIMAGENET_ARCHIVE: set one of them")
-    return sources
-
-
-# What makes each dataset, and checks it.
+# What reads each dataset from its sources, and checks it.
 DATASETS: dict[str, ModuleType] = {"omniglot": omniglot, "miniimagenet": miniimagenet}
 
 
 def fetch(name: str, sources: Sources) -> None:
-    """Fetch a dataset unless it is there. Raises FailedError, saying what to do."""
+    """Fetch a dataset unless it is there. Raises FailedError, saying what to do, or RefusedError
+    if another fetch is making it."""
     module, place = DATASETS[name], FOLDER / name
     target = place.resolve()  # a link may lead to where there is room
-    is_there = target.is_dir() and any(target.iterdir())
-    if is_there:
-        _check_there(place, module)
+    if target.is_dir() and any(target.iterdir()):
+        try:
+            module.check_names(target)
+        except UnsoundError as error:
+            raise FailedError(
+                f"{place} exists but is incomplete ({error}): {PART}; or remove it to fetch it "
+                "again"
+            ) from None
+        # What a fetch left that was killed at its very end.
+        shutil.rmtree(build.work_folder(target), ignore_errors=True)
+        print(f"{place} is complete. ('{fetch_command()} verify' checks every image.)", flush=True)
+        return
     try:
-        if is_there:
-            staging.clear(target)
-            return
-        with staging.work_folder(target) as work, download.Client() as client:
-            staging.publish(module.fetch(client, sources, work), target)
-        print(f"{place} is complete.", flush=True)
+        build.make(target, lambda work: module.read(sources, work), module.check)
     except FailedError as error:
-        raise FailedError(f"Cannot fetch {name}: {error}. {_remedy(name, error)}.") from None
+        raise FailedError(
+            f"Cannot fetch {name}: {error}. Set {module.SETTINGS} to another source (--help says "
+            f"which there are); {PART}."
+        ) from None
     except OSError as error:
-        raise FailedError(
-            f"Cannot write {place}: {error.strerror or error}. What has arrived is kept in "
-            f"{staging.work_path(place)} for the next attempt."
-        ) from None
-
-
-def _remedy(name: str, error: FailedError) -> str:
-    """What to do about a fetch that failed."""
-    if isinstance(error, staging.BusyError):
-        return "Wait until it has ended"
-    remedy = REMEDIES[name]
-    if isinstance(error, download.NetworkError):
-        remedy = f"try again, or {remedy}"
-    elif isinstance(error, (UnsoundError, imagenet.IncompleteError)):
-        remedy = f"{PART}; for all of it, {remedy}"
-    return remedy[0].upper() + remedy[1:]
-
-
-def _check_there(place: Path, module: ModuleType) -> None:
-    try:
-        module.check_names(place)
-    except UnsoundError as error:
-        raise FailedError(
-            f"{place} exists but is incomplete ({error}): {PART}; or remove it to fetch it again"
-        ) from None
-    print(f"{place} is complete. ('{fetch_command()} verify' checks every image.)", flush=True)
+        raise FailedError(f"Cannot make {place}: {explain(error)}") from None
+    print(f"{place} is complete.", flush=True)
 
 
 def verify() -> None:
@@ -198,11 +155,7 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> NoReturn:
     """Run the command line, and exit."""
     requirements.open_streams()
-    status = run(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # At once, without waiting for connections: whatever they were to bring is fetched next time.
-    os._exit(status)
+    sys.exit(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

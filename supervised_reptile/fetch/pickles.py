@@ -1,17 +1,55 @@
-"""Reading pickles from the internet, which may run any code, without running any.
+"""Pickles of miniImageNet's images, which could run any code, read without running any.
 
 Only the names below can be called, and none of them is NumPy's own: what a pickle says of an array
 is checked before NumPy sees it.
 """
 
+import collections
+import io
 import pickle
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import IO, Any, ClassVar, NoReturn
 
 import numpy as np
+from PIL import Image
 
 from supervised_reptile.system.errors import UnsoundError
+
+SHAPE = (84, 84, 3)
+
+
+def read_images(file: IO[bytes]) -> Iterator[tuple[str, str, bytes]]:
+    """The class, the file name, and the content as a PNG file of each image in a pickle.
+
+    It holds a dictionary with image_data and class_dict (Ren et al.), or with data, labels and
+    catname2label (Gidaris and Komodakis). Raises UnsoundError for any other.
+    """
+    content = load(file)
+    try:
+        if "class_dict" in content:
+            images, classes = content["image_data"], content["class_dict"]
+        else:
+            images, labels = content["data"], np.asarray(content["labels"])
+            names = content["catname2label"].items()
+            classes = {name: np.flatnonzero(labels == label) for name, label in names}
+        indices = {str(name): np.asarray(members).tolist() for name, members in classes.items()}
+        numbers = sorted(number for members in indices.values() for number in members)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UnsoundError(
+            f"neither image_data with class_dict nor data with labels and catname2label ({error!r})"
+        ) from None
+    if not (isinstance(images, np.ndarray) and images.dtype == np.uint8):
+        raise UnsoundError("its images are no array of uint8")
+    if images.shape[1:] != SHAPE:
+        raise UnsoundError(f"its images have the shape {images.shape}, not n×84×84×3")
+    if numbers != list(range(len(images))):
+        raise UnsoundError("its classes do not have each image once")
+    for name, members in indices.items():
+        for number, index in enumerate(members):
+            png = io.BytesIO()  # without loss; little compressed, which is much faster
+            Image.fromarray(images[index]).save(png, "PNG", compress_level=1)
+            yield name, f"{name}_{number:03}.png", png.getvalue()
 
 
 def load(file: IO[bytes]) -> Any:
@@ -56,9 +94,9 @@ def _checked(dtype: object) -> np.dtype:
 
 
 class _Unpickler(pickle.Unpickler):
-    # From module and name to the method below that stands for it. Bound methods have no attributes
-    # that a pickle could set.
-    NAMES: ClassVar = {
+    # From module and name to what may be called: the name of a method below, since bound methods
+    # have no attributes that a pickle could set, or a type that cannot be changed.
+    NAMES: ClassVar[dict[tuple[str, str], Any]] = {
         ("numpy", "ndarray"): "_ndarray",
         ("numpy", "dtype"): "_dtype",
         ("numpy.core.multiarray", "_reconstruct"): "_reconstruct",
@@ -68,19 +106,20 @@ class _Unpickler(pickle.Unpickler):
         ("numpy.core.numeric", "_frombuffer"): "_frombuffer",
         ("numpy._core.numeric", "_frombuffer"): "_frombuffer",
         ("_codecs", "encode"): "_encode",
-        ("builtins", "set"): "_set",
-        ("__builtin__", "set"): "_set",
-        ("builtins", "list"): "_list",
-        ("__builtin__", "list"): "_list",
-        ("collections", "OrderedDict"): "_ordered_dict",
-        ("collections", "defaultdict"): "_default_dict",
+        ("builtins", "set"): set,
+        ("__builtin__", "set"): set,
+        ("builtins", "list"): list,
+        ("__builtin__", "list"): list,
+        ("collections", "OrderedDict"): collections.OrderedDict,
+        ("collections", "defaultdict"): collections.defaultdict,
     }
 
     def find_class(self, module: str, name: str) -> Any:
         """What a pickle may call; raises UnpicklingError for all else."""
         if (module, name) not in self.NAMES:
             raise pickle.UnpicklingError(f"it wants to call {module}.{name}")
-        return getattr(self, self.NAMES[module, name])
+        found = self.NAMES[module, name]
+        return getattr(self, found) if isinstance(found, str) else found
 
     def _ndarray(self) -> NoReturn:
         raise pickle.UnpicklingError("numpy.ndarray is only ever an argument")
@@ -103,15 +142,3 @@ class _Unpickler(pickle.Unpickler):
         if encoding != "latin1":
             raise pickle.UnpicklingError(f"text in {encoding!r}")
         return text.encode("latin1")
-
-    def _set(self, items: Iterable = ()) -> set:
-        return set(items)
-
-    def _list(self, items: Iterable = ()) -> list:
-        return list(items)
-
-    def _ordered_dict(self, items: Any = ()) -> dict:
-        return dict(items)
-
-    def _default_dict(self, factory: object = None) -> dict:
-        return {}

@@ -24,8 +24,6 @@ class Server(ThreadingHTTPServer):
         self.folder, self.url = folder, f"http://127.0.0.1:{self.server_port}"
         self.faults, self.requests = [], []
         self.ranges, self.etag, self.always = True, '"1"', None
-        self.busy = self.busiest = 0
-        self.lock = threading.Lock()
         self.reached, self.released = threading.Event(), threading.Event()
 
     def handle_error(self, request, client_address):
@@ -53,17 +51,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         server = self.server
-        with server.lock:
-            server.busy += 1
-            server.busiest = max(server.busy, server.busiest)
-            server.requests.append((self.path, self.headers.get("Range")))
-            fault = server.faults.pop(0) if server.faults else server.always
-        try:
-            with contextlib.suppress(ConnectionError):
-                self._answer(fault)
-        finally:
-            with server.lock:
-                server.busy -= 1
+        server.requests.append((self.path, self.headers.get("Range")))
+        fault = server.faults.pop(0) if server.faults else server.always
+        with contextlib.suppress(ConnectionError):
+            self._answer(fault)
 
     def _answer(self, fault):
         path = self.server.folder / self.path.partition("?")[0].strip("/")
@@ -140,20 +131,6 @@ def hang_up(handler, body):
     handler.close_connection = True
 
 
-def promise_more(handler, body):
-    """Name a length that is too large."""
-    handler.head(len(body) + 7)
-    handler.wfile.write(body)
-    handler.close_connection = True
-
-
-def promise_less(handler, body):
-    """Name a length that is too small."""
-    handler.head(len(body) - 7)
-    handler.wfile.write(body)
-    handler.close_connection = True
-
-
 def without_length(handler, body):
     """Chunks, as from a server that does not know the length."""
     handler.head(None, Transfer_Encoding="chunked")
@@ -161,13 +138,6 @@ def without_length(handler, body):
         piece = body[start : start + 1000]
         handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
     handler.wfile.write(b"0\r\n\r\n")
-
-
-def chunks_cut_short(handler, body):
-    """Chunks without the last one."""
-    handler.head(None, Transfer_Encoding="chunked")
-    handler.wfile.write(b"%x\r\n%s\r\n" % (len(body) // 2, body[: len(body) // 2]))
-    handler.close_connection = True
 
 
 def trickle(handler, body):
@@ -193,10 +163,3 @@ def corrupt(handler, body):
     """One byte in the middle is another."""
     middle = len(body) // 2
     whole(handler, body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :])
-
-
-def other_range(handler, body):
-    """Another part than was asked for."""
-    handler.begin += 1
-    handler.end += 1
-    whole(handler, body)

@@ -1,4 +1,4 @@
-"""What the command that fetches data is called, in a checkout and once installed."""
+"""The command that fetches data: fetch_data.sh in a checkout, fetch-reptile-data once installed."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_fetch import REAL_DIGEST, SMALL_COUNTS, is_complete, small_files, write_archives
 
 from supervised_reptile.args import Run
 from supervised_reptile.data import omniglot
@@ -25,44 +26,39 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def installed(tmp_path):
-    """A folder that holds the package and, in bin/, its console command."""
-    shutil.copytree(ROOT / "supervised_reptile", tmp_path / "supervised_reptile")
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "fetch-reptile-data").write_text(CONSOLE_COMMAND)
-    return tmp_path
+def tree(tmp_path):
+    """A folder with a copy of the package."""
+    shutil.copytree(ROOT / "supervised_reptile", tmp_path / "tree" / "supervised_reptile")
+    return tmp_path / "tree"
 
 
-def run(folder, *words):
-    """Run Python in `folder`, with the package there; return its status, stdout and stderr."""
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
-    done = subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True
-    )
+def run(folder, *words, **environment):
+    """Run a command in `folder`, with the package there; return its status, stdout and stderr."""
+    environment = {**os.environ, "PYTHONPATH": str(folder), **environment}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr
 
 
-def test_the_console_command_goes_by_its_own_name(installed):
-    status, stdout, _ = run(installed, "bin/fetch-reptile-data", "--help")
+def run_script(tree, *arguments, flags="", **environment):
+    """Run fetch_data.sh from another folder, with this Python in .venv."""
+    shutil.copy(ROOT / "fetch_data.sh", tree)
+    (tree / ".venv/bin").mkdir(parents=True)
+    (tree / ".venv/bin/python").write_text(f'#!/bin/sh\nexec "{sys.executable}" {flags} "$@"\n')
+    (tree / ".venv/bin/python").chmod(0o755)
+    return run(Path("/"), "sh", str(tree / "fetch_data.sh"), *arguments, **environment)
+
+
+def test_the_console_command_has_its_own_name_and_works_in_the_current_folder(tree):
+    (tree / "fetch-reptile-data").write_text(CONSOLE_COMMAND)
+    command = (sys.executable, "fetch-reptile-data")
+    status, stdout, _ = run(tree, *command, "--help")
     assert status == 0 and stdout.startswith("usage: fetch-reptile-data ")
-    status, _, stderr = run(installed, "bin/fetch-reptile-data", "imagenet")
+    status, _, stderr = run(tree, *command, "imagenet")
     assert status == 2 and "fetch-reptile-data: error: " in stderr
     assert "fetch_data.sh" not in stdout + stderr
-
-
-def test_the_console_command_looks_in_the_current_folder_and_passes_its_status_on(installed):
-    found = run(installed, "bin/fetch-reptile-data", "verify")
-    assert found == (1, "", "data/ holds no dataset.\n")
-    (installed / "data" / "omniglot").mkdir(parents=True)
-    status, _, stderr = run(installed, "bin/fetch-reptile-data", "verify")
-    assert status == 1 and stderr.startswith("data/omniglot: 0 alphabets")
-
-
-def test_the_module_has_the_scripts_name_only_beside_the_script(installed):
-    module = ("-m", "supervised_reptile.fetch", "--help")
-    assert run(installed, *module)[1].startswith("usage: fetch-reptile-data ")
-    (installed / "fetch_data.sh").touch()
-    assert run(installed, *module)[1].startswith("usage: fetch_data.sh ")
+    assert run(tree, *command, "verify") == (1, "", "data/ holds no dataset.\n")
+    entry = "fetch-reptile-data = supervised_reptile.fetch.__main__:main"
+    assert entry in (ROOT / "setup.py").read_text()
 
 
 def test_advice_names_a_command_that_is_there(tmp_path, monkeypatch):
@@ -74,8 +70,18 @@ def test_advice_names_a_command_that_is_there(tmp_path, monkeypatch):
         omniglot.load(Run(data_dir="data/omniglot"), seed=0)
 
 
-def test_setup_declares_the_console_command():
-    assert (
-        "fetch-reptile-data = supervised_reptile.fetch.__main__:main"
-        in (ROOT / "setup.py").read_text()
-    )
+def test_the_script_fetches_into_its_own_folder(tree, tmp_path):
+    fetching, data = (tree / f"supervised_reptile/{room}/omniglot.py" for room in ("fetch", "data"))
+    fetching.write_text(fetching.read_text().replace("= 50, 1623, 20", "= 2, 3, 2"))
+    data.write_text(data.read_text().replace(REAL_DIGEST, SMALL_COUNTS["DIGEST"]))
+    archives = write_archives(tmp_path / "mirror", small_files())
+    status, _, stderr = run_script(tree, "omniglot", OMNIGLOT_URL=str(archives))
+    assert (status, stderr) == (0, "")
+    assert is_complete(tree / "data/omniglot")
+
+
+def test_the_script_says_what_to_install(tree):
+    """A Python without any packages."""
+    status, _, stderr = run_script(tree, "--help", flags="-S -E")
+    assert status == 1 and stderr.count("\n") == 1
+    assert stderr.startswith("fetch_data.sh needs the Python package ") and "make venv" in stderr

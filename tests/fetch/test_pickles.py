@@ -2,12 +2,9 @@
 
 import builtins
 import collections
-import functools
 import io
-import operator
 import os
 import pickle
-import subprocess
 
 import numpy as np
 import pytest
@@ -97,27 +94,14 @@ class Calls:
 MALICIOUS = {
     "os.system": Calls(os.system, "touch executed"),
     "eval": Calls(eval, "open('executed', 'w')"),
-    "exec": Calls(exec, "open('executed', 'w')"),
     "open": Calls(open, "executed", "w"),
-    "import": Calls(builtins.__import__, "antigravity"),
     "getattr": Calls(getattr, "a", "format"),
     "getattr chain": Calls(map, Calls(getattr, Calls(builtins.__import__, "os"), "system"), ["x"]),
-    "attrgetter": Calls(operator.attrgetter("system"), "os"),
-    "partial": functools.partial(os.system, "touch executed"),
-    "subprocess": Calls(subprocess.Popen, ["touch", "executed"]),
-    "numpy's own files": Calls(np.save, "executed", 1),
     "numpy's loader": Calls(np.load, "executed"),
-    "numpy's fromfile": Calls(np.fromfile, "/etc/passwd"),
     "numpy's array": Calls(np.array, [1]),
-    "memmap": Calls(np.memmap, "executed"),
-    "bytearray": Calls(bytearray, 10),
     "object array": np.array([os.system], object),
-    "array of lists": np.array([[1], None], object),
     "structured array": np.zeros(2, [("a", "u1"), ("b", "O")]),
-    "plain structured array": np.zeros(2, [("a", "u1")]),
     "text array": np.array(["a"]),
-    "bytes array": np.array([b"a"]),
-    "time array": np.array(["2020-01-01"], "M8[D]"),
     "masked array": np.ma.array([1]),
     "instance of a class": pytest.Item,
 }
@@ -160,10 +144,6 @@ def test_the_array_of_the_next_test_is_sound():
 
 CRAFTED = {
     "object dtype": array(dtype=b"X\x01\x00\x00\x00O"),
-    "object dtype with a size": array(dtype=b"X\x02\x00\x00\x00O8"),
-    "void dtype": array(dtype=b"X\x02\x00\x00\x00V1"),
-    "dtype by another name": array(dtype=b"X\x05\x00\x00\x00u1,u1"),
-    "dtype that is a number": array(dtype=b"K\x01"),
     "dtype that becomes a structure": array(
         state=b"(K\x03X\x01\x00\x00\x00|N(X\x01\x00\x00\x00at}X\x01\x00\x00\x00aK\x00K\x08\x86s"
         b"K\x08K\x01K\x00t"
@@ -171,26 +151,18 @@ CRAFTED = {
     "dtype with an unknown order": array(state=b"(K\x03X\x01\x00\x00\x00OI3\nNNNK\x00K\x00K\x00t"),
     "dtype without a state": array(state=b"N"),
     "fewer bytes than the shape": array(shape=b"K\x04\x85"),
-    "more bytes than the shape": array(shape=b"K\x02\x85"),
-    "negative shape": array(shape=b"J\xfd\xff\xff\xff\x85"),
-    "huge shape": array(shape=b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86"),
-    "shape that is text": array(shape=b"X\x01\x00\x00\x003"),
     "objects instead of bytes": array(data=b"]K\x01a"),
     "buffer of another dtype": b"\x80\x05cnumpy._core.numeric\n_frombuffer\n(C\x08abcdefgh"
     b"X\x01\x00\x00\x00OK\x01\x85X\x01\x00\x00\x00CtR.",
     "scalar of an object": b"\x80\x04cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\n"
     b"X\x02\x00\x00\x00O8K\x00K\x01\x87RK\x05\x86R.",
     "ndarray called": b"\x80\x04cnumpy\nndarray\nK\x03\x85R.",
-    "ndarray made": b"\x80\x04cnumpy\nndarray\nK\x03\x85\x81.",
     "attributes of what may be called": b"\x80\x04cnumpy\ndtype\nN}X\x01\x00\x00\x00aK\x01s\x86b.",
     "attribute of a name": b"\x80\x04\x8c\x05numpy\x8c\x0edtype.__class__\x93.",
     "another codec": b"\x80\x04c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.",
-    "a name of no module": b"\x80\x04c\nsystem\n.",
     "persistent object": b"\x80\x04K\x01Q.",
     "extension code": b"\x80\x04\x82\x01.",
-    "bytes from outside": b"\x80\x05\x97.",
     "nothing": b"",
-    "text": b"<html>Please log in</html>",
     "cut short": pickle.dumps({"image_data": IMAGES})[:-2000],
 }
 

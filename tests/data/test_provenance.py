@@ -1,0 +1,31 @@
+"""The record of where images came from: what is understood of it, and what is refused."""
+
+import pytest
+
+from supervised_reptile.data import provenance
+from supervised_reptile.system.errors import RefusedError
+
+
+@pytest.mark.parametrize("content", ['{"a": 1}', "[1, 2]", "null"])
+def test_a_record_of_another_program_says_that_the_images_are_the_users_own(tmp_path, content):
+    (tmp_path / "origin.json").write_text(content)
+    assert provenance.read(tmp_path).keys() == {"source"}
+
+
+DAMAGED = {
+    b"": "is damaged (no JSON: it is empty): ",
+    b"<html>\nPlease log in": r"is damaged (no JSON: it begins with '<html>\nPlease log in'): ",
+    b'{"source": "a", "packaging": "b", "date": "c"}': "is damaged (it says nothing of digest): ",
+    b'{"digest": 3}': "it says nothing of source, packaging, digest, date",
+    b"\xff\xfe\x00": "is damaged (it cannot be read: ",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_record_is_named(tmp_path, content):
+    (tmp_path / "origin.json").write_bytes(content)
+    with pytest.raises(RefusedError) as caught:
+        provenance.read(tmp_path)
+    message = str(caught.value)
+    assert f"{tmp_path}/origin.json " in message and DAMAGED[content] in message
+    assert "fetch the data again, or remove this file if" in message and "\n" not in message
