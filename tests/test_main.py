@@ -279,11 +279,7 @@ def test_the_split_of_the_run_is_used_whatever_the_seed(evaluated, save_untraine
 def test_the_checkpoint_that_is_named_is_evaluated(evaluated, save_untrained, capsys):
     """By the command line, or by the state file."""
     folder = save_untrained(sgd=True)
-    for name, number in (
-        ("ckpt", 7),
-        ("ckpt/model.ckpt-7.index", 7),
-        ("ckpt/model.ckpt-0", 0),
-    ):
+    for name, number in (("ckpt", 7), ("ckpt/model.ckpt-7.index", 7), ("ckpt/model.ckpt-0", 0)):
         config, found, _, directory, iteration = evaluated(f"--checkpoint {name}")
         assert (directory, iteration) == ("ckpt", number)
         assert config.inner.sgd and found.second_moments == {}
@@ -377,17 +373,6 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_read(refusal, mon
     assert f"error: {flag}" in refusal(f"--synthetic {flag}")
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOSYS])
-def test_no_path_is_blamed_for_what_the_system_lacks(refusal, monkeypatch, number):
-    def decide(*arguments):
-        raise OSError(number, os.strerror(number), "ckpt/run.json")
-
-    monkeypatch.setattr(main.plan, "decide", decide)
-    message = refusal("--pretrained --checkpoint ckpt")
-    assert message.startswith(f"run_omniglot.py: error: {os.strerror(number)}: ")
-    assert "run.json" not in message and "path" not in message
-
-
 @pytest.fixture
 def refusal(tmp_path, monkeypatch, capsys, handlers):
     """A function that runs a command line in this process and returns the refusal."""
@@ -462,13 +447,3 @@ def test_scripts_can_be_run_by_name(name):
 def test_importing_the_scripts_main_does_not_start_tensorflow():
     code = "import sys, supervised_reptile.main; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=TOP).returncode == 0
-
-
-@pytest.mark.slow
-def test_a_standard_error_that_is_full_does_not_matter(trained, start):
-    dataset, folder, _, _ = trained
-    for line, status in (("--pretrained --checkpoint ckpt", 0), ("--bad", 2)):
-        with open("/dev/full", "w") as full:
-            process = start(dataset, line, folder, stderr=full)
-            out, _ = process.communicate()
-        assert process.returncode == status and ("Test accuracy" in out) == (status == 0)
