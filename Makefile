@@ -1,6 +1,6 @@
 # make demo      Try the program on generated images.
 # make test      Run the tests that take at most five minutes on two cores.
-# make test-all  Run the slow tests as well.
+# make test-all  Run the slow tests as well, and compile with all optimizations.
 # make soak      Kill training, fetching and reading of images many times. This takes an hour.
 # make lint      Check style and types.
 # All of these first install the program into .venv.
@@ -35,7 +35,7 @@ test: venv
 	$(PYTEST)
 
 test-all: venv
-	$(PYTEST) -m 'not soak'
+	XLA_FLAGS= $(PYTEST) -m 'not soak'
 
 soak: venv
 	.venv/bin/python -m pytest -m soak -s

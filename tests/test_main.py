@@ -19,12 +19,7 @@ from supervised_reptile import args, main, plan
 from supervised_reptile.args import Config
 from supervised_reptile.data import miniimagenet, omniglot
 from supervised_reptile.learning import models, state
-from supervised_reptile.runs import (
-    checkpoints,
-    final_evaluation,
-    record,
-    training,
-)
+from supervised_reptile.runs import checkpoints, final_evaluation, record, training
 from supervised_reptile.system.errors import FailedError
 from supervised_reptile.system.signals import Interrupted
 
@@ -220,8 +215,8 @@ def test_ctrl_c_while_images_are_read_is_one_line(start, tmp_path):
         for drawing in range(2):
             os.link(tmp_path / "drawing.png", folder / f"{drawing}.png")
     for delay in (0.5, 0.8, 1.1):
-        own = {"start_new_session": True}
-        process = start("omniglot", "--shots 1 --checkpoint ckpt", tmp_path, **own)
+        line = "--shots 1 --checkpoint ckpt"
+        process = start("omniglot", line, tmp_path, start_new_session=True)
         time.sleep(delay)
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=30)
@@ -413,35 +408,24 @@ def test_bad_input_is_refused_before_anything_is_made(refusal, few_images, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_resuming_another_run_is_refused(refusal, save_untrained, tmp_path):
-    save_untrained(seed=3)
-    before = sorted(path.name for path in (tmp_path / "ckpt").iterdir())
-    line = "--resume --checkpoint ckpt"
-    assert "--seed is 0 here but 3 there" in refusal(f"{line} --seed 0")
-    content = json.loads((tmp_path / "ckpt" / "run.json").read_text())
-    content["data"] = {"digest": "12ab"}
-    (tmp_path / "ckpt" / "run.json").write_text(json.dumps(content))
-    assert "(12ab...): use those" in refusal(line)
-    assert "(12ab...): use those" in refusal("--pretrained --checkpoint ckpt")
-    content["versions"]["numpy"] = "1.0"
-    (tmp_path / "ckpt" / "run.json").write_text(json.dumps(content))
-    assert "install numpy==1.0" in refusal(line)
-    (tmp_path / "ckpt" / "run.json").unlink()
-    assert "already holds a run" in refusal(f"{line} --synthetic")
-    assert sorted(path.name for path in (tmp_path / "ckpt").iterdir()) == [
-        name for name in before if name != "run.json"
-    ]
+def test_other_images_than_those_of_the_run_are_refused(refusal, save_untrained):
+    path = save_untrained(seed=3) / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "data": {"digest": "12ab"}}))
+    before = {each: each.stat().st_mtime_ns for each in path.parent.iterdir()}
+    for line in ("--resume --checkpoint ckpt", "--pretrained --checkpoint ckpt"):
+        assert "(12ab...): use those" in refusal(line)
+    assert {each: each.stat().st_mtime_ns for each in path.parent.iterdir()} == before
 
 
 @pytest.mark.parametrize("name", ["run_omniglot.py", "run_miniimagenet.py"])
 def test_scripts_can_be_run_by_name(name):
     """In an environment that is activated."""
     path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for flag, beginning in (("--help", f"usage: {name}"), ("--version", f"{name} 0.")):
-        command = [TOP / name, flag]
-        environment = {**os.environ, "PATH": path}
-        found = subprocess.run(command, capture_output=True, text=True, env=environment)
-        assert found.returncode == 0 and found.stdout.startswith(beginning)
+    environment = {**os.environ, "PATH": path}
+    found = subprocess.run(
+        [TOP / name, "--version"], capture_output=True, text=True, env=environment
+    )
+    assert found.returncode == 0 and found.stdout.startswith(f"{name} 0.")
 
 
 def test_importing_the_scripts_main_does_not_start_tensorflow():

@@ -62,18 +62,12 @@ def recorded():
     return configure("--shots 1 --transductive --classes 20 --seed 3 --checkpoint ckpt --synthetic")
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        {},
-        {"shots": 5, "transductive": False, "seed": 4, "data_dir": "mine", "synthetic": False},
-    ],
-)
+@pytest.mark.parametrize("flags", ["", "--shots 5 --no-transductive --seed 4 --data-dir mine"])
 def test_an_evaluation_takes_the_recorded_flags_but_for_those_that_are_given(recorded, flags):
-    given = {"pretrained": True, "checkpoint": "elsewhere", **flags}
-    assert plan.resolve("omniglot", given, recorded).flags() == {**recorded.flags(), **given}
-    line = "--pretrained --checkpoint elsewhere --data-dir mine"
-    assert not configure(line, recorded).run.synthetic
+    line = f"--pretrained --checkpoint elsewhere {flags}"
+    given = args.parse("run", "omniglot", line.split())
+    expected = {**recorded.flags(), **given, "synthetic": "data_dir" not in given}
+    assert configure(line, recorded).flags() == expected
 
 
 def test_what_contradicts_the_recorded_model_is_refused(recorded):
@@ -91,9 +85,7 @@ def test_what_contradicts_the_recorded_model_is_refused(recorded):
     "flags",
     [
         "",
-        "--sgd --seed 4 --no-transductive",
-        "--eval-samples 7 --eval-interval 3 --checkpoint-interval 9 --keep-checkpoints 2",
-        "--data-dir elsewhere",
+        "--sgd --seed 4 --no-transductive --eval-samples 7 --eval-interval 3 --data-dir elsewhere",
     ],
 )
 def test_a_run_is_resumed_with_flags_that_do_not_change_it(flags):
