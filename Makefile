@@ -1,8 +1,13 @@
-# make demo: try the program on generated images. make test: the tests of five minutes.
-# make test-all: all tests but those of make soak.
-# make soak: kill training, fetches and readings of images many times (about an hour).
+# make demo      Try the program on generated images.
+# make test      Run the tests that take at most five minutes on two cores.
+# make test-all  Run the slow tests as well, and compile with all optimizations.
+# make soak      Kill training, fetching and reading of images many times. This takes an hour.
+# make lint      Check style and types.
+# All of these first install the program into .venv.
 PYTHON ?= python3
 DEMO = runs/demo
+# Two processes run the tests, and each file is one's own: its fixtures are made once.
+PYTEST = .venv/bin/python -m pytest -n 2 --dist loadfile
 
 .PHONY: venv demo test test-all soak lint clean
 
@@ -27,10 +32,10 @@ demo: venv
 	@echo "    .venv/bin/tensorboard --logdir $(DEMO)"
 
 test: venv
-	.venv/bin/python -m pytest
+	$(PYTEST)
 
 test-all: venv
-	.venv/bin/python -m pytest -m 'not soak'
+	XLA_FLAGS= $(PYTEST) -m 'not soak'
 
 soak: venv
 	.venv/bin/python -m pytest -m soak -s

@@ -48,6 +48,7 @@ setup(
             "hypothesis>=6.168,<7",
             "mypy>=2.4,<3",
             "pytest>=9,<10",
+            "pytest-xdist>=3.8,<4",
             "ruff>=0.17,<1",
             "types-requests>=2.33,<3",
             "types-tqdm>=4.70,<5",

@@ -4,16 +4,26 @@ import os
 import pathlib
 import shutil
 import signal
+import subprocess
+import sys
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the tests are of what a CPU computes
+# Unoptimized, which halves the time of a test. With XLA_FLAGS= it compiles as in real runs.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault(
     "HYPOTHESIS_STORAGE_DIRECTORY",
     str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "hypothesis"),
 )
+if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 2e9:
+    # In memory: some disks take minutes for so many small files.
+    os.environ.setdefault("TMPDIR", "/dev/shm")
+    tempfile.tempdir = None
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from supervised_reptile.data import image_set as image_sets
 from supervised_reptile.fetch import __main__ as command
@@ -23,6 +33,45 @@ from supervised_reptile.system import signals
 # As in a shell, where the tests run in the background too: a program there ignores Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
+
+TOP = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def start():
+    """A function that starts a script in another folder, and passes on XLA_FLAGS alone.
+
+    Its options are those of subprocess.Popen.
+    """
+
+    def begin(dataset, line, folder, **options):
+        own = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "CUDA_VISIBLE_DEVICES": "-1"}
+        own["XLA_FLAGS"] = os.environ["XLA_FLAGS"]
+        words = [sys.executable, TOP / f"run_{dataset}.py", *line.split()]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(words, **{**pipes, "cwd": folder, "env": own, **options})
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+def few_images(tmp_path_factory):
+    """The flags for images that are read in a moment, by dataset: 6 classes of 4 in each set."""
+    flags = {}
+    for dataset, sets, shape in (
+        ("omniglot", ("Greek", "Latin"), (28, 28)),
+        ("miniimagenet", ("train", "val", "test"), (84, 84, 3)),
+    ):
+        folder = tmp_path_factory.mktemp(dataset)
+        generator = np.random.default_rng(0)
+        for place in (folder / name / f"{name}{index}" for name in sets for index in range(6)):
+            place.mkdir(parents=True)
+            for number in range(4):
+                pixels = generator.integers(0, 256, shape, np.uint8)
+                Image.fromarray(pixels).save(place / f"{number}.png")
+        flags[dataset] = f"--data-dir {folder}"
+    flags["omniglot"] += " --train-classes 6"
+    return flags
 
 
 @pytest.fixture(scope="session")

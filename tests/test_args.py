@@ -46,6 +46,8 @@ def configure(line, recorded=None):
 def test_defaults_are_those_of_the_specification():
     assert configure("").flags() == DEFAULTS
     assert plan.resolve("miniimagenet", {}).run.data_dir == "data/miniimagenet"
+    with pytest.raises(RefusedError, match="--train-classes"):
+        args.parse("run_miniimagenet.py", "miniimagenet", ["--train-classes", "10"])
 
 
 def test_every_flag_is_a_flag_and_arrives():
@@ -57,11 +59,6 @@ def test_every_flag_is_a_flag_and_arrives():
     assert set(flags) == set(DEFAULTS)
     assert all(flags[key] in (2, "2") for key in values if key != "weight_decay")
     assert all(flags[key] is True for key in DEFAULTS if isinstance(DEFAULTS[key], bool))
-
-
-def test_only_omniglot_is_split_by_a_flag():
-    with pytest.raises(RefusedError, match="--train-classes"):
-        args.parse("run_miniimagenet.py", "miniimagenet", ["--train-classes", "10"])
 
 
 def test_help_names_every_flag(capsys):
@@ -78,49 +75,31 @@ def test_help_names_every_flag(capsys):
     [
         ("--pretrained --resume", "--pretrained and --resume: give one"),
         ("--checkpoint-interval 0", "--checkpoint-interval: must be at least 1"),
-        ("--keep-checkpoints 0", "--keep-checkpoints: must be at least 1"),
         ("--classes 1", "--classes: must be at least 2"),
-        ("--shots 0", "--shots: must be at least 1"),
         ("--train-shots -1", "--train-shots: must be at least 0"),
         ("--inner-batch 0", "--inner-batch"),
-        ("--inner-iters 0", "--inner-iters"),
-        ("--meta-batch -3", "--meta-batch"),
         ("--meta-iters -1", "--meta-iters"),
-        ("--eval-batch 0", "--eval-batch"),
-        ("--eval-iters 0", "--eval-iters"),
-        ("--eval-samples 0", "--eval-samples"),
-        ("--eval-interval 0", "--eval-interval"),
         ("--eval-interval 1.5", "--eval-interval: must be a whole number"),
         ("--meta-batch 9999999999", "--meta-batch: must be below"),
         ("--checkpoint ckpt[1]", "--checkpoint: must not contain"),
         ("--checkpoint gs://bucket", "--checkpoint: must not contain"),
         ("--checkpoint a\0b", "--checkpoint: must be UTF-8 without control characters"),
-        ("--checkpoint \udce9", "--checkpoint: must be UTF-8 without control characters"),
         ("--checkpoint=--", "--checkpoint: must not be --"),
-        ("--classes=--", "--classes: must not be --"),
-        ("--seed -1", "--seed"),
         ("--seed 99999999999999999999", "--seed: must be below"),
         ("--learning-rate 0", "--learning-rate: must be greater than 0"),
         ("--learning-rate nan", "--learning-rate: must be finite"),
         ("--meta-step inf", "--meta-step: must be finite"),
         ("--meta-step 1e39", "--meta-step: must be finite"),
         ("--meta-step-final -0.1", "--meta-step-final: must be at least 0"),
-        ("--weight-decay 0", "--weight-decay"),
         ("--weight-decay 1.01", "--weight-decay: must be at most 1"),
         ("--foml-tail 0 --foml", "--foml-tail"),
-        ("--train-classes 0", "--train-classes: must be at least 1"),
         ("--checkpoint=", "--checkpoint: must not be empty"),
         ("--shot 3", "unrecognized arguments: --shot 3; did you mean --shots? (see"),
-        (
-            "--learning_rate=1",
-            "unrecognized arguments: --learning_rate=1; did you mean --learning-r",
-        ),
+        ("--learning_rate=1", "did you mean --learning-rate?"),
         ("--no-transductve --shot 1", "did you mean --no-transductive --shots?"),
         ("--xyzzy 3", "unrecognized arguments: --xyzzy 3 (see"),
-        ("extra", "extra"),
         ("--foml-tail 1", "add --foml"),
         ("--foml --foml-tail 5", "--foml-tail 5 must be smaller than the 5 training shots"),
-        ("--foml --foml-tail 7 --train-shots 7", "--foml-tail 7"),
         ("--replacement --inner-batch 26", "--inner-batch 26 with --replacement"),
         ("--replacement --eval-batch 26", "--eval-batch 26 with --replacement"),
         ("--replacement --foml --foml-tail 2 --inner-batch 16", "--inner-batch 16"),

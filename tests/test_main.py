@@ -2,10 +2,10 @@
 
 import errno
 import json
+import logging
 import os
 import pathlib
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,25 +15,19 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from supervised_reptile import main
+from supervised_reptile import args, main, plan
 from supervised_reptile.args import Config
 from supervised_reptile.data import miniimagenet, omniglot
 from supervised_reptile.learning import models, state
-from supervised_reptile.runs import (
-    checkpoints,
-    final_evaluation,
-    progress,
-    record,
-    training,
-)
+from supervised_reptile.runs import checkpoints, final_evaluation, record, training
 from supervised_reptile.system.errors import FailedError
 from supervised_reptile.system.signals import Interrupted
 
 TOP = pathlib.Path(__file__).parents[1]
 DATASETS = {"omniglot": omniglot.OMNIGLOT, "miniimagenet": miniimagenet.MINIIMAGENET}
 SMALL = (
-    "--synthetic --shots 1 --inner-batch 5 --inner-iters 2 --meta-batch 2 --eval-iters 3 "
-    "--eval-samples 30 --transductive"
+    "--shots 1 --inner-batch 5 --inner-iters 2 --meta-batch 2 --eval-iters 3 --eval-samples 30 "
+    "--transductive --checkpoint ckpt"
 )
 FINAL = re.compile(
     r"Evaluating\.\.\.\n"
@@ -43,40 +37,30 @@ FINAL = re.compile(
 )
 
 
-def script(dataset, line, folder, group=False):
-    """Run a script from another folder, with TensorFlow's messages as a user would get them."""
-    return subprocess.Popen(
-        [sys.executable, TOP / f"run_{dataset}.py", *line.split()],
-        start_new_session=group,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=folder,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "CUDA_VISIBLE_DEVICES": "-1"},
-    )
-
-
 def without_images(err):
     """Standard error after its first lines: what images were read, and what computes."""
     line, _, rest = err.partition("\n")
-    assert re.fullmatch(r"Images \(generated\): train [\d,]+ classes with [\d,]+ images, .*", line)
+    assert re.fullmatch(r"Images \(.*\): train [\d,]+ classes with [\d,]+ images, .*", line)
     line, _, rest = rest.partition("\n")
     assert re.fullmatch(r"Computing on the CPU, \d+ cores?", line)
     return rest
 
 
-@pytest.fixture(scope="module", params=["omniglot", "miniimagenet"])
-def trained(request, tmp_path_factory):
+@pytest.fixture(
+    scope="module", params=["omniglot", pytest.param("miniimagenet", marks=pytest.mark.slow)]
+)
+def trained(request, tmp_path_factory, start, few_images):
     """A short run: the dataset, its folder, what it printed."""
     folder = tmp_path_factory.mktemp(request.param)
-    process = script(request.param, f"{SMALL} --meta-iters 12 --checkpoint ckpt", folder)
+    line = f"{SMALL} --meta-iters 12 {few_images[request.param]}"
+    process = start(request.param, line, folder)
     out, err = process.communicate()
     assert process.returncode == 0, err
     return request.param, folder, out, err
 
 
-def test_training_prints_what_the_specification_says_and_nothing_else(trained):
-    dataset, _, out, err = trained
+def test_training_prints_what_the_specification_says_and_leaves_a_whole_run(trained):
+    dataset, folder, out, err = trained
     accuracy = r"[01]\.\d{6}"
     lines = rf"Training\.\.\.\nbatch 0: train={accuracy} test={accuracy}\n"
     lines += rf"batch 10: train={accuracy} test={accuracy}\n"
@@ -84,52 +68,40 @@ def test_training_prints_what_the_specification_says_and_nothing_else(trained):
     assert match
     assert (match[2] is not None) == (dataset == "miniimagenet")
     assert without_images(err) == ""
-
-
-def test_training_leaves_a_whole_run(trained):
-    dataset, folder, out, _ = trained
     assert record.checkpoints(folder / "ckpt") == [0, 11]
     recorded = record.read(folder / "ckpt")
-    sizes = [len(names) for names in recorded.split.values()]
-    assert sizes == ([1200, 423] if dataset == "omniglot" else [64, 16, 20])
+    sets = ["train", "test"] if dataset == "omniglot" else ["train", "val", "test"]
+    assert {name: len(classes) for name, classes in recorded.split.items()} == dict.fromkeys(
+        sets, 6
+    )
     (line,) = map(json.loads, (folder / "ckpt" / "results.jsonl").read_text().splitlines())
     assert line["iteration"] == 11
-    assert line["data"] == recorded.data and "--synthetic" in recorded.data["origin"]["source"]
+    assert line["data"] == recorded.data and line["machine"] == recorded.machine
     assert f"Test accuracy: {line['accuracy']['test']}\n" in out
     assert line["seconds"]["training"] > 0 and line["seconds"]["evaluation"] > 0
-    assert line["machine"] == recorded.machine
 
 
-def test_a_saved_model_gives_the_same_results_again(trained):
+def test_a_saved_model_gives_the_same_results_again(trained, start):
+    """To the digit, in the second column: the same networks adapt to the same tasks."""
     dataset, folder, out, _ = trained
     before = (folder / "ckpt" / "results.jsonl").read_text()
-    process = script(dataset, "--pretrained --checkpoint ckpt", folder)
+    process = start(dataset, "--pretrained --checkpoint ckpt --no-transductive", folder)
     again, err = process.communicate()
     assert (process.returncode, without_images(err)) == (0, "Restoring ckpt/model.ckpt-11\n")
-    assert again == "Restoring from checkpoint...\n" + out[out.index("Evaluating...") :]
-    after = (folder / "ckpt" / "results.jsonl").read_text()
-    assert after.startswith(before) and len(after.splitlines()) == len(before.splitlines()) + 1
-
-
-def test_the_second_column_is_what_transductive_gives(trained):
-    """To the digit: both adapt the same networks to the same tasks."""
-    dataset, folder, out, _ = trained
-    process = script(dataset, "--pretrained --checkpoint ckpt --no-transductive", folder)
-    one_by_one, err = process.communicate()
-    assert (process.returncode, without_images(err)) == (0, "Restoring ckpt/model.ckpt-11\n")
-    second = re.findall(r"^  transductive: (.*) \+/- (.*)$", one_by_one, re.M)
+    assert again.startswith("Restoring from checkpoint...\nEvaluating...\nTrain accuracy: ")
+    second = re.findall(r"^  transductive: (.*) \+/- (.*)$", again, re.M)
     expected = re.findall(r"accuracy: (.*)\n  \+/- (.*) \(", out)
     assert second == expected and len(second) == (3 if dataset == "miniimagenet" else 2)
-    recorded = json.loads((folder / "ckpt" / "results.jsonl").read_text().splitlines()[-1])
-    assert [str(mean) for mean in recorded["transductive"]["accuracy"].values()] == [
-        mean for mean, _ in second
-    ]
+    after = (folder / "ckpt" / "results.jsonl").read_text()
+    (line,) = map(json.loads, after.removeprefix(before).splitlines())
+    accuracies = line["transductive"]["accuracy"].values()
+    assert after.startswith(before) and list(map(str, accuracies)) == [mean for mean, _ in second]
 
 
-def test_a_finished_run_that_is_resumed_says_its_results_again(trained):
+def test_a_finished_run_that_is_resumed_says_its_results_again(trained, start, few_images):
     dataset, folder, out, _ = trained
     before = {path: path.stat().st_mtime_ns for path in (folder / "ckpt").rglob("*")}
-    process = script(dataset, f"{SMALL} --meta-iters 12 --checkpoint ckpt --resume", folder)
+    process = start(dataset, f"{SMALL} --meta-iters 12 {few_images[dataset]} --resume", folder)
     again, err = process.communicate()
     assert process.returncode == 0
     assert err == "ckpt holds a finished run, with these results:\n"
@@ -138,62 +110,73 @@ def test_a_finished_run_that_is_resumed_says_its_results_again(trained):
     assert after == before
 
 
-def test_a_model_that_was_copied_without_its_record_is_not_trusted(trained):
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys, handlers):
+    """A function that runs a command line here, uncompiled: its output and its messages."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tf.get_logger(), "level", logging.ERROR)  # or it warns of many runs
+    tf.config.run_functions_eagerly(True)
+
+    def run(dataset, line):
+        main.main(DATASETS[dataset], line.split())
+        return capsys.readouterr()
+
+    yield run
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "flags"),
+    [
+        ("omniglot", "--foml --foml-tail 1 --train-shots 3"),
+        ("omniglot", "--sgd --replacement --eval-batch 3 --weight-decay 0.5"),
+        ("miniimagenet", "--eval-samples 2"),
+    ],
+)
+def test_whole_runs_of_all_kinds_give_accuracies_and_give_them_again(
+    command, few_images, tmp_path, dataset, flags
+):
+    small = "--classes 3 --shots 1 --inner-batch 3 --inner-iters 2 --eval-iters 2 --eval-samples 3"
+    line = f"{small} {few_images[dataset]} {flags} --meta-iters 2 --checkpoint ckpt"
+    out, err = command(dataset, line)
+    assert without_images(err) == ""
+    means = re.findall(r"(?:accuracy|transductive): ([01]\.\d+)", out)
+    config = plan.resolve(dataset, args.parse("run", dataset, line.split()))
+    assert record.read(tmp_path / "ckpt").config == config
+    asked = 3 * config.evaluation.eval_samples
+    for correct in (float(mean) * asked for mean in means):
+        assert 0 <= correct <= asked and abs(correct - round(correct)) < 1e-4
+    again, err = command(dataset, "--pretrained --checkpoint ckpt")
+    assert without_images(err) == "Restoring ckpt/model.ckpt-1\n"
+    assert again == "Restoring from checkpoint...\n" + out[out.index("Evaluating...") :]
+    results = map(json.loads, (tmp_path / "ckpt" / "results.jsonl").open())
+    for line in results:
+        columns = (line["accuracy"], line["transductive"]["accuracy"])
+        assert [str(column[name]) for name in columns[0] for column in columns] == means
+
+
+@pytest.mark.parametrize(
+    ("line", "unbuffered"), [("--help", ""), ("--version", "1"), ("--resume --checkpoint ckpt", "")]
+)
+def test_what_cannot_be_printed_is_a_failure_of_standard_output(trained, start, line, unbuffered):
     dataset, folder, _, _ = trained
-    shutil.copytree(folder / "ckpt", folder / "copy", ignore=shutil.ignore_patterns("*.json*"))
-    process = script(dataset, f"{SMALL} --pretrained --checkpoint copy --seed 0", folder)
-    out, err = process.communicate()
-    assert process.returncode == 0 and out.startswith("Restoring from checkpoint...\nEvaluating...")
-    first, *lines = without_images(err).splitlines()
-    assert first == "Warning: copy has no run.json: give what is assumed"
-    assert lines.pop() == "Restoring copy/model.ckpt-11"
-    assert all(line.startswith("assumed: --") for line in lines)
-    assert ("--train-classes 1200" in err) == (dataset == "omniglot")
-    assert "--seed" not in err and "--shots" not in err and "--learning-rate 0.001" in err
-    (line,) = map(json.loads, (folder / "copy" / "results.jsonl").read_text().splitlines())
-    assert {"learning_rate", "meta_step", "train_shots"} <= set(line["assumed"])
-    assert not {"seed", "shots", "transductive", "classes", "sgd"} & set(line["assumed"])
-    ours = [json.loads(line) for line in (folder / "ckpt" / "results.jsonl").open()]
-    assert not any("assumed" in line for line in ours)
-
-
-def files_of(folder):
-    return {path.name: path.read_bytes() for path in folder.glob("model.ckpt-*")}
-
-
-def test_a_closed_standard_output_or_error_does_not_matter(trained, tmp_path):
-    """As cron and some launchers close them; a checkpoint must not take their place."""
-    dataset, folder, _, _ = trained
-    words = f"{SMALL} --meta-iters 12 --checkpoint ckpt".split()
-    program = [sys.executable, TOP / f"run_{dataset}.py"]
-    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *program]
-    assert subprocess.run([*command, *words], cwd=tmp_path).returncode == 0
-    assert files_of(tmp_path / "ckpt") == files_of(folder / "ckpt")
-    assert (tmp_path / "ckpt" / "results.jsonl").exists()
-
-
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("line", ["--help", "--version", "--resume --checkpoint ckpt"])
-def test_what_cannot_be_printed_is_a_failure_of_standard_output(trained, line, unbuffered):
-    dataset, folder, _, _ = trained
-    command = [sys.executable, TOP / f"run_{dataset}.py", *line.split()]
-    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
-    options = {"stderr": subprocess.PIPE, "text": True, "cwd": folder, "env": environment}
+    own = {"env": {**os.environ, "PYTHONUNBUFFERED": unbuffered}}
     with open("/dev/full", "w") as full:
-        found = subprocess.run(command, stdout=full, **options)
-    last = found.stderr.splitlines()[-1]
-    assert found.returncode == 1 and found.stderr.count("\n") == 1 + ("--resume" in line)
-    assert last.endswith("failed: standard output: No space left on device; make room")
+        process = start(dataset, line, folder, stdout=full, **own)
+        _, err = process.communicate()
+    assert process.returncode == 1 and err.count("\n") == 1 + ("--resume" in line)
+    assert err.endswith("failed: standard output: No space left on device; make room\n")
     reading_end, writing_end = os.pipe()
     os.close(reading_end)
-    found = subprocess.run(command, stdout=writing_end, **options)
+    process = start(dataset, line, folder, stdout=writing_end, **own)
     os.close(writing_end)
-    assert found.returncode == 1
-    assert "failed: standard output: Broken pipe; " in found.stderr.splitlines()[-1]
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert "failed: standard output: Broken pipe; " in err.splitlines()[-1]
 
 
-def test_ctrl_c_saves_and_says_so(tmp_path):
-    process = script("omniglot", f"{SMALL} --meta-iters 100000 --checkpoint ckpt", tmp_path)
+def test_ctrl_c_saves_and_says_so(start, few_images, tmp_path):
+    process = start("omniglot", f"{SMALL} --meta-iters 100000 {few_images['omniglot']}", tmp_path)
     assert process.stdout.readline() == "Training...\n"
     assert process.stdout.readline().startswith("batch 0:")
     process.send_signal(signal.SIGINT)
@@ -221,16 +204,8 @@ def test_what_is_said_of_a_run_that_ends_early_is_true(tmp_path):
         assert f"; {tmp_path} is intact: run the same command" in said(cause)
 
 
-def test_resuming_where_there_is_no_run_says_that_one_begins(tmp_path):
-    """As after a slip in its name."""
-    process = script("omniglot", f"{SMALL} --meta-iters 1 --checkpoint cpkt --resume", tmp_path)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 0
-    expected = "cpkt holds no checkpoint to resume from: training begins, of 1 meta-iterations\n"
-    assert expected in err
-
-
-def test_ctrl_c_while_images_are_read_is_one_line(tmp_path):
+@pytest.mark.slow
+def test_ctrl_c_while_images_are_read_is_one_line(start, tmp_path):
     """The terminal sends SIGINT to all processes of the command, the readers included."""
     # Large drawings, so that reading them takes longer than any of the delays.
     Image.new("1", (3000, 3000)).save(tmp_path / "drawing.png")
@@ -240,7 +215,8 @@ def test_ctrl_c_while_images_are_read_is_one_line(tmp_path):
         for drawing in range(2):
             os.link(tmp_path / "drawing.png", folder / f"{drawing}.png")
     for delay in (0.5, 0.8, 1.1):
-        process = script("omniglot", "--shots 1 --checkpoint ckpt", tmp_path, group=True)
+        line = "--shots 1 --checkpoint ckpt"
+        process = start("omniglot", line, tmp_path, start_new_session=True)
         time.sleep(delay)
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=30)
@@ -258,104 +234,88 @@ def evaluated(tmp_path, monkeypatch, handlers):
 
     def run(line):
         main.main(omniglot.OMNIGLOT, ["--pretrained", *line.split()])
-        learner, trained, images, _, directory = reports.pop()
-        return learner.config, trained.state, images, str(directory), trained.iteration
+        algorithm, trained, images, _, directory = reports.pop()
+        return algorithm.config, trained.state, images, str(directory), trained.iteration
 
     return run
 
 
-def save_untrained(folder, **flags):
-    """A recorded run with checkpoints 0 and 7, whose parameters are 0 and 7 throughout."""
-    config = Config.of("omniglot", {"checkpoint": str(folder), "synthetic": True, **flags})
-    names = [f"synthetic/character{index:04d}" for index in range(1, 1624)]
-    with record.claim(folder, None):
-        record.begin(record.Record(config, omniglot.draw_split(names, config.run.seed, 1200), {}))
-        for iteration in (0, 7):
-            values = {
-                name: tf.fill(shape, float(iteration))
-                for name, shape in models.OMNIGLOT.shapes(config.task.classes).items()
-            }
-            checkpoints.save(folder, iteration, state.untrained(values, config.inner.sgd), 5)
+@pytest.fixture
+def save_untrained(tmp_path, few_images):
+    """A function that writes a recorded run with checkpoints 0 and 7, all of 0s and of 7s."""
+
+    def save(**flags):
+        folder = tmp_path / "ckpt"
+        images = args.parse("run", "omniglot", few_images["omniglot"].split())
+        config = Config.of("omniglot", {"checkpoint": str(folder), "shots": 1, **images, **flags})
+        names = [f"{name}/{name}{index}" for name in ("Greek", "Latin") for index in range(6)]
+        split = omniglot.draw_split(names, config.run.seed, 6)
+        with record.claim(folder, None):
+            record.begin(record.Record(config, split, {}))
+            for iteration in (0, 7):
+                values = {
+                    name: tf.fill(shape, float(iteration))
+                    for name, shape in models.OMNIGLOT.shapes(config.task.classes).items()
+                }
+                checkpoints.save(folder, iteration, state.untrained(values, config.inner.sgd), 5)
+        return folder
+
+    return save
 
 
-def test_the_split_of_the_run_is_used_whatever_the_seed(evaluated, tmp_path):
-    save_untrained(tmp_path / "ckpt", shots=1, seed=3)
-    recorded = record.read(tmp_path / "ckpt").split
+def test_the_split_of_the_run_is_used_whatever_the_seed(evaluated, save_untrained):
+    recorded = record.read(save_untrained(seed=3)).split
     config, _, images, _, _ = evaluated("--checkpoint ckpt --seed 7")
     assert config.run.seed == 7 and config.task.shots == 1
     assert [images.names[index] for index in images.splits["test"]] == recorded["test"]
-    assert list(images.names[:1200]) == recorded["train"]
-    # The generated images, too, are those that the model was trained on.
-    trained_on, _ = omniglot.load(config.run, 3)
-    assert (images.pixels == trained_on.pixels).all()
+    assert list(images.names[:6]) == recorded["train"]
 
 
-def test_one_checkpoint_of_a_run_can_be_evaluated(evaluated, tmp_path):
-    save_untrained(tmp_path / "ckpt", sgd=True)
-    for name, number in (("ckpt", 7), ("ckpt/model.ckpt-7", 7), ("ckpt/model.ckpt-0", 0)):
-        config, learner, _, directory, iteration = evaluated(f"--checkpoint {name}")
+def test_the_checkpoint_that_is_named_is_evaluated(evaluated, save_untrained, capsys):
+    """By the command line, or by the state file."""
+    folder = save_untrained(sgd=True)
+    for name, number in (("ckpt", 7), ("ckpt/model.ckpt-7.index", 7), ("ckpt/model.ckpt-0", 0)):
+        config, found, _, directory, iteration = evaluated(f"--checkpoint {name}")
         assert (directory, iteration) == ("ckpt", number)
-        assert config.inner.sgd and learner.second_moments == {}
-        assert (learner.parameters["dense/kernel"].numpy() == number).all()
-
-
-def test_the_checkpoint_that_the_state_file_names_is_evaluated(evaluated, tmp_path, capsys):
-    save_untrained(tmp_path / "ckpt", sgd=True)
-    (tmp_path / "ckpt" / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-0"\n')
-    _, learner, _, _, iteration = evaluated("--checkpoint ckpt")
-    assert iteration == 0 and (learner.parameters["dense/kernel"].numpy() == 0).all()
+        assert config.inner.sgd and found.second_moments == {}
+        assert (found.parameters["dense/kernel"].numpy() == number).all()
+    (folder / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-0"\n')
+    capsys.readouterr()
+    assert evaluated("--checkpoint ckpt")[-1] == 0
     warning, restoring = without_images(capsys.readouterr().err).splitlines()
     assert "names model.ckpt-0 as the newest, but there are others, up to model.ckpt-7" in warning
     assert restoring == "Restoring ckpt/model.ckpt-0"
-    assert evaluated("--checkpoint ckpt/model.ckpt-7.index")[-1] == 7
-    assert without_images(capsys.readouterr().err) == "Restoring ckpt/model.ckpt-7\n"
-
-
-def test_a_checkpoint_of_another_name_is_evaluated(evaluated, tmp_path):
-    save_untrained(tmp_path / "ckpt", sgd=True)
-    for path in list((tmp_path / "ckpt").glob("model.ckpt-7.*")):
+    for path in list(folder.glob("model.ckpt-7.*")):
         path.rename(path.with_name(path.name.replace("model.ckpt-7", "best")))
-    (tmp_path / "ckpt" / "checkpoint").write_text('model_checkpoint_path: "best"\n')
-    for name in ("ckpt", "ckpt/best", "ckpt/best.data-00000-of-00001"):
-        config, learner, _, directory, iteration = evaluated(f"--checkpoint {name}")
-        assert iteration is None and directory == "ckpt" and config.inner.sgd
-        assert (learner.parameters["dense/kernel"].numpy() == 7).all()
+    (folder / "checkpoint").write_text('model_checkpoint_path: "best"\n')
+    for name in ("ckpt", "ckpt/best.data-00000-of-00001"):
+        _, found, _, _, iteration = evaluated(f"--checkpoint {name}")
+        assert iteration is None and (found.parameters["dense/kernel"].numpy() == 7).all()
 
 
-def test_a_directory_of_the_authors_program_is_evaluated_by_flags_alone(evaluated, tmp_path):
-    save_untrained(tmp_path / "theirs")
-    (tmp_path / "theirs" / "run.json").unlink()
-    config, learner, images, _, _ = evaluated(
-        "--checkpoint theirs --synthetic --seed 2 --shots 1 --transductive"
+def test_a_directory_of_the_authors_program_is_evaluated_by_flags_alone(evaluated, save_untrained):
+    (save_untrained() / "run.json").unlink()
+    config, found, images, _, _ = evaluated(
+        "--checkpoint ckpt --synthetic --seed 2 --shots 1 --transductive"
     )
     assert config.task.shots == 1 and config.evaluation.transductive
-    assert set(learner.second_moments) == set(learner.parameters)
+    assert set(found.second_moments) == set(found.parameters)
     expected = omniglot.load(config.run, 2)[0]
-    assert images.names == expected.names
+    assert images.names == expected.names and (images.pixels == expected.pixels).all()
 
 
-def test_what_the_machine_fails_at_is_one_line(tmp_path, monkeypatch, handlers, capsys):
-    def full(*arguments):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "ckpt/train/events")
-
-    monkeypatch.setattr(progress, "Curve", full)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as caught:
-        main.main(omniglot.OMNIGLOT, [*SMALL.split(), "--checkpoint", "ckpt"])
-    assert caught.value.code == 1
-    err = without_images(capsys.readouterr().err)
-    assert err.startswith("run_omniglot.py: failed: ") and err.count("\n") == 1
-    assert not (tmp_path / "ckpt" / "run.json").exists()
-
-
-def test_a_signal_does_not_wait_for_the_compiler(trained, tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("work", "command"),
+    [
+        ("Training...", f"{SMALL} --train-shots 3 --checkpoint new"),
+        ("Evaluating...", "--pretrained --checkpoint ckpt"),
+    ],
+)
+def test_a_signal_does_not_wait_for_the_compiler(trained, start, few_images, work, command):
     """Which takes several seconds, and cannot be interrupted: in training, and in evaluation."""
     dataset, folder, _, _ = trained
-    work = "Training..." if dataset == "miniimagenet" else "Evaluating..."
-    command = f"--synthetic --train-shots 15 --inner-batch 10 --checkpoint {tmp_path / 'new'}"
-    if work == "Evaluating...":
-        command = f"--pretrained --checkpoint {folder / 'ckpt'}"
-    process = script(dataset, command, tmp_path)
+    process = start(dataset, f"{command} {few_images[dataset]}", folder)
     while process.stdout.readline().strip() != work:
         assert process.poll() is None
     time.sleep(0.3)
@@ -365,60 +325,47 @@ def test_a_signal_does_not_wait_for_the_compiler(trained, tmp_path):
     assert time.monotonic() - begin < 2
     assert (process.returncode, out) == (128 + signal.SIGTERM, "")
     assert err.splitlines()[-1].startswith(f"run_{dataset}.py: stopped by SIGTERM")
-    assert not (tmp_path / "new" / "run.json").exists()  # the folder is free again
+    assert not (folder / "new" / "run.json").exists()  # the folder is free again
+
+
+FULL_MEMORY = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nHint: use ...")
+FULL_DISK = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.mark.parametrize("debug", ["", "1"])
-def test_too_little_memory_is_one_line_unless_the_traceback_is_asked_for(
-    tmp_path, monkeypatch, handlers, capsys, debug
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (FULL_MEMORY, ("out of memory (OOM when allocating): ", "--eval-batch")),
+        (FULL_DISK, ("No space left on device",)),
+    ],
+)
+def test_what_the_machine_fails_at_is_one_line_unless_the_traceback_is_asked_for(
+    tmp_path, monkeypatch, few_images, handlers, capsys, cause, words, debug
 ):
     def train(*arguments):
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\nHint: use ...")
+        raise cause
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REPTILE_DEBUG", debug)
     monkeypatch.setattr(training, "train", train)
+    line = f"{SMALL} --meta-iters 1 --resume {few_images['omniglot']}"
     with pytest.raises(SystemExit) as caught:
-        main.main(omniglot.OMNIGLOT, [*SMALL.split(), "--checkpoint", "ckpt"])
+        main.main(omniglot.OMNIGLOT, line.split())
     assert caught.value.code == 1
-    *before, last = without_images(capsys.readouterr().err).splitlines()
-    assert last.startswith("run_omniglot.py: failed: out of memory (OOM when allocating): ")
-    assert "use smaller batches" in last and "nothing was saved yet" in last
-    traceback = "\n".join(before)
-    assert ("raise tf.errors.ResourceExhaustedError" in traceback) == bool(debug)
-    assert bool(before) == bool(debug)
+    first, *traceback, last = without_images(capsys.readouterr().err).splitlines()
+    # As after a slip in the name of a folder.
+    new = "training begins, of 1 meta-iterations"
+    assert first == f"ckpt holds no checkpoint to resume from: {new}"
+    assert last.startswith("run_omniglot.py: failed: ") and "nothing was saved yet" in last
+    assert all(word in last for word in words)
+    assert ("raise cause" in "\n".join(traceback)) == bool(traceback) == bool(debug)
 
 
 @pytest.mark.parametrize("flag", ["--device gpu", "--tf32"])
 def test_a_gpu_that_is_not_there_is_refused_before_anything_is_read(refusal, monkeypatch, flag):
     monkeypatch.setattr(main, "_load", lambda *_: pytest.fail("images were read"))
     assert f"error: {flag}" in refusal(f"--synthetic {flag}")
-
-
-def test_classifying_is_not_shared(refusal):
-    """All processes would write its files."""
-    message = refusal("--pretrained --checkpoint c --classify a b --json c --distribute")
-    assert "--classify is work for one process: omit --distribute" in message
-
-
-def test_the_traceback_of_a_refusal_is_shown_where_it_is_asked_for(monkeypatch, handlers, capsys):
-    monkeypatch.setenv("REPTILE_DEBUG", "1")
-    with pytest.raises(SystemExit):
-        main.main(omniglot.OMNIGLOT, ["--shots", "0"])
-    err = capsys.readouterr().err
-    assert "Traceback" in err and "ArgumentTypeError" in err
-    assert err.splitlines()[-1].startswith("run_omniglot.py: error: argument --shots")
-
-
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOSYS])
-def test_no_path_is_blamed_for_what_the_system_lacks(refusal, monkeypatch, number):
-    def decide(*arguments):
-        raise OSError(number, os.strerror(number), "ckpt/run.json")
-
-    monkeypatch.setattr(main.plan, "decide", decide)
-    message = refusal("--pretrained --checkpoint ckpt")
-    assert message.startswith(f"run_omniglot.py: error: {os.strerror(number)}: ")
-    assert "run.json" not in message and "path" not in message
 
 
 @pytest.fixture
@@ -437,7 +384,7 @@ def refusal(tmp_path, monkeypatch, capsys, handlers):
     return run
 
 
-@pytest.mark.parametrize("dataset", ["omniglot", "miniimagenet"])
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_missing_data_is_refused_before_anything_is_made(refusal, tmp_path, dataset):
     message = refusal("--checkpoint ckpt", dataset)
     assert message.startswith(f"run_{dataset}.py: error: the data folder data/{dataset}")
@@ -448,53 +395,37 @@ def test_missing_data_is_refused_before_anything_is_made(refusal, tmp_path, data
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("--synthetic --classes 424 --shots 1", "the test set has only 423 classes"),
-        ("--synthetic --shots 20", "--shots 20 and one query image need 21 images"),
-        ("--synthetic --shots 1 --train-shots 21", "--train-shots 21 need 21 images"),
+        ("--classes 7 --shots 1", "the test set has only 6 classes"),
+        ("--shots 4", "--shots 4 and one query image need 5 images"),
+        ("--shots 1 --train-shots 5", "--train-shots 5 need 5 images"),
         ("--pretrained", "no checkpoint in model_checkpoint"),
         ("--pretrained --checkpoint nowhere", "no checkpoint in nowhere"),
+        ("--pretrained --classify a b --distribute", "--classify is work for one process: omit"),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_made(refusal, tmp_path, line, reason):
-    assert reason in refusal(line)
+def test_bad_input_is_refused_before_anything_is_made(refusal, few_images, tmp_path, line, reason):
+    assert reason in refusal(f"{line} {few_images['omniglot']}")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_training_into_a_run_is_refused(refusal, tmp_path):
-    (tmp_path / "ckpt").mkdir()
-    (tmp_path / "ckpt" / "model.ckpt-100.index").touch()
-    assert "already holds a run" in refusal("--synthetic --checkpoint ckpt")
-
-
-def test_resuming_another_run_is_refused(refusal, tmp_path):
-    save_untrained(tmp_path / "ckpt", shots=1, seed=3)
-    before = sorted(path.name for path in (tmp_path / "ckpt").iterdir())
-    line = "--resume --checkpoint ckpt"
-    assert "--seed is 0 here but 3 there" in refusal(f"{line} --seed 0")
-    content = json.loads((tmp_path / "ckpt" / "run.json").read_text())
-    content["data"] = {"digest": "12ab"}
-    (tmp_path / "ckpt" / "run.json").write_text(json.dumps(content))
-    assert "(12ab...): use those" in refusal(line)
-    assert "(12ab...): use those" in refusal("--pretrained --checkpoint ckpt")
-    content["versions"]["numpy"] = "1.0"
-    (tmp_path / "ckpt" / "run.json").write_text(json.dumps(content))
-    assert "install numpy==1.0" in refusal(line)
-    (tmp_path / "ckpt" / "run.json").unlink()
-    assert "already holds a run" in refusal(f"{line} --synthetic")
-    assert sorted(path.name for path in (tmp_path / "ckpt").iterdir()) == [
-        name for name in before if name != "run.json"
-    ]
+def test_other_images_than_those_of_the_run_are_refused(refusal, save_untrained):
+    path = save_untrained(seed=3) / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "data": {"digest": "12ab"}}))
+    before = {each: each.stat().st_mtime_ns for each in path.parent.iterdir()}
+    for line in ("--resume --checkpoint ckpt", "--pretrained --checkpoint ckpt"):
+        assert "(12ab...): use those" in refusal(line)
+    assert {each: each.stat().st_mtime_ns for each in path.parent.iterdir()} == before
 
 
 @pytest.mark.parametrize("name", ["run_omniglot.py", "run_miniimagenet.py"])
 def test_scripts_can_be_run_by_name(name):
     """In an environment that is activated."""
     path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for flag, beginning in (("--help", f"usage: {name}"), ("--version", f"{name} 0.")):
-        command = [TOP / name, flag]
-        environment = {**os.environ, "PATH": path}
-        found = subprocess.run(command, capture_output=True, text=True, env=environment)
-        assert found.returncode == 0 and found.stdout.startswith(beginning)
+    environment = {**os.environ, "PATH": path}
+    found = subprocess.run(
+        [TOP / name, "--version"], capture_output=True, text=True, env=environment
+    )
+    assert found.returncode == 0 and found.stdout.startswith(f"{name} 0.")
 
 
 def test_importing_the_scripts_main_does_not_start_tensorflow():
