@@ -336,7 +336,7 @@ FULL_DISK = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 @pytest.mark.parametrize(
     ("cause", "words"),
     [
-        (FULL_MEMORY, ("out of memory (OOM when allocating): ", "--eval-batch")),
+        (FULL_MEMORY, ("out of memory (OOM when allocating): ", "use smaller batches")),
         (FULL_DISK, ("No space left on device",)),
     ],
 )
