@@ -253,17 +253,14 @@ def _check_same_run(given: dict, recorded: Config) -> None:
 
 
 def _check_same_model(given: dict, recorded: Config) -> None:
-    if given.get("classes", recorded.task.classes) != recorded.task.classes:
-        raise RefusedError(
-            f"--classes {given['classes']}: the model in {given['checkpoint']} distinguishes "
-            f"{recorded.task.classes} classes; omit --classes"
-        )
-    if given.get("train_classes", recorded.run.train_classes) != recorded.run.train_classes:
-        raise RefusedError(
-            f"--train-classes {given['train_classes']}: the model in {given['checkpoint']} was "
-            f"trained on {recorded.run.train_classes}, and is tested on the rest; omit "
-            "--train-classes"
-        )
+    flags = recorded.flags()
+    for name in ("classes", "train_classes"):
+        if name in given and given[name] != flags.get(name, given[name]):
+            flag = flag_name(name)
+            raise RefusedError(
+                f"{flag} {given[name]}: the model in {given['checkpoint']} was trained with "
+                f"{flag} {flags[name]}: omit {flag}"
+            )
 
 
 def check_versions(recorded: Record) -> None:

@@ -121,8 +121,8 @@ def carry_out(model: SavedModel, given: Examples, asked: Classifying) -> None:
 
 def _check_files(asked: Classifying, given: Examples) -> None:
     """Refuse files that cannot be written, or would take the place of an image or each other."""
-    images = {os.path.realpath(file) for files in given.support.values() for file in files}
-    images |= {os.path.realpath(file) for file in given.queries}
+    taken = {os.path.realpath(file) for files in given.support.values() for file in files}
+    taken |= {os.path.realpath(file) for file in given.queries}
     for flag, path in (("--json", asked.json), ("--page", asked.page)):
         if not path:
             continue
@@ -133,10 +133,9 @@ def _check_files(asked: Classifying, given: Examples) -> None:
             raise RefusedError(f"{flag} {path}: there is no folder {folder}: make it first")
         if not os.access(place if place.exists() else place.parent, os.W_OK):
             raise RefusedError(f"{flag} {path} cannot be written: check its permissions")
-        if str(place) in images:
-            raise RefusedError(f"{flag} {path} is one of the images: name another file")
-    if asked.json and os.path.realpath(asked.json) == os.path.realpath(asked.page):
-        raise RefusedError(f"--json and --page are both {asked.page}: name two files")
+        if str(place) in taken:
+            raise RefusedError(f"{flag} {path} is an image or the other file: name another one")
+        taken.add(str(place))
 
 
 def _write(flag: str, path: str, text: str) -> None:
