@@ -308,11 +308,6 @@ def check_data(config: Config, images: ImageSet) -> None:
             )
 
 
-def are_others(recorded: Record, images: ImageSet) -> bool:
-    """Whether images are known not to be those of the recorded run."""
-    return recorded.data.get("digest", "") not in ("", images.digest)
-
-
 def warn_of_machine(recorded: Record, here: dict) -> None:
     """Say on standard error how this machine differs from where the run was started.
 

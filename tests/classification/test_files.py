@@ -276,7 +276,7 @@ def test_names_that_cannot_be_printed_are_escaped(
 def test_a_class_whose_images_cannot_be_read_is_not_left_out(folders):
     for path in (folders / "l" / "ki").iterdir():
         path.rename(path.with_suffix(".heic"))
-    with pytest.raises(RefusedError, match=r"l/ki holds no images, but \.heic: convert those"):
+    with pytest.raises(RefusedError, match=r"l/ki holds no images: .* convert what is there"):
         examples.find("l", "flat")
 
 
