@@ -4,7 +4,6 @@ Nothing here needs TensorFlow.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import sys
@@ -117,7 +116,7 @@ class Prepared(NamedTuple):
 
 
 def summary(prepared: Prepared) -> dict[str, str]:
-    """What processes of one run have to have in common, by the name of each thing, as digests."""
+    """What processes of one run have to have in common, by the name of each thing, as JSON."""
     flags = prepared.plan.config.flags()
     compared = {
         "plans": type(prepared.plan).__name__,
@@ -125,10 +124,7 @@ def summary(prepared: Prepared) -> dict[str, str]:
         "images": [prepared.images and prepared.images.digest, prepared.split],
         "versions of TensorFlow or NumPy": machine.versions(),
     }
-    return {
-        name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-        for name, value in compared.items()
-    }
+    return {name: json.dumps(value, sort_keys=True) for name, value in compared.items()}
 
 
 def decide(dataset: str, given: dict) -> Plan:
