@@ -79,10 +79,8 @@ def _checked(value: Number, shown: str, rules: Mapping[str, bool]) -> Number:
 
 def path(text: str) -> str:
     """A converter for paths: any text that can name a file."""
-    if not text:
-        raise argparse.ArgumentTypeError("must not be empty")
-    if "\0" in text:
-        raise argparse.ArgumentTypeError("must not contain a null character")
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError("must not be empty, nor contain a null character")
     return text
 
 

@@ -125,12 +125,9 @@ def _prepare(dataset: Dataset, given: dict) -> Prepared:
     no work has been done yet."""
     try:
         decided = plan.decide(dataset.name, given)
-        match decided:
-            case FinishedRun():
-                return Prepared(decided)
-            case plan.Classification(asked=asked):
-                return Prepared(decided, examples=command.prepare(asked))
-        return _load(dataset, decided)
+        if isinstance(decided, plan.Classification):
+            return Prepared(decided, examples=command.prepare(decided.asked))
+        return Prepared(decided) if isinstance(decided, FinishedRun) else _load(dataset, decided)
     except OSError as error:
         raise RefusedError(explain(error)) from None
 
@@ -175,7 +172,7 @@ def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> Prepar
     plan.check_images(decided, images)
     where = "generated" if config.run.synthetic else config.run.data_dir
     print(f"Images ({where}): {images}", file=sys.stderr)
-    if recorded and plan.are_others(recorded, images):
+    if recorded and recorded.data.get("digest") not in (None, "", images.digest):
         note = "not those of the run; classes that it knows by name keep their part, others test"
         print(f"The images are {note}", file=sys.stderr)
         images = dataclasses.replace(images, origin={**images.origin, "images": note})

@@ -4,7 +4,6 @@ Nothing here needs TensorFlow.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import sys
@@ -117,7 +116,7 @@ class Prepared(NamedTuple):
 
 
 def summary(prepared: Prepared) -> dict[str, str]:
-    """What processes of one run have to have in common, by the name of each thing, as digests."""
+    """What processes of one run have to have in common, by the name of each thing, as JSON."""
     flags = prepared.plan.config.flags()
     compared = {
         "plans": type(prepared.plan).__name__,
@@ -125,10 +124,7 @@ def summary(prepared: Prepared) -> dict[str, str]:
         "images": [prepared.images and prepared.images.digest, prepared.split],
         "versions of TensorFlow or NumPy": machine.versions(),
     }
-    return {
-        name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-        for name, value in compared.items()
-    }
+    return {name: json.dumps(value, sort_keys=True) for name, value in compared.items()}
 
 
 def decide(dataset: str, given: dict) -> Plan:
@@ -253,17 +249,14 @@ def _check_same_run(given: dict, recorded: Config) -> None:
 
 
 def _check_same_model(given: dict, recorded: Config) -> None:
-    if given.get("classes", recorded.task.classes) != recorded.task.classes:
-        raise RefusedError(
-            f"--classes {given['classes']}: the model in {given['checkpoint']} distinguishes "
-            f"{recorded.task.classes} classes; omit --classes"
-        )
-    if given.get("train_classes", recorded.run.train_classes) != recorded.run.train_classes:
-        raise RefusedError(
-            f"--train-classes {given['train_classes']}: the model in {given['checkpoint']} was "
-            f"trained on {recorded.run.train_classes}, and is tested on the rest; omit "
-            "--train-classes"
-        )
+    flags = recorded.flags()
+    for name in ("classes", "train_classes"):
+        if name in given and given[name] != flags.get(name, given[name]):
+            flag = flag_name(name)
+            raise RefusedError(
+                f"{flag} {given[name]}: the model in {given['checkpoint']} was trained with "
+                f"{flag} {flags[name]}: omit {flag}"
+            )
 
 
 def check_versions(recorded: Record) -> None:
@@ -309,11 +302,6 @@ def check_data(config: Config, images: ImageSet) -> None:
                 f"{name} need {needed} images per class, but {images.names[smallest]} "
                 f"({split} set) has {images.counts[smallest]}: ask for fewer, or give more images"
             )
-
-
-def are_others(recorded: Record, images: ImageSet) -> bool:
-    """Whether images are known not to be those of the recorded run."""
-    return recorded.data.get("digest", "") not in ("", images.digest)
 
 
 def warn_of_machine(recorded: Record, here: dict) -> None:

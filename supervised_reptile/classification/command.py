@@ -94,10 +94,27 @@ def answer(model: SavedModel, given: Examples, repeats: int) -> list[Answer]:
 
 
 def prepare(asked: Classifying) -> Examples:
-    """The Examples that a command line names. Raises RefusedError for those, or for files that
-    cannot be written; OSError for folders that cannot be read."""
+    """The Examples that a command line names.
+
+    Raises RefusedError for those, or for files that cannot be written, or would take the place of
+    an image or each other; OSError for folders that cannot be read.
+    """
     given = examples.find(*asked.classify)
-    _check_files(asked, given)
+    taken = {os.path.realpath(file) for files in given.support.values() for file in files}
+    taken |= {os.path.realpath(file) for file in given.queries}
+    for flag, path in (("--json", asked.json), ("--page", asked.page)):
+        if not path:
+            continue
+        folder, place = Path(path).parent, Path(os.path.realpath(path))
+        if Path(path).is_dir():
+            raise RefusedError(f"{flag} {path} is a folder: name a file")
+        if not folder.is_dir():
+            raise RefusedError(f"{flag} {path}: there is no folder {folder}: make it first")
+        if not os.access(place if place.exists() else place.parent, os.W_OK):
+            raise RefusedError(f"{flag} {path} cannot be written: check its permissions")
+        if str(place) in taken:
+            raise RefusedError(f"{flag} {path} is an image or the other file: name another one")
+        taken.add(str(place))
     return given
 
 
@@ -117,26 +134,6 @@ def carry_out(model: SavedModel, given: Examples, asked: Classifying) -> None:
         _write("--json", asked.json, answers.as_json(found))
     if asked.page:
         _write("--page", asked.page, answers.page(given, found))
-
-
-def _check_files(asked: Classifying, given: Examples) -> None:
-    """Refuse files that cannot be written, or would take the place of an image or each other."""
-    images = {os.path.realpath(file) for files in given.support.values() for file in files}
-    images |= {os.path.realpath(file) for file in given.queries}
-    for flag, path in (("--json", asked.json), ("--page", asked.page)):
-        if not path:
-            continue
-        folder, place = Path(path).parent, Path(os.path.realpath(path))
-        if Path(path).is_dir():
-            raise RefusedError(f"{flag} {path} is a folder: name a file")
-        if not folder.is_dir():
-            raise RefusedError(f"{flag} {path}: there is no folder {folder}: make it first")
-        if not os.access(place if place.exists() else place.parent, os.W_OK):
-            raise RefusedError(f"{flag} {path} cannot be written: check its permissions")
-        if str(place) in images:
-            raise RefusedError(f"{flag} {path} is one of the images: name another file")
-    if asked.json and os.path.realpath(asked.json) == os.path.realpath(asked.page):
-        raise RefusedError(f"--json and --page are both {asked.page}: name two files")
 
 
 def _write(flag: str, path: str, text: str) -> None:

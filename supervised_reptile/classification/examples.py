@@ -11,7 +11,6 @@ from supervised_reptile.data import decoding
 from supervised_reptile.data.folders import Folder, is_image
 from supervised_reptile.data.formats import CHARACTERS, Format
 from supervised_reptile.system.errors import RefusedError
-from supervised_reptile.system.output import some
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +72,9 @@ def _classes(folder: str) -> dict[str, list[str]]:
     classes = {part.name: [entry.path for entry in part.images] for part in parts}
     empty = [part for part in parts if not part.images]
     if empty and len(empty) < len(parts):
-        there = some(sorted(set(empty[0].others)))
         raise RefusedError(
-            f"--classify: the class folder {empty[0].path} holds no images"
-            f"{f', but {there}: convert those, ' if there else ': fill it, '}or remove the folder"
+            f"--classify: the class folder {empty[0].path} holds no images: fill it, "
+            "convert what is there, or remove it"
         )
     return {name: files for name, files in classes.items() if files}
 

@@ -55,11 +55,10 @@ class Devices:
             here["processes"] = self.processes
         if self.kind == "CPU":
             return here
-        driver = {card.driver for card in self.cards}
         return here | {
             "gpu": self._models(),
             "gpus": len(self.names),
-            "driver": ", ".join(sorted(driver)) or "unknown",
+            "driver": ", ".join(sorted({card.driver for card in self.cards})) or "unknown",
             "tf32": self.tf32,
         }
 

@@ -24,8 +24,7 @@ from supervised_reptile.system import signals
 from supervised_reptile.system.errors import LostError, RefusedError
 
 CONFIG = "TF_CONFIG"
-EXAMPLE = '{"cluster": {"worker": ["host1:27182", "host2:27182"]}, "task": {"type": "worker", '
-EXAMPLE += '"index": 0}}'
+EXAMPLE = '{"cluster": {"worker": ["a:27182", "b:27182"]}, "task": {"type": "worker", "index": 0}}'
 PORT = 27182  # under SLURM
 POLL = 0.2  # seconds
 GRACE = 1.0  # seconds within which a signal to all processes has reached all of them

@@ -226,9 +226,9 @@ def test_the_least_certain_come_first_on_the_page(folders):
     [
         ("--json nowhere/a.json", "--json nowhere/a.json: there is no folder nowhere"),
         ("--page flat", "--page flat is a folder"),
-        ("--json a --page ./a", "--json and --page are both ./a"),
-        ("--page flat/ka0.png", "--page flat/ka0.png is one of the images"),
-        ("--json l/ka/0.png", "--json l/ka/0.png is one of the images"),
+        ("--json a --page ./a", "--page ./a is an image or the other file"),
+        ("--page flat/ka0.png", "--page flat/ka0.png is an image"),
+        ("--json l/ka/0.png", "--json l/ka/0.png is an image"),
     ],
 )
 def test_files_that_cannot_be_written_are_refused_before_any_work(
@@ -276,7 +276,7 @@ def test_names_that_cannot_be_printed_are_escaped(
 def test_a_class_whose_images_cannot_be_read_is_not_left_out(folders):
     for path in (folders / "l" / "ki").iterdir():
         path.rename(path.with_suffix(".heic"))
-    with pytest.raises(RefusedError, match=r"l/ki holds no images, but \.heic: convert those"):
+    with pytest.raises(RefusedError, match=r"l/ki holds no images: .* convert what is there"):
         examples.find("l", "flat")
 
 
