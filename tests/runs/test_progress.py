@@ -45,22 +45,6 @@ def test_the_time_of_compiling_is_no_part_of_the_estimate(monkeypatch, clock):
     assert last(terminal).endswith("| 21/100 tasks [00:10<00:39,  2.00/s]")
 
 
-def test_a_printed_line_has_the_terminal_for_itself_for_a_moment(monkeypatch, clock):
-    terminal = show(monkeypatch)
-    bar = Bar(10, 0, "tasks")
-    bar.advance(0)
-    clock[0] += 1
-    bar.step_aside()
-    cleared = terminal.getvalue()
-    assert cleared.endswith("\r")
-    clock[0] += 0.05
-    bar.advance(1)
-    assert terminal.getvalue() == cleared
-    clock[0] += 0.1
-    bar.advance(2)
-    assert terminal.getvalue() != cleared
-
-
 def test_without_a_terminal_nothing_is_shown(monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr("sys.stderr", screen)

@@ -137,10 +137,3 @@ def test_an_evaluation_goes_on_where_it_was_kept(tmp_path):
     assert Tally(path, of).correct == {}
     tally.remove()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_without_a_file_nothing_is_kept():
-    tally = Tally()
-    tally.keep(at_once=True)
-    tally.remove()
-    assert tally.correct == {}

@@ -2,12 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
-import subprocess
-import sys
-import time
-import urllib.parse
-import urllib.request
 
 import numpy as np
 import pytest
@@ -139,30 +133,6 @@ def test_a_half_written_point_does_not_matter(tmp_path):
             newest(folder).write_bytes(content[:kept] + tail)
             write(folder, [20, 30], 15)
             assert points(folder) == expected([0, 10, 20, 30])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("fast", ["true", "false"])
-def test_what_the_server_sends_has_every_point_once(tmp_path, fast):
-    """fast: TensorBoard's data server, which is a program of its own."""
-    write(tmp_path / "run", range(0, 200, 10))
-    write(tmp_path / "run", range(110, 300, 10), last=105)
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", tmp_path, "--port", "0"]
-    command += ["--load_fast", fast, "--host", "127.0.0.1"]
-    query = urllib.parse.urlencode({"run": "run", "tag": "accuracy"})
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        try:
-            address = next(line for line in server.stderr if "http://" in line).split("http://")[1]
-            place = f"http://{address.split('/')[0]}/data/plugin/scalars/scalars?{query}"
-            for _ in range(100):
-                with contextlib.suppress(OSError), urllib.request.urlopen(place) as answer:
-                    found = [(step, value) for _, step, value in json.load(answer)]
-                    if len(found) >= 30:
-                        break
-                time.sleep(0.2)
-        finally:
-            server.terminate()
-    assert found == expected(range(0, 300, 10))
 
 
 @pytest.fixture
