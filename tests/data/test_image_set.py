@@ -1,7 +1,5 @@
 """Reading folders of images: order, padding, where they came from, and what is refused."""
 
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -72,20 +70,6 @@ def test_where_the_images_came_from_is_passed_on(folders):
 def test_the_origin_records_no_password(tmp_path, source, recorded):
     provenance.write(tmp_path, source, "archives", "12ab")
     assert provenance.read(tmp_path)["source"] == recorded
-
-
-@pytest.mark.parametrize("content", ["[]", json.dumps({"a": 1})])
-def test_beside_the_origin_of_another_program_images_are_own(folders, content):
-    (folder := folders["c0"].parent).joinpath("origin.json").write_text(content)
-    found = read(folders, {"train": ["c0"]}).origin
-    assert found == {"source": f"{folder}, whose origin.json was not written by fetch_data.sh"}
-
-
-@pytest.mark.parametrize("content", ["", '{"source": "x", "di', json.dumps({"source": "x"})])
-def test_a_damaged_origin_is_refused_by_name(folders, content):
-    (folders["c0"].parent / "origin.json").write_text(content)
-    with pytest.raises(RefusedError, match=r"origin\.json is damaged"):
-        read(folders, {"train": ["c0"]})
 
 
 def test_classes_are_read_in_the_order_of_the_split_one_after_another(folders):

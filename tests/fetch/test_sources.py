@@ -2,7 +2,6 @@
 
 import io
 import random
-import socket
 import stat
 import tarfile
 import zipfile
@@ -140,24 +139,6 @@ def test_files_of_one_name_from_two_addresses_are_kept_apart(server, fetch):
     assert fetch(f"{server.url}/other") == b"other"
 
 
-def test_a_server_that_is_not_there_or_speaks_no_tls_is_named(server, fetch, monkeypatch):
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        with pytest.raises(FailedError, match=r"^file.bin: .*Connection refused"):
-            fetch(f"http://127.0.0.1:{unused.getsockname()[1]}")
-    with pytest.raises(FailedError, match="SSL"):
-        fetch(server.url.replace("http:", "https:"))
-
-
-def test_proxies_are_honoured(server, fetch, monkeypatch):
-    monkeypatch.delenv("no_proxy")
-    monkeypatch.setenv("http_proxy", server.url)
-    server.faults = [servers.status(404)]
-    with pytest.raises(FailedError, match="404"):
-        fetch("http://example.org")
-    assert server.requests == [("http://example.org/file.bin", None)]
-
-
 def test_settings(tmp_path):
     assert sources.read_sources({"OMNIGLOT_URL": ""}) == ("", "", "", "")
     mine = sources.read_sources({"OMNIGLOT_URL": "https://example.org/omniglot/"})
@@ -249,25 +230,12 @@ def a_page(data):
     return b"<html>Please log in</html>"
 
 
-def another_kind(data):
-    return b"Rar!\x1a\x07\x01" + bytes(100)
-
-
-def encrypted(data):
-    """By its flag only: the standard library writes none."""
-    data = bytearray(data)
-    for mark, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
-        data[data.index(mark) + offset] |= 1
-    return data
-
-
 DAMAGES = [(cut_short, form) for form in list(FORMS)[1:]]
-DAMAGES += [(damage, "archive.tar") for damage in (a_page, another_kind)]
 
 
 # Tar files have no checksums of contents: what is in them is checked later.
 @pytest.mark.parametrize(
-    ("damage", "form"), [*DAMAGES, (flip_a_byte, "archive.zip"), (encrypted, "archive.zip")]
+    ("damage", "form"), [*DAMAGES, (a_page, "archive.tar"), (flip_a_byte, "archive.zip")]
 )
 def test_damaged_archives_are_refused(form, damage, tmp_path):
     path = tmp_path / form

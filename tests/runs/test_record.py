@@ -165,15 +165,6 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, capsys)
         assert "cannot be locked (Operation not supported)" in capsys.readouterr().err
 
 
-def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
-    (tmp_path / "file").touch()
-    with (
-        pytest.raises(RefusedError, match=r"cannot be written: .*/file.*: Not a directory"),
-        record.claim(tmp_path / "file" / "run", None),
-    ):
-        pass
-
-
 def test_a_run_that_leaves_before_its_first_checkpoint_gives_the_directory_up(tmp_path, recorded):
     with pytest.raises(KeyboardInterrupt), record.claim(tmp_path, None):
         record.begin(recorded)

@@ -114,8 +114,6 @@ def test_a_line_that_the_disk_has_no_room_for_leaves_none(tmp_path, config):
     "content",
     [
         b"\xff\n",
-        b'{"iteration": 1, "config": []}\n',
-        b"[]\n",
         b'{"iteration": 399999, "config": {"eval_samples": 10000, "pretrained": false}}\n',
     ],
 )

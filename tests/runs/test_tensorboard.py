@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from supervised_reptile.args import Config
@@ -76,14 +75,6 @@ def test_points_are_those_of_the_authors_program(tmp_path):
         for iteration in (0, 10, 20000):
             writer.add_summary(session.run(merged, {accuracy: iteration / 1000}), iteration)
     assert content(tmp_path / "ours") == content(tmp_path / "theirs")
-
-
-def test_tensorboard_takes_the_points_for_scalars(tmp_path):
-    write(tmp_path, [0, 10])
-    found = running(tmp_path).Reload()
-    assert list(found.PluginTagToContent("scalars")) == ["accuracy"]
-    assert found.SummaryMetadata("accuracy").data_class == DATA_CLASS_SCALAR
-    assert points(tmp_path) == expected([0, 10])
 
 
 def test_a_resumed_run_has_every_point_once(tmp_path):

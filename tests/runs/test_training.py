@@ -168,20 +168,6 @@ def test_a_signal_ends_the_run_with_a_checkpoint(run, tmp_path, number, capsys):
     assert capsys.readouterr().out.splitlines()[-1].startswith("batch 40:")
 
 
-def test_a_signal_before_the_first_iteration_leaves_no_checkpoint(run, tmp_path, monkeypatch):
-    """As while all is compiled."""
-    signals.raise_interrupted()
-
-    def compile_and_signal(*arguments):
-        signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(training, "compile_ahead", compile_and_signal)
-    with pytest.raises(signals.Interrupted) as caught:
-        run(meta_iters=1000)
-    assert caught.value.outcome == ""
-    assert not list(tmp_path.glob("model*"))
-
-
 def test_a_signal_after_all_that_was_due_still_saves(run, tmp_path, monkeypatch):
     """It may come when an iteration is printed, and nothing but its checkpoint is left to do."""
     report = training.Progress.report
