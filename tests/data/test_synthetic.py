@@ -74,11 +74,6 @@ def test_no_two_images_of_any_seed_or_class_are_equal(generate):
     assert len(distinct) == 300
 
 
-@pytest.mark.parametrize("generate", [characters, textures])
-def test_a_smaller_set_is_the_beginning_of_a_larger_one(generate):
-    np.testing.assert_array_equal(generate(3, 4, 5), generate(3, 6, 9)[:4, :5])
-
-
 def test_characters_have_about_as_much_ink_as_real_ones(drawn):
     share = 100 * ink(drawn).mean(axis=(2, 3))
     assert share.mean() == pytest.approx(8.0, abs=1)  # real: 8.0

@@ -82,10 +82,6 @@ PACKAGINGS = {
         lambda files: listed(files, ("class_name", "image_name")),
         "images/ with lists",
     ),
-    "lists with a byte order mark": (
-        lambda files: listed(files, start=b"\xef\xbb\xbf"),
-        "images/ with lists",
-    ),
     "lists of class folders": (lists_of_class_folders, "images/ with lists"),
 }
 

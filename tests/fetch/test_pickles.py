@@ -51,9 +51,6 @@ def test_plain_containers_and_numbers_come_through(protocol, numpy_names):
     assert load(pickle.dumps(lists, protocol)) == lists
     ordered = collections.OrderedDict([("z", [1]), ("a", [2])])
     assert list(load(pickle.dumps(ordered, protocol)).items()) == [("z", [1]), ("a", [2])]
-    grown = collections.defaultdict(list)
-    grown["n01"] += [1, 2]
-    assert load(pickle.dumps(grown, protocol)) == {"n01": [1, 2]}
 
 
 def test_what_python_2_wrote_comes_through():

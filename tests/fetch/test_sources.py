@@ -70,11 +70,6 @@ def test_faults_that_pass_are_survived(server, fetch, tmp_path, fault, has_range
 
 FAILING = {
     "cut connection": (servers.cut_after(0), "0 bytes read.*: try again later$", sources.ATTEMPTS),
-    "closed without a word": (
-        servers.hang_up,
-        "Remote end closed.*: try again later$",
-        sources.ATTEMPTS,
-    ),
     "500": (servers.status(500), "500 Server Error.*: try again later$", sources.ATTEMPTS),
     "404": (servers.status(404), r"404 Client Error.*/file\.bin$", 1),
     "endless redirect": (servers.status(302, Location="/file.bin"), "redirect", None),

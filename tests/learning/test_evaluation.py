@@ -41,16 +41,3 @@ def test_calls_run_at_the_same_time_and_answer_in_order():
         return item
 
     assert list(evaluation.side_by_side(call, range(6), count=2)) == [0, 1, 2, 3, 4, 5]
-
-
-@pytest.mark.parametrize("items", [10, 10**9])
-def test_an_error_of_a_call_is_raised_and_few_others_are_begun(items):
-    called = []
-
-    def call(item):
-        called.append(item)
-        raise ValueError(item)
-
-    with pytest.raises(ValueError, match="0"):
-        list(evaluation.side_by_side(call, range(items), count=2))
-    assert len(called) <= 4

@@ -127,13 +127,6 @@ def test_points_are_on_the_disk_before_their_checkpoint(run, tmp_path, monkeypat
     assert saved == [(0, 0), (10, 10), (20, 20), (24, 20)]
 
 
-@pytest.mark.parametrize(("seconds", "count"), [(0.001, 10), (0.3, 3), (0.9, 1), (20, 1)])
-def test_a_call_takes_no_longer_than_a_signal_can_wait(seconds, count):
-    """seconds: of one meta-iteration; the first call, which also compiles, is one alone."""
-    assert training.affordable(1, seconds) == count
-    assert training.affordable(7, 7 * seconds) == count
-
-
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_numbers_that_break_end_the_run_at_the_iteration(run, tmp_path, monkeypatch, value):
     count_up = StandIn.train
