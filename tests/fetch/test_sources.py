@@ -48,7 +48,6 @@ def begin(wanted):
 PASSING = {
     "no fault": [],
     "cut connection": [servers.cut_after(200_000)],
-    "cut before the first byte": [servers.cut_after(0)] * 2,
     "cut again and again": [servers.cut_after(70_000)] * 6,
     "closed without a word": [servers.hang_up, servers.hang_up],
     "500, then success": [servers.status(500), servers.status(503)],
