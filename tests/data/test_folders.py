@@ -121,12 +121,6 @@ def test_advice_to_fetch_is_given_for_the_folder_that_fetching_fills_alone(tmp_p
         assert "fetch" not in str(refusal.value)
 
 
-def test_an_archive_is_said_to_be_one(tmp_path):
-    (tmp_path / "x.zip").touch()
-    with pytest.raises(RefusedError, match=r"x\.zip is a file: unpack it"):
-        characters(tmp_path / "x.zip")
-
-
 @pytest.mark.parametrize("link", ["Greek/gamma", "Cyrillic", "Greek/alpha/9.png"])
 def test_a_link_to_nowhere_is_refused_by_name(alphabets, link):
     os.symlink("/unmounted/somewhere", alphabets / link)

@@ -84,16 +84,6 @@ def test_classes_are_read_in_the_order_of_the_split_one_after_another(folders):
     assert (found.of_class(1) == found.pixels[2:5]).all()
 
 
-def test_select_takes_classes_by_name():
-    pixels = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1, 1)
-    split = {"train": ["d", "b"], "test": ["a"]}
-    found = image_sets.select_generated(pixels, ["a", "b", "c", "d"], split)
-    assert found.pixels.ravel().tolist() == [3, 1, 0]
-    assert "--synthetic" in found.origin["source"] and len(found.digest) == 64
-    with pytest.raises(RefusedError, match="lacks 1 classes"):
-        image_sets.select_generated(pixels, ["a", "b", "c", "d"], {"train": ["e"]})
-
-
 def test_images_that_all_look_the_same_are_refused(folders):
     for folder in folders.values():
         for path in folder.glob("[0-9]*"):

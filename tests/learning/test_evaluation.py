@@ -6,21 +6,11 @@ import pytest
 import tensorflow as tf
 
 from supervised_reptile.args import Config
-from supervised_reptile.devices.choice import Devices
 from supervised_reptile.learning import evaluation, models
 from supervised_reptile.learning.reptile import Reptile
 from supervised_reptile.learning.sampling import Population, Purpose
 from supervised_reptile.runs import final_evaluation
 from supervised_reptile.system.errors import FailedError
-
-
-@pytest.mark.parametrize(("transductive", "images"), [(True, 20), (False, 101)])
-def test_memory_is_that_of_the_widest_pass(monkeypatch, transductive, images):
-    flags = {"classes": 20, "shots": 5, "transductive": transductive, "eval_batch": 10}
-    algorithm = Reptile(models.MINIIMAGENET, Config.of("miniimagenet", flags))
-    monkeypatch.setattr(Devices, "calls_at_once", lambda self, memory: memory)
-    # The first convolution gives every image 84 x 84 times 32 float32 values.
-    assert algorithm.tasks_at_once(10) == (1, images * 84 * 84 * 32 * 4)
 
 
 def test_an_accuracy_of_outputs_that_are_not_finite_is_none(image_set):
