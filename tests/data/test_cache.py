@@ -126,7 +126,6 @@ CHANGES = {
     "another image": replace_content,
     "a new image": lambda folder: shutil.copy(folder / "c0/0.png", folder / "c0/9.png"),
     "one image less": lambda folder: (folder / "c0" / "2.png").unlink(),
-    "a new name": lambda folder: (folder / "c0" / "2.png").rename(folder / "c0" / "0a.png"),
     "another time": lambda folder: os.utime(folder / "c0" / "2.png", ns=(1, 1)),
     "an image of the same size and time": lambda folder: swap(folder / "c1" / "0.png"),
     "a new class": lambda folder: shutil.copytree(folder / "c0", folder / "c3"),

@@ -126,12 +126,6 @@ def test_a_part_that_is_all_of_it_is_fetched_anew(server, fetch, tmp_path):
     assert fetch() == BODY
 
 
-def test_files_of_one_name_from_two_addresses_are_kept_apart(server, fetch):
-    write_tree(server.folder / "other", {"file.bin": b"other"})
-    assert fetch() == BODY
-    assert fetch(f"{server.url}/other") == b"other"
-
-
 def test_settings(tmp_path):
     assert sources.read_sources({"OMNIGLOT_URL": ""}) == ("", "", "", "")
     mine = sources.read_sources({"OMNIGLOT_URL": "https://example.org/omniglot/"})
