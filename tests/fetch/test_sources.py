@@ -30,8 +30,8 @@ def server(tmp_path, monkeypatch):
 def fetch(server, tmp_path):
     """A function that downloads the file and returns its bytes."""
 
-    def fetch(base=None):
-        return sources.locate(f"{base or server.url}/file.bin", tmp_path / "work").read_bytes()
+    def fetch():
+        return sources.locate(f"{server.url}/file.bin", tmp_path / "work").read_bytes()
 
     return fetch
 
