@@ -8,7 +8,6 @@ from PIL import Image
 
 from supervised_reptile.args import Run
 from supervised_reptile.data import folders, miniimagenet, omniglot
-from supervised_reptile.data.folders import Folder
 from supervised_reptile.system.errors import RefusedError
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -83,14 +82,6 @@ def test_classes_on_two_levels_are_refused(alphabets):
         characters(alphabets)
 
 
-def test_images_beside_folders_of_images_are_classes_or_not_as_the_others_are(alphabets):
-    Image.new("L", (5, 5)).save(alphabets / "Greek" / "cover.png")
-    fill(alphabets / "Greek" / "alpha" / "more")
-    assert characters(alphabets) == NAMES
-    (alphabets / "Greek" / "cover.png").unlink()
-    assert characters(alphabets / "Greek") == ["alpha", "beta"]
-
-
 def test_a_folder_too_high_or_too_deep_is_found_or_named(alphabets, splits, tmp_path):
     assert characters(tmp_path) and photographs(tmp_path)["test"] == ["d"]
     fill(tmp_path / "other" / "data" / "group" / "class")
@@ -130,12 +121,6 @@ def test_advice_to_fetch_is_given_for_the_folder_that_fetching_fills_alone(tmp_p
         assert "fetch" not in str(refusal.value)
 
 
-def test_an_archive_is_said_to_be_one(tmp_path):
-    (tmp_path / "x.zip").touch()
-    with pytest.raises(RefusedError, match=r"x\.zip is a file: unpack it"):
-        characters(tmp_path / "x.zip")
-
-
 @pytest.mark.parametrize("link", ["Greek/gamma", "Cyrillic", "Greek/alpha/9.png"])
 def test_a_link_to_nowhere_is_refused_by_name(alphabets, link):
     os.symlink("/unmounted/somewhere", alphabets / link)
@@ -161,19 +146,3 @@ def test_what_is_passed_over_is_counted_by_kind(alphabets):
         "train 4 classes with 8 images, test 2 classes with 4 images; passed over: 2 .jfif, "
         "1 .txt, 1 README, 3 images in folders within classes, 1 images outside class folders"
     )
-
-
-def test_links_that_lead_back_up_are_no_trap(alphabets):
-    os.symlink(alphabets, alphabets / "Greek" / "alpha" / "up")
-    assert characters(alphabets) == NAMES
-    root = Folder(alphabets)
-    assert folders.passed_over(root, omniglot.find_characters(root).values())
-
-
-def test_a_pipe_is_no_image(tmp_path):
-    fill(tmp_path / "a" / "b")
-    os.mkfifo(tmp_path / "a" / "b" / "x.png")
-    names = [entry.name for entry in Folder(tmp_path / "a" / "b").images]
-    assert names == ["0.png", "1.png"]
-    there = [Folder(tmp_path / "a" / "b")]
-    assert folders.passed_over(Folder(tmp_path), there) == {".png": 1}

@@ -1,7 +1,5 @@
 """Reading folders of images: order, padding, where they came from, and what is refused."""
 
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -74,20 +72,6 @@ def test_the_origin_records_no_password(tmp_path, source, recorded):
     assert provenance.read(tmp_path)["source"] == recorded
 
 
-@pytest.mark.parametrize("content", ["[]", json.dumps({"a": 1})])
-def test_beside_the_origin_of_another_program_images_are_own(folders, content):
-    (folder := folders["c0"].parent).joinpath("origin.json").write_text(content)
-    found = read(folders, {"train": ["c0"]}).origin
-    assert found == {"source": f"{folder}, whose origin.json was not written by fetch_data.sh"}
-
-
-@pytest.mark.parametrize("content", ["", '{"source": "x", "di', json.dumps({"source": "x"})])
-def test_a_damaged_origin_is_refused_by_name(folders, content):
-    (folders["c0"].parent / "origin.json").write_text(content)
-    with pytest.raises(RefusedError, match=r"origin\.json is damaged"):
-        read(folders, {"train": ["c0"]})
-
-
 def test_classes_are_read_in_the_order_of_the_split_one_after_another(folders):
     found = read(folders, {"train": ["c2", "c0"], "test": ["c1"]})
     assert found.names == ("c2", "c0", "c1")
@@ -98,16 +82,6 @@ def test_classes_are_read_in_the_order_of_the_split_one_after_another(folders):
     assert found.first.tolist() == [0, 2, 5]
     assert [len(found.of_class(index)) for index in range(3)] == [2, 3, 1]
     assert (found.of_class(1) == found.pixels[2:5]).all()
-
-
-def test_select_takes_classes_by_name():
-    pixels = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1, 1)
-    split = {"train": ["d", "b"], "test": ["a"]}
-    found = image_sets.select_generated(pixels, ["a", "b", "c", "d"], split)
-    assert found.pixels.ravel().tolist() == [3, 1, 0]
-    assert "--synthetic" in found.origin["source"] and len(found.digest) == 64
-    with pytest.raises(RefusedError, match="lacks 1 classes"):
-        image_sets.select_generated(pixels, ["a", "b", "c", "d"], {"train": ["e"]})
 
 
 def test_images_that_all_look_the_same_are_refused(folders):

@@ -13,11 +13,10 @@ def test_a_record_of_another_program_says_that_the_images_are_the_users_own(tmp_
 
 
 DAMAGED = {
-    b"": "is damaged (Expecting value: line 1 column 1",
-    b"<html>\nPlease log in": "is damaged (Expecting value: line 1 column 1",
+    b"": "is damaged (Expecting value: line 1 column 1 (char 0)): ",
     b'{"source": "a", "packaging": "b", "date": "c"}': "is damaged (it says nothing of digest): ",
     b'{"digest": 3}': "it says nothing of source, packaging, digest, date",
-    b"\xff\xfe\x00": "is damaged ('utf-8' codec can't decode byte 0xff",
+    b"\xff\xfe\x00": "is damaged ('utf-8' codec can't decode byte 0xff in position 0",
 }
 
 

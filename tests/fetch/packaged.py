@@ -75,8 +75,8 @@ def unsplit(files):
     return {path.partition("/")[2]: content for path, content in files.items()}
 
 
-def listed(files, header=("filename", "label"), start=b""):
-    """The packaging with images/ and lists, the lists last. start: what each begins with."""
+def listed(files, header=("filename", "label")):
+    """The packaging with images/ and lists, the lists last."""
     result, rows = {}, {"train": [], "val": [], "test": []}
     for path, content in files.items():
         split, name, file = path.split("/")
@@ -86,7 +86,7 @@ def listed(files, header=("filename", "label"), start=b""):
         text = io.StringIO()
         order = slice(None, None, -1 if header[0] == "class_name" else 1)
         csv.writer(text).writerows([header, *(line[order] for line in lines)])
-        result[f"mini/{split}.csv"] = start + text.getvalue().encode()
+        result[f"mini/{split}.csv"] = text.getvalue().encode()
     return result
 
 

@@ -2,7 +2,6 @@
 
 import io
 import random
-import socket
 import stat
 import tarfile
 import zipfile
@@ -31,8 +30,8 @@ def server(tmp_path, monkeypatch):
 def fetch(server, tmp_path):
     """A function that downloads the file and returns its bytes."""
 
-    def fetch(base=None):
-        return sources.locate(f"{base or server.url}/file.bin", tmp_path / "work").read_bytes()
+    def fetch():
+        return sources.locate(f"{server.url}/file.bin", tmp_path / "work").read_bytes()
 
     return fetch
 
@@ -49,7 +48,6 @@ def begin(wanted):
 PASSING = {
     "no fault": [],
     "cut connection": [servers.cut_after(200_000)],
-    "cut before the first byte": [servers.cut_after(0)] * 2,
     "cut again and again": [servers.cut_after(70_000)] * 6,
     "closed without a word": [servers.hang_up, servers.hang_up],
     "500, then success": [servers.status(500), servers.status(503)],
@@ -71,14 +69,8 @@ def test_faults_that_pass_are_survived(server, fetch, tmp_path, fault, has_range
 
 FAILING = {
     "cut connection": (servers.cut_after(0), "0 bytes read.*: try again later$", sources.ATTEMPTS),
-    "closed without a word": (
-        servers.hang_up,
-        "Remote end closed.*: try again later$",
-        sources.ATTEMPTS,
-    ),
     "500": (servers.status(500), "500 Server Error.*: try again later$", sources.ATTEMPTS),
     "404": (servers.status(404), r"404 Client Error.*/file\.bin$", 1),
-    "endless redirect": (servers.status(302, Location="/file.bin"), "redirect", None),
 }
 
 
@@ -89,7 +81,7 @@ def test_faults_that_stay_are_named(server, fetch, tmp_path, fault):
     with pytest.raises(FailedError, match=f"^file.bin: .*{message}"):
         fetch()
     assert not list((tmp_path / "work").rglob("file.bin"))
-    assert requests in (None, len(server.requests))
+    assert len(server.requests) == requests
 
 
 def test_silence_is_a_failure_but_costs_no_byte_that_came(server, fetch, monkeypatch):
@@ -132,30 +124,6 @@ def test_a_part_that_is_all_of_it_is_fetched_anew(server, fetch, tmp_path):
     (path,) = (tmp_path / "work").rglob("file.bin")
     path.rename(path.with_name("file.bin.part"))
     assert fetch() == BODY
-
-
-def test_files_of_one_name_from_two_addresses_are_kept_apart(server, fetch):
-    write_tree(server.folder / "other", {"file.bin": b"other"})
-    assert fetch() == BODY
-    assert fetch(f"{server.url}/other") == b"other"
-
-
-def test_a_server_that_is_not_there_or_speaks_no_tls_is_named(server, fetch, monkeypatch):
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        with pytest.raises(FailedError, match=r"^file.bin: .*Connection refused"):
-            fetch(f"http://127.0.0.1:{unused.getsockname()[1]}")
-    with pytest.raises(FailedError, match="SSL"):
-        fetch(server.url.replace("http:", "https:"))
-
-
-def test_proxies_are_honoured(server, fetch, monkeypatch):
-    monkeypatch.delenv("no_proxy")
-    monkeypatch.setenv("http_proxy", server.url)
-    server.faults = [servers.status(404)]
-    with pytest.raises(FailedError, match="404"):
-        fetch("http://example.org")
-    assert server.requests == [("http://example.org/file.bin", None)]
 
 
 def test_settings(tmp_path):
@@ -249,25 +217,12 @@ def a_page(data):
     return b"<html>Please log in</html>"
 
 
-def another_kind(data):
-    return b"Rar!\x1a\x07\x01" + bytes(100)
-
-
-def encrypted(data):
-    """By its flag only: the standard library writes none."""
-    data = bytearray(data)
-    for mark, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
-        data[data.index(mark) + offset] |= 1
-    return data
-
-
 DAMAGES = [(cut_short, form) for form in list(FORMS)[1:]]
-DAMAGES += [(damage, "archive.tar") for damage in (a_page, another_kind)]
 
 
 # Tar files have no checksums of contents: what is in them is checked later.
 @pytest.mark.parametrize(
-    ("damage", "form"), [*DAMAGES, (flip_a_byte, "archive.zip"), (encrypted, "archive.zip")]
+    ("damage", "form"), [*DAMAGES, (a_page, "archive.tar"), (flip_a_byte, "archive.zip")]
 )
 def test_damaged_archives_are_refused(form, damage, tmp_path):
     path = tmp_path / form

@@ -6,21 +6,11 @@ import pytest
 import tensorflow as tf
 
 from supervised_reptile.args import Config
-from supervised_reptile.devices.choice import Devices
 from supervised_reptile.learning import evaluation, models
 from supervised_reptile.learning.reptile import Reptile
 from supervised_reptile.learning.sampling import Population, Purpose
 from supervised_reptile.runs import final_evaluation
 from supervised_reptile.system.errors import FailedError
-
-
-@pytest.mark.parametrize(("transductive", "images"), [(True, 20), (False, 101)])
-def test_memory_is_that_of_the_widest_pass(monkeypatch, transductive, images):
-    flags = {"classes": 20, "shots": 5, "transductive": transductive, "eval_batch": 10}
-    algorithm = Reptile(models.MINIIMAGENET, Config.of("miniimagenet", flags))
-    monkeypatch.setattr(Devices, "calls_at_once", lambda self, memory: memory)
-    # The first convolution gives every image 84 x 84 times 32 float32 values.
-    assert algorithm.tasks_at_once(10) == (1, images * 84 * 84 * 32 * 4)
 
 
 def test_an_accuracy_of_outputs_that_are_not_finite_is_none(image_set):
@@ -41,16 +31,3 @@ def test_calls_run_at_the_same_time_and_answer_in_order():
         return item
 
     assert list(evaluation.side_by_side(call, range(6), count=2)) == [0, 1, 2, 3, 4, 5]
-
-
-@pytest.mark.parametrize("items", [10, 10**9])
-def test_an_error_of_a_call_is_raised_and_few_others_are_begun(items):
-    called = []
-
-    def call(item):
-        called.append(item)
-        raise ValueError(item)
-
-    with pytest.raises(ValueError, match="0"):
-        list(evaluation.side_by_side(call, range(items), count=2))
-    assert len(called) <= 4

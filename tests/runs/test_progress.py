@@ -2,69 +2,33 @@
 
 import io
 
-import pytest
-
 from supervised_reptile.runs import progress
-from supervised_reptile.runs.progress import Bar
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def show(monkeypatch):
-    """A terminal as standard error; within a test, since pytest sets it anew between phases."""
-    screen = Terminal()
-    monkeypatch.setattr("sys.stderr", screen)
-    return screen
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """Seconds that a test sets."""
-    now = [1000.0]
+def test_the_time_of_compiling_is_no_part_of_the_estimate(monkeypatch):
+    terminal, now = io.StringIO(), [1000.0]
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setattr(progress.time, "time", lambda: now[0])
     monkeypatch.setattr("tqdm.std.time", lambda: now[0])
-    return now
 
+    def shown():
+        return [part for part in terminal.getvalue().split("\r") if part.strip()][-1]
 
-def last(screen):
-    return [part for part in screen.getvalue().split("\r") if part.strip()][-1]
-
-
-def test_the_time_of_compiling_is_no_part_of_the_estimate(monkeypatch, clock):
-    terminal = show(monkeypatch)
-    bar = Bar(100, 0, "tasks", "Test")
-    assert last(terminal).startswith("Test (compiling):   0%|")
-    clock[0] += 50
+    bar = progress.Bar(100, 0, "tasks", "Test")
+    assert shown().startswith("Test (compiling):   0%|")
+    now[0] += 50
     bar.advance(1)  # which has compiled
-    clock[0] += 10
+    now[0] += 10
     bar.advance(21)
-    assert last(terminal).startswith("Test:  21%|")
-    assert last(terminal).endswith("| 21/100 tasks [00:10<00:39,  2.00/s]")
-
-
-def test_a_printed_line_has_the_terminal_for_itself_for_a_moment(monkeypatch, clock):
-    terminal = show(monkeypatch)
-    bar = Bar(10, 0, "tasks")
-    bar.advance(0)
-    clock[0] += 1
-    bar.step_aside()
-    cleared = terminal.getvalue()
-    assert cleared.endswith("\r")
-    clock[0] += 0.05
-    bar.advance(1)
-    assert terminal.getvalue() == cleared
-    clock[0] += 0.1
-    bar.advance(2)
-    assert terminal.getvalue() != cleared
+    assert shown().startswith("Test:  21%|")
+    assert shown().endswith("| 21/100 tasks [00:10<00:39,  2.00/s]")
 
 
 def test_without_a_terminal_nothing_is_shown(monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr("sys.stderr", screen)
-    bar = Bar(10, 0, "tasks")
+    bar = progress.Bar(10, 0, "tasks")
     bar.advance(1)
     bar.step_aside()
     assert screen.getvalue() == ""

@@ -1,6 +1,5 @@
 """Run directories: their record, their checkpoints, and who holds them."""
 
-import errno
 import json
 import pathlib
 
@@ -10,7 +9,6 @@ import tensorflow as tf
 from supervised_reptile import plan
 from supervised_reptile.args import Config
 from supervised_reptile.runs import record
-from supervised_reptile.system import files
 from supervised_reptile.system.errors import RefusedError
 
 MODELS = pathlib.Path(__file__).parents[2] / "experiments" / "models"
@@ -60,11 +58,7 @@ def test_a_damaged_record_is_refused_by_name(tmp_path, content):
     [
         ("eval_iters", None, "it lacks eval_iters"),
         ("shots", 1.5, "shots is 1.5"),
-        ("sgd", "yes", "sgd is 'yes'"),
-        ("foml_tail", 0.5, "foml_tail is 0.5"),
         ("shots", 0, "shots must be at least 1"),
-        ("eval_batch", -3, "eval_batch must be"),
-        ("learning_rate", float("nan"), "learning_rate must be"),
         ("label_smoothing", 0.5, "it has label_smoothing, which this version does not know"),
     ],
 )
@@ -83,24 +77,6 @@ def test_flags_may_be_added_and_retired_by_a_later_version(tmp_path, recorded, m
     assert record.read(tmp_path) == recorded  # whose inner_batch is the default
     change(tmp_path, dropout=0.5)
     with pytest.raises(RefusedError, match="it has dropout, which this version does not know"):
-        record.read(tmp_path)
-
-
-def test_a_class_for_training_is_none_for_testing(tmp_path):
-    config = Config.of("omniglot", {"checkpoint": str(tmp_path)})
-    record.begin(record.Record(config, {"train": ["a", "b"], "test": ["b"]}, {}))
-    with pytest.raises(RefusedError, match="a class is in two sets"):
-        record.read(tmp_path)
-
-
-def test_a_system_without_files_is_not_blamed_on_the_record(tmp_path, recorded, monkeypatch):
-    record.begin(recorded)
-
-    def read_text(path):
-        raise OSError(errno.EMFILE, "Too many open files", str(path))
-
-    monkeypatch.setattr(pathlib.Path, "read_text", read_text)
-    with pytest.raises(OSError, match="Too many open files"):
         record.read(tmp_path)
 
 
@@ -124,9 +100,7 @@ def test_the_state_file_says_which_checkpoint_is_the_newest_as_to_tensorflow(tmp
     ("content", "warning"),
     [
         (None, ""),
-        (b"", ""),
         (b"\xff", ""),
-        (b'model_checkpoint_path: "model.ckpt-1000"', ""),
         (b'model_checkpoint_path: "/gone/model.ckpt-1000"', ""),
         (b'model_checkpoint_path: "model.ckpt-2000"', "as the newest, but that is not there"),
     ],
@@ -136,9 +110,8 @@ def test_else_the_newest_is_the_one_of_the_highest_number(tmp_path, content, war
     if content is not None:
         (tmp_path / "checkpoint").write_bytes(content)
     assert record.find_checkpoint(tmp_path) == tmp_path / "model.ckpt-1000"
-    assert warning in record.newest(tmp_path)[1] and bool(warning) == bool(
-        record.newest(tmp_path)[1]
-    )
+    _, found = record.newest(tmp_path)
+    assert warning in found and bool(warning) == bool(found)
 
 
 @pytest.mark.parametrize("prefix", ["model.ckpt", "foo", "bar-12", "model.ckpt-7"])
@@ -149,20 +122,10 @@ def test_a_checkpoint_is_named_by_any_prefix_or_by_one_of_its_files(tmp_path, pr
     assert record.find_checkpoint(f"{tmp_path}/{prefix}{end}") == tmp_path / prefix
 
 
-@pytest.mark.parametrize(
-    ("name", "number"), [("model.ckpt", None), ("foo", None), ("bar-12", 12), ("model.ckpt-0", 0)]
-)
-def test_the_number_is_in_the_name_if_it_is_known(name, number):
-    assert record.number(pathlib.Path("a-7", name)) == number
-
-
 @pytest.mark.parametrize("name", ["model.ckpt-999", "foo", "model.ckpt", "model.ckpt-999.index"])
 def test_where_a_checkpoint_is_not_those_that_are_there_are_named(tmp_path, name):
     put_checkpoints(tmp_path, 9, 100, 20)
     with pytest.raises(RefusedError, match=r"model.ckpt-100, model.ckpt-20, model.ckpt-9: name"):
-        record.find_checkpoint(tmp_path / name)
-    put_checkpoints(tmp_path, *range(1000, 1020))
-    with pytest.raises(RefusedError, match=r"model.ckpt-1019, .* and 13 more: name"):
         record.find_checkpoint(tmp_path / name)
 
 
@@ -188,24 +151,6 @@ def test_two_runs_cannot_hold_one_directory(tmp_path, recorded):
         pass
 
 
-def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, capsys):
-    def flock(file, operation):
-        raise OSError(errno.ENOTSUP, "Operation not supported")
-
-    monkeypatch.setattr(files.fcntl, "flock", flock)
-    with record.claim(tmp_path, None):
-        assert "cannot be locked (Operation not supported)" in capsys.readouterr().err
-
-
-def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
-    (tmp_path / "file").touch()
-    with (
-        pytest.raises(RefusedError, match=r"cannot be written: .*/file.*: Not a directory"),
-        record.claim(tmp_path / "file" / "run", None),
-    ):
-        pass
-
-
 def test_a_run_that_leaves_before_its_first_checkpoint_gives_the_directory_up(tmp_path, recorded):
     with pytest.raises(KeyboardInterrupt), record.claim(tmp_path, None):
         record.begin(recorded)
@@ -226,9 +171,3 @@ def test_what_a_killed_process_was_writing_is_removed_and_foreign_files_stay(tmp
         record.begin(recorded)
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"notes.tmp.txt", "folder.tmp", "lock", "run.json"}
-
-
-@pytest.mark.parametrize("seconds", ["1e999", "-1", "NaN"])
-def test_seconds_that_make_no_sense_are_not_known(tmp_path, seconds):
-    (tmp_path / "seconds.json").write_text(f'{{"training": {seconds}}}')
-    assert record.training_seconds(tmp_path, started=True) is None

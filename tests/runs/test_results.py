@@ -110,20 +110,6 @@ def test_a_line_that_the_disk_has_no_room_for_leaves_none(tmp_path, config):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"\xff\n",
-        b'{"iteration": 1, "config": []}\n',
-        b"[]\n",
-        b'{"iteration": 399999, "config": {"eval_samples": 10000, "pretrained": false}}\n',
-    ],
-)
-def test_damaged_results_are_no_results(tmp_path, config, content):
-    (tmp_path / "results.jsonl").write_bytes(content)
-    assert results.of_finished(tmp_path, config) is None
-
-
 def test_an_evaluation_goes_on_where_it_was_kept(tmp_path):
     path, of = tmp_path / "evaluation.json", [99, 2]
     tally = Tally(path, of)
@@ -137,10 +123,3 @@ def test_an_evaluation_goes_on_where_it_was_kept(tmp_path):
     assert Tally(path, of).correct == {}
     tally.remove()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_without_a_file_nothing_is_kept():
-    tally = Tally()
-    tally.keep(at_once=True)
-    tally.remove()
-    assert tally.correct == {}

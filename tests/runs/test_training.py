@@ -64,11 +64,6 @@ def scalars(directory):
     return [(event.step, event.value) for event in events.Scalars("accuracy")]
 
 
-def test_the_outer_step_size_is_linear():
-    outer = Config.of("omniglot", {"meta_step": 1.0, "meta_step_final": 0.2, "meta_iters": 4}).outer
-    assert [training.step_size(outer, i) for i in range(4)] == pytest.approx([1, 0.8, 0.6, 0.4])
-
-
 def test_every_iteration_is_done_once_with_its_step_size(run):
     algorithm = run(meta_iters=237, meta_step=1.0, meta_step_final=0.0, eval_interval=25)
     done, sizes = 0, []
@@ -78,12 +73,6 @@ def test_every_iteration_is_done_once_with_its_step_size(run):
         sizes.extend(chunk)
     assert done == 237
     np.testing.assert_allclose(sizes, [1 - i / 237 for i in range(237)], rtol=1e-6)
-
-
-def test_compiled_calls_always_have_the_same_shape(run):
-    for interval in (1, 3, 10, 999):
-        shapes = {shape for *_, shape in run(meta_iters=45, eval_interval=interval).calls}
-        assert len(shapes) == 1
 
 
 def test_lines_and_curves_at_every_interval(run, tmp_path, capsys):
@@ -138,13 +127,6 @@ def test_points_are_on_the_disk_before_their_checkpoint(run, tmp_path, monkeypat
     assert saved == [(0, 0), (10, 10), (20, 20), (24, 20)]
 
 
-@pytest.mark.parametrize(("seconds", "count"), [(0.001, 10), (0.3, 3), (0.9, 1), (20, 1)])
-def test_a_call_takes_no_longer_than_a_signal_can_wait(seconds, count):
-    """seconds: of one meta-iteration; the first call, which also compiles, is one alone."""
-    assert training.affordable(1, seconds) == count
-    assert training.affordable(7, 7 * seconds) == count
-
-
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_numbers_that_break_end_the_run_at_the_iteration(run, tmp_path, monkeypatch, value):
     count_up = StandIn.train
@@ -164,11 +146,6 @@ def test_numbers_that_break_end_the_run_at_the_iteration(run, tmp_path, monkeypa
     assert record.checkpoints(tmp_path) == [0, 20]
 
 
-def test_no_iterations_leave_no_checkpoint(run, tmp_path):
-    run(meta_iters=0)
-    assert record.checkpoints(tmp_path) == []
-
-
 @pytest.mark.parametrize("number", signals.SIGNALS)
 def test_a_signal_ends_the_run_with_a_checkpoint(run, tmp_path, number, capsys):
     def on_train(done):
@@ -182,20 +159,6 @@ def test_a_signal_ends_the_run_with_a_checkpoint(run, tmp_path, number, capsys):
     assert tf.train.load_variable(str(tmp_path / "model.ckpt-40"), "x") == 41
     assert f"{tmp_path}/model.ckpt-40" in str(caught.value)
     assert capsys.readouterr().out.splitlines()[-1].startswith("batch 40:")
-
-
-def test_a_signal_before_the_first_iteration_leaves_no_checkpoint(run, tmp_path, monkeypatch):
-    """As while all is compiled."""
-    signals.raise_interrupted()
-
-    def compile_and_signal(*arguments):
-        signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(training, "compile_ahead", compile_and_signal)
-    with pytest.raises(signals.Interrupted) as caught:
-        run(meta_iters=1000)
-    assert caught.value.outcome == ""
-    assert not list(tmp_path.glob("model*"))
 
 
 def test_a_signal_after_all_that_was_due_still_saves(run, tmp_path, monkeypatch):
