@@ -38,10 +38,6 @@ PART = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")  # what a shell comple
 FLAGS = {field.name: field for group in GROUPS.values() for field in dataclasses.fields(group)}
 OWN_FILES = (TALLY, SECONDS, STATE)  # that a new run removes or overwrites
 CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.index")
-# Flags that records of earlier versions lack: their runs had the default.
-ADDED: frozenset[str] = frozenset()
-# Flags that only earlier versions had, with their defaults, at which they mean nothing.
-RETIRED: dict[str, Any] = {}
 
 
 def training_seconds(directory: str | Path, started: bool) -> float | None:
@@ -217,7 +213,7 @@ def _check(config: Config, content: dict[str, Any]) -> None:
     given, defaults = content["flags"], Config.of(config.dataset, {}).flags()
     for name, default in defaults.items():
         if name not in given:
-            if name in ADDED or name in PLACES:  # a record that is passed on has no places
+            if name in PLACES:  # a record that is passed on has no places
                 continue
             raise ValueError(f"it lacks {name}")
         value = given[name]
@@ -228,8 +224,7 @@ def _check(config: Config, content: dict[str, Any]) -> None:
                 FLAGS[name].metadata["convert"](repr(value))
             except argparse.ArgumentTypeError as error:
                 raise ValueError(f"{name} {error}") from None
-    retired = {name for name, default in RETIRED.items() if given.get(name) == default}
-    if unknown := given.keys() - defaults.keys() - retired:
+    if unknown := given.keys() - defaults.keys():
         raise ValueError(f"it has {some(sorted(unknown))}, which this version does not know")
     names = [name for members in content["split"].values() for name in members]
     if len(set(names)) < len(names):

@@ -75,17 +75,6 @@ def test_a_record_that_was_changed_by_hand_is_refused(tmp_path, recorded, flag, 
         record.read(tmp_path)
 
 
-def test_flags_may_be_added_and_retired_by_a_later_version(tmp_path, recorded, monkeypatch):
-    record.begin(recorded)
-    change(tmp_path, inner_batch=None, dropout=0.0)
-    monkeypatch.setattr(record, "ADDED", {"inner_batch"})
-    monkeypatch.setattr(record, "RETIRED", {"dropout": 0.0})
-    assert record.read(tmp_path) == recorded  # whose inner_batch is the default
-    change(tmp_path, dropout=0.5)
-    with pytest.raises(RefusedError, match="it has dropout, which this version does not know"):
-        record.read(tmp_path)
-
-
 def test_a_class_for_training_is_none_for_testing(tmp_path):
     config = Config.of("omniglot", {"checkpoint": str(tmp_path)})
     record.begin(record.Record(config, {"train": ["a", "b"], "test": ["b"]}, {}))
