@@ -119,16 +119,10 @@ def pixels_of(classes: Iterable[ClassImages]) -> Iterator[np.ndarray]:
     for found in classes:
         problems += found.problems
         yield found.pixels
-    if len(problems) == 1:
-        ((file, reason),) = problems
-        raise RefusedError(
-            f"{file} cannot be read as an image ({reason}): replace it, or remove it"
-        )
     if problems:
         shown = some([f"{file} ({reason})" for file, reason in problems])
-        raise RefusedError(
-            f"{len(problems):,} images cannot be read: {shown}: replace them, or remove them"
-        )
+        images = f"{len(problems):,} image" + "s" * (len(problems) > 1)
+        raise RefusedError(f"{images} cannot be read: {shown}: replace or remove what is broken")
 
 
 def _decode(file: str, format: Format) -> np.ndarray:

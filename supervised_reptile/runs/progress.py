@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from supervised_reptile.args import Config
 from supervised_reptile.data.image_set import ImageSet
-from supervised_reptile.runs.tensorboard import Curve, Overview
+from supervised_reptile.runs.tensorboard import Events, Overview, scalar
 from supervised_reptile.system import output
 
 
@@ -60,7 +60,7 @@ class Progress(contextlib.ExitStack):
         super().__init__()
         directory = config.run.checkpoint
         self._overview = Overview(config, images, done - 1)
-        self._curves = {split: Curve(f"{directory}/{split}", done - 1) for split in images.splits}
+        self._curves = {split: Events(f"{directory}/{split}", done - 1) for split in images.splits}
         for events in (self._overview, *self._curves.values()):
             self.callback(events.close)
         self._bar = self.enter_context(Bar(config.outer.meta_iters, done, "meta-iterations"))
@@ -80,7 +80,7 @@ class Progress(contextlib.ExitStack):
         except BrokenPipeError:
             self.closed = True
         for split, curve in self._curves.items():
-            curve.add(iteration, accuracy[split])
+            curve.write(iteration, scalar("accuracy", accuracy[split]))
         self._overview.add(iteration, accuracy, step_size, loss)
 
     def sync(self) -> None:

@@ -6,7 +6,6 @@ long training took, and `model.ckpt-<i>.index` marks a checkpoint. TensorFlow's 
 `checkpoint`, names the newest one. Nothing here needs TensorFlow.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import errno
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from supervised_reptile.args import GROUPS, Config
+from supervised_reptile.args import Config
 from supervised_reptile.system import files, machine
 from supervised_reptile.system.errors import RefusedError, explain
 from supervised_reptile.system.output import some
@@ -35,13 +34,8 @@ KEPT = ("split", "data", "versions", "machine")  # of a Record; commit is option
 STATE = "checkpoint"  # TensorFlow's own file on which checkpoints there are
 SHOWN = 10  # checkpoints that a refusal names
 PART = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")  # what a shell completes
-FLAGS = {field.name: field for group in GROUPS.values() for field in dataclasses.fields(group)}
 OWN_FILES = (TALLY, SECONDS, STATE)  # that a new run removes or overwrites
 CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.index")
-# Flags that records of earlier versions lack: their runs had the default.
-ADDED: frozenset[str] = frozenset()
-# Flags that only earlier versions had, with their defaults, at which they mean nothing.
-RETIRED: dict[str, Any] = {}
 
 
 def training_seconds(directory: str | Path, started: bool) -> float | None:
@@ -217,19 +211,13 @@ def _check(config: Config, content: dict[str, Any]) -> None:
     given, defaults = content["flags"], Config.of(config.dataset, {}).flags()
     for name, default in defaults.items():
         if name not in given:
-            if name in ADDED or name in PLACES:  # a record that is passed on has no places
+            if name in PLACES:  # a record that is passed on has no places
                 continue
             raise ValueError(f"it lacks {name}")
         value = given[name]
         if type(value) not in ((int, type(None)) if default is None else (type(default),)):
             raise ValueError(f"{name} is {value!r}")
-        if type(value) in (int, float):
-            try:
-                FLAGS[name].metadata["convert"](repr(value))
-            except argparse.ArgumentTypeError as error:
-                raise ValueError(f"{name} {error}") from None
-    retired = {name for name, default in RETIRED.items() if given.get(name) == default}
-    if unknown := given.keys() - defaults.keys() - retired:
+    if unknown := given.keys() - defaults.keys():
         raise ValueError(f"it has {some(sorted(unknown))}, which this version does not know")
     names = [name for members in content["split"].values() for name in members]
     if len(set(names)) < len(names):

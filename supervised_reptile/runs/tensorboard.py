@@ -72,14 +72,6 @@ class Events:
         self._records.close()
 
 
-class Curve(Events):
-    """The scalar `accuracy` of one split over meta-iterations."""
-
-    def add(self, iteration: int, accuracy: float) -> None:
-        """Add the point of a meta-iteration."""
-        self.write(iteration, scalar("accuracy", accuracy))
-
-
 class Overview(Events):
     """The events of a run as a whole, in its own folder."""
 

@@ -8,7 +8,6 @@ import contextlib
 import os
 import signal
 import threading
-import typing
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -95,20 +94,6 @@ def _say(text: str) -> None:
             os.write(2, f"{os.linesep * os.isatty(2)}{text}{os.linesep}".encode())
 
 
-@contextlib.contextmanager
-def _answered_by(handler: typing.Callable) -> Iterator[None]:
-    """A context in which signals have another handler, but those that are ignored."""
-    previous = {number: signal.getsignal(number) for number in SIGNALS}
-    heeded = [number for number in SIGNALS if previous[number] is not signal.SIG_IGN]
-    for number in heeded:
-        signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        for number in heeded:
-            signal.signal(number, previous[number])
-
-
 _deferred: list[Pending] = []
 
 
@@ -122,9 +107,14 @@ def deferred(answer: str = "", lost: Callable[[], str] = str) -> Iterator[Pendin
         pending.number = number
 
     _heard.clear()
-    with _answered_by(handler):
-        _deferred.append(pending)
-        try:
-            yield pending
-        finally:
-            _deferred.remove(pending)
+    found = {number: signal.getsignal(number) for number in SIGNALS}
+    previous = {number: old for number, old in found.items() if old is not signal.SIG_IGN}
+    _deferred.append(pending)
+    try:
+        for number in previous:
+            signal.signal(number, handler)
+        yield pending
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)
+        _deferred.remove(pending)

@@ -184,7 +184,9 @@ def test_all_unreadable_images_are_counted_and_the_first_few_named(tmp_path):
         ) as refusal,
     ):
         list(decoding.pixels_of(found))
-    assert str(refusal.value).endswith("/4.png (empty) and 2 more: replace them, or remove them")
+    assert str(refusal.value).endswith(
+        "/4.png (empty) and 2 more: replace or remove what is broken"
+    )
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpeg", "gif"])
@@ -193,7 +195,7 @@ def test_what_is_not_a_whole_image_is_refused_by_name(tmp_path, suffix, damage):
     path = save(tmp_path / f"a.{suffix}", "RGB")
     whole = path.read_bytes()
     path.write_bytes({"empty": b"", "truncated": whole[: len(whole) // 2], "text": b"<p>"}[damage])
-    with pytest.raises(RefusedError, match=rf"a\.{suffix} cannot be read as an image"):
+    with pytest.raises(RefusedError, match=rf"1 image cannot be read: .*a\.{suffix}"):
         read_image(path, Format(4, "L"))
 
 

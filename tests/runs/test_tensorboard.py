@@ -13,14 +13,14 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from supervised_reptile.args import Config
 from supervised_reptile.runs import tensorboard
 from supervised_reptile.runs.results import Accuracy, SetResult
-from supervised_reptile.runs.tensorboard import MEAN_OF, Curve, Overview
+from supervised_reptile.runs.tensorboard import MEAN_OF, Events, Overview, scalar
 
 
 def write(folder, iterations, last=-1):
     """Write the points of a process that continues after a meta-iteration."""
-    with contextlib.closing(Curve(folder, last)) as curve:
+    with contextlib.closing(Events(folder, last)) as curve:
         for iteration in iterations:
-            curve.add(iteration, iteration / 1000)
+            curve.write(iteration, scalar("accuracy", iteration / 1000))
 
 
 def newest(folder):
