@@ -35,7 +35,7 @@ class Case:
         self.recorded = json.loads(str(self.arrays["config"]))
         mini = self.recorded["model"] == "mini"
         self.model = models.MINIIMAGENET if mini else models.OMNIGLOT
-        # Omniglot's images are recorded as 0 and 1, which our rows write as 0 and 255.
+        # Omniglot's images are recorded as 0 and 1, which our pixels write as 0 and 255.
         self.scale = 1 if mini else 255
         self.config = Config.of(
             self.model.name,
@@ -58,7 +58,7 @@ class Case:
             for name in self.model.shapes(self.recorded["classes"])
         }
 
-    def learner(self, moment):
+    def state(self, moment):
         """The whole state at a moment."""
         moments = {}
         power = 0.999
@@ -72,16 +72,16 @@ class Case:
             tf.constant, State(self.parameters(moment), moments, np.float32(power))
         )
 
-    def rows(self, name):
-        """Recorded images as rows of one array."""
+    def pixels(self, name):
+        """Recorded images one after another."""
         size, channels = self.model.size, self.model.channels
         return tf.constant(self.arrays[name].reshape(-1, size, size, channels) * self.scale)
 
     def training_tasks(self):
         """The recorded batches, [meta-steps, tasks, steps, batch]."""
         labels = self.arrays["train_labels"]
-        rows = np.arange(labels.size, dtype=np.int32).reshape(labels.shape)
-        batches = sampling.Batches(tf.constant(rows), tf.constant(labels))
+        indices = np.arange(labels.size, dtype=np.int32).reshape(labels.shape)
+        batches = sampling.Batches(tf.constant(indices), tf.constant(labels))
         if not self.config.outer.foml:
             return sampling.TrainingTasks(batches, ())
         return sampling.TrainingTasks(
@@ -90,10 +90,12 @@ class Case:
         )
 
     def evaluation_task(self, transductive):
-        """The recorded evaluation as a task, and its images as rows."""
-        rows = tf.concat([self.rows("eval_support_images"), self.rows("eval_query_images")], 0)
+        """The recorded evaluation as a task, and its pixels."""
+        pixels = tf.concat(
+            [self.pixels("eval_support_images"), self.pixels("eval_query_images")], 0
+        )
         support = self.arrays["eval_support_labels"]
-        queries = np.arange(len(support), len(rows))
+        queries = np.arange(len(support), len(pixels))
         batches = self.arrays["eval_batches"]
         passes = (
             queries[None]
@@ -104,7 +106,7 @@ class Case:
             sampling.Batches(tf.constant(batches[None]), tf.constant(support[batches][None])),
             tf.constant(passes[None], tf.int32),
         )
-        return tasks, rows
+        return tasks, pixels
 
 
 @pytest.fixture(params=NAMES, scope="module")
@@ -138,25 +140,25 @@ def distance(parameters, case, moment):
 
 def test_training_ends_where_the_authors_program_ended(case):
     steps = case.arrays["meta_steps"].astype(np.float32)
-    rows, tasks = case.rows("train_images"), case.training_tasks()
+    pixels, tasks = case.pixels("train_images"), case.training_tasks()
     for count in range(1, len(steps) + 1):
-        learner = case.algorithm.train(case.learner("init"), rows, tasks, steps, count).state
-        assert distance(learner.parameters, case, f"after_{count}") < 1e-3
+        state = case.algorithm.train(case.state("init"), pixels, tasks, steps, count).state
+        assert distance(state.parameters, case, f"after_{count}") < 1e-3
         # Adam's state is never put back: it counts the steps of all tasks.
-        reference = case.learner(f"after_{count}")
-        for name, value in learner.second_moments.items():
+        reference = case.state(f"after_{count}")
+        for name, value in state.second_moments.items():
             if name in compared(case):
                 error = np.linalg.norm(value - reference.second_moments[name])
                 assert error < 1e-3 * np.linalg.norm(reference.second_moments[name]), name
         if not case.config.inner.sgd:
-            np.testing.assert_allclose(learner.beta2_power, reference.beta2_power, rtol=1e-6)
+            np.testing.assert_allclose(state.beta2_power, reference.beta2_power, rtol=1e-6)
 
 
 @pytest.mark.parametrize("suffix", ["transductive", "non_transductive"])
 def test_evaluation_predicts_what_the_authors_program_predicted(case, suffix):
-    learner = case.learner(f"after_{len(case.arrays['meta_steps'])}")
-    tasks, rows = case.evaluation_task(suffix == "transductive")
-    logits = case.predict(learner, rows, tasks).reported.numpy()
+    state = case.state(f"after_{len(case.arrays['meta_steps'])}")
+    tasks, pixels = case.evaluation_task(suffix == "transductive")
+    logits = case.predict(state, pixels, tasks).reported.numpy()
     np.testing.assert_allclose(logits[0], case.arrays[f"eval_logits_{suffix}"], atol=5e-3, rtol=0)
     correct = np.sum(logits[0].argmax(-1) == case.arrays["eval_query_labels"])
     assert correct == case.arrays[f"eval_correct_{suffix}"]

@@ -100,9 +100,9 @@ def plain_training(learner, images):
         tasks = draw_images(Population.of(images, "train"), 2, 3, 5, draws)[0]
         shuffles = draws.uniform(2, 2, 9)[0]  # 3 steps of 4 from 9 images: two passes
         start, moves = learner.theta, []
-        for rows, uniform in zip(tasks, shuffles):
+        for indices, uniform in zip(tasks, shuffles):
             learner.theta = start
-            rest, tail = rows[:, :3].ravel(), rows[:, 3:].ravel()
+            rest, tail = indices[:, :3].ravel(), indices[:, 3:].ravel()
             for batch in walk(uniform, 9, 3, 4):
                 learner.step(pixels[rest[batch]], [position // 3 for position in batch])
             before = learner.theta
@@ -118,8 +118,8 @@ def plain_training(learner, images):
 def plain_accuracy(learner, images, pixels, split, i):
     """Accuracy on the interval evaluation's one task, non-transductive."""
     draws = Draws(5, Purpose[f"INTERVAL_{split.upper()}"], [i])
-    rows = draw_images(Population.of(images, split), 1, 3, 3, draws)[0, 0]
-    support, queries = rows[:, :2].ravel(), rows[:, 2]
+    indices = draw_images(Population.of(images, split), 1, 3, 3, draws)[0, 0]
+    support, queries = indices[:, :2].ravel(), indices[:, 2]
     saved = learner.theta, learner.v, learner.t
     for batch in walk(draws.uniform(1, 3, 6)[0, 0], 6, 4, 4):
         learner.step(pixels[support[batch]], [position // 2 for position in batch])
@@ -141,15 +141,15 @@ def test_training_run_agrees_with_the_plain_program(algorithm, image_set, tmp_pa
     images = image_set({"train": 8, "test": 5}, shots=7)
     config = Config.of("omniglot", {**FLAGS, "checkpoint": str(tmp_path)})
     algorithm.config = config
-    learner = algorithm.new_state()
-    start = {name: value.numpy() for name, value in learner.parameters.items()}
+    state = algorithm.new_state()
+    start = {name: value.numpy() for name, value in state.parameters.items()}
     plain = PlainLearner(start)
     lines = [
         f"batch {i}: train={seen:f} test={unseen:f}"
         for i, (seen, unseen) in enumerate(plain_training(plain, images))
     ]
 
-    training.train(algorithm, learner, images, tf.constant(images.pixels))
+    training.train(algorithm, state, images, tf.constant(images.pixels))
 
     assert capsys.readouterr().out.splitlines() == lines
     saved = checkpoints.restore(tmp_path / "model.ckpt-2", models.OMNIGLOT, config)
@@ -164,11 +164,11 @@ def test_training_run_agrees_with_the_plain_program(algorithm, image_set, tmp_pa
 
 def test_the_final_report_agrees_with_the_plain_program(algorithm, image_set):
     images = image_set({"train": 8, "test": 5}, shots=7)
-    learner = algorithm.new_state()
-    plain = PlainLearner({name: value.numpy() for name, value in learner.parameters.items()})
+    state = algorithm.new_state()
+    plain = PlainLearner({name: value.numpy() for name, value in state.parameters.items()})
     population = Population.of(images, "test")
     found = final_evaluation.evaluate(
-        algorithm, learner, tf.constant(images.pixels), population, Purpose.INTERVAL_TEST
+        algorithm, state, tf.constant(images.pixels), population, Purpose.INTERVAL_TEST
     )
     expected = [plain_accuracy(plain, images, images.pixels / 255.0, "test", i) for i in range(3)]
     assert found.reported.mean == pytest.approx(np.mean(expected))

@@ -30,12 +30,12 @@ def assert_uniform(outcomes, possible):
 
 @pytest.fixture
 def population():
-    """Six classes of 7, 5, 7, 4, 7, 7 images; the first row is 70, a class begins every 7 rows."""
+    """Six classes of 7, 5, 7, 4, 7, 7 images; the first is number 70, a class begins every 7."""
     return Population(np.array([7, 5, 7, 4, 7, 7]), first=np.arange(70, 112, 7))
 
 
-def classes_of(rows):
-    return (np.asarray(rows) - 70) // 7
+def classes_of(indices):
+    return (np.asarray(indices) - 70) // 7
 
 
 def test_distinct_draws_are_uniform_over_all_ordered_draws_without_repeats():
@@ -89,9 +89,9 @@ def test_labels_are_positions_of_classes_in_the_task(population):
     settings = config(classes=4, train_shots=3, inner_batch=5, inner_iters=6, meta_batch=2)
     batches = sampling.training_tasks(settings, population, range(50)).batches
     assert batches.indices.shape == (50, 2, 6, 5)
-    for rows, labels in zip(batches.indices.reshape(100, -1), batches.labels.reshape(100, -1)):
+    for indices, labels in zip(batches.indices.reshape(100, -1), batches.labels.reshape(100, -1)):
         # 30 images of a set of 12: every class occurs, and keeps one label throughout.
-        assert len(set(zip(classes_of(rows).tolist(), labels.tolist()))) == 4
+        assert len(set(zip(classes_of(indices).tolist(), labels.tolist()))) == 4
         assert set(labels.tolist()) == {0, 1, 2, 3}
 
 
@@ -106,26 +106,27 @@ def test_labels_do_not_follow_the_order_of_classes(population):
 def test_batches_walk_through_shuffles_and_straddle_them(population):
     settings = config(classes=3, train_shots=4, inner_batch=5, inner_iters=7)
     batches = sampling.training_tasks(settings, population, range(30)).batches
-    for rows in batches.indices[:, 0].reshape(30, 35):
-        passes = [rows[:12], rows[12:24], rows[24:]]
+    for indices in batches.indices[:, 0].reshape(30, 35):
+        passes = [indices[:12], indices[12:24], indices[24:]]
         # Batches of 5 from a set of 12: the third straddles the first two passes.
         assert set(passes[0]) == set(passes[1]) >= set(passes[2])
         assert len(set(passes[0])) == 12 and len(set(passes[2])) == 11
     assert any(
-        (rows[0, :2, :].ravel() != rows[0, 2:4, :].ravel()).any() for rows in batches.indices
+        (indices[0, :2, :].ravel() != indices[0, 2:4, :].ravel()).any()
+        for indices in batches.indices
     )
 
 
 def test_a_batch_larger_than_the_set_repeats_it(population):
     settings = config(classes=2, train_shots=1, inner_batch=5, inner_iters=2)
-    rows = sampling.training_tasks(settings, population, [0]).batches.indices[0, 0].ravel()
-    assert all(len(set(rows[start : start + 2].tolist())) == 2 for start in range(0, 10, 2))
+    indices = sampling.training_tasks(settings, population, [0]).batches.indices[0, 0].ravel()
+    assert all(len(set(indices[start : start + 2].tolist())) == 2 for start in range(0, 10, 2))
 
 
 def test_shuffles_are_uniform_and_independent(population):
     settings = config(classes=2, train_shots=2, inner_batch=4, inner_iters=2)
-    rows = sampling.training_tasks(settings, population, range(12_000)).batches.indices[:, 0]
-    places = np.argsort(np.argsort(rows, axis=-1), axis=-1)
+    indices = sampling.training_tasks(settings, population, range(12_000)).batches.indices[:, 0]
+    places = np.argsort(np.argsort(indices, axis=-1), axis=-1)
     orders = list(itertools.permutations(range(4)))
     assert_uniform(list(map(tuple, places[:, 0].tolist())), orders)
     # Where the second pass begins does not depend on where the first one ended.
@@ -135,14 +136,14 @@ def test_shuffles_are_uniform_and_independent(population):
 
 def test_replacement_draws_every_batch_afresh(population):
     settings = config(classes=2, train_shots=2, inner_batch=2, inner_iters=3, replacement=True)
-    rows = sampling.training_tasks(settings, population, range(12_000)).batches.indices[:, 0]
-    assert (rows[..., 0] != rows[..., 1]).all()
-    sets = np.sort(rows.reshape(len(rows), -1), axis=-1)
+    indices = sampling.training_tasks(settings, population, range(12_000)).batches.indices[:, 0]
+    assert (indices[..., 0] != indices[..., 1]).all()
+    sets = np.sort(indices.reshape(len(indices), -1), axis=-1)
     whole = np.array([len(set(row)) == 4 for row in sets.tolist()])
     # A cycle of two batches would show all four images always; three fresh draws do so with
     # probability 1 - P(some image is missing): 4 (1/2)^3 - 6 (1/6)^3 by inclusion and exclusion.
     assert abs(whole.mean() - (1 - (4 / 8 - 6 / 216))) < 0.02
-    ascending = rows[..., 0] < rows[..., 1]
+    ascending = indices[..., 0] < indices[..., 1]
     assert abs(ascending.mean() - 0.5) < 0.02
 
 
@@ -192,11 +193,11 @@ def test_queries_are_not_in_the_support_set(population, transductive):
     )
     tasks = sampling.evaluation_tasks(settings, population, Purpose.FINAL_TEST, range(40))
     assert tasks.batches.indices.shape == (40, 5, 4)
-    for rows, labels, passes in zip(tasks.batches.indices, tasks.batches.labels, tasks.queries):
-        support = set(rows.ravel().tolist())
+    for indices, labels, passes in zip(tasks.batches.indices, tasks.batches.labels, tasks.queries):
+        support = set(indices.ravel().tolist())
         queries = passes[0] if transductive else passes[:, -1]
         assert len(support) == 6 and len(set(queries.tolist()) - support) == 3
-        label = dict(zip(classes_of(rows).ravel().tolist(), labels.ravel().tolist()))
+        label = dict(zip(classes_of(indices).ravel().tolist(), labels.ravel().tolist()))
         assert [label[c] for c in classes_of(queries).tolist()] == [0, 1, 2]
         if not transductive:
             assert all(set(one[:-1].tolist()) == support for one in passes)
