@@ -91,9 +91,8 @@ class Case:
 
     def evaluation_task(self, transductive):
         """The recorded evaluation as a task, and its pixels."""
-        pixels = tf.concat(
-            [self.pixels("eval_support_images"), self.pixels("eval_query_images")], 0
-        )
+        kinds = ("support", "query")
+        pixels = tf.concat([self.pixels(f"eval_{kind}_images") for kind in kinds], 0)
         support = self.arrays["eval_support_labels"]
         queries = np.arange(len(support), len(pixels))
         batches = self.arrays["eval_batches"]
