@@ -18,8 +18,10 @@ def open_streams() -> None:
 
     Or the next file that is opened, perhaps a checkpoint, would receive what is printed.
     """
-    while os.open(os.devnull, os.O_RDWR) < 2:  # takes the lowest number
-        pass
+    number = 0
+    while number < 2:
+        number = os.open(os.devnull, os.O_RDWR)  # takes the lowest number
+        os.set_inheritable(number, True)  # the processes that read images need them, too
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
