@@ -65,7 +65,10 @@ def on_all_cores(
             # The terminal sends Ctrl-C to these processes, too, but this one decides.
             previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
-                results = pool.map(function, items)  # Starts the processes as it submits.
+                # Starts the processes. Not pool.map: that cancels what is not done when it ends early,
+                # and Python 3.11 cannot have a process killed then without a traceback.
+                futures = [pool.submit(function, item) for item in items][::-1]
+                results = (futures.pop().result() for _ in items)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         yield results
