@@ -17,7 +17,7 @@ from supervised_reptile.data.image_set import ImageSet, Split
 from supervised_reptile.runs import record, results
 from supervised_reptile.runs.record import Record
 from supervised_reptile.runs.results import SetResult
-from supervised_reptile.system import files, machine
+from supervised_reptile.system import machine
 from supervised_reptile.system.errors import RefusedError
 
 # What a run may be resumed with without another result. Images are compared by their digest.
@@ -212,16 +212,14 @@ def check_free(directory: str) -> None:
         refuse(f": {there} is a file: name a directory")
     run_there = (folder / record.RECORD).exists()
     if record.checkpoints(folder) or run_there or (folder / record.RESULTS).exists():
-        if files.is_locked(folder / record.LOCK):
-            raise record.busy(folder)
         if not run_there:
             refuse(
                 f" already holds a run, but no {record.RECORD}, without which it cannot be "
                 "resumed: name another directory, or evaluate with --pretrained"
             )
         refuse(
-            " already holds a run: name another directory, resume it with --resume, remove this "
-            "one, or evaluate it with --pretrained"
+            " already holds a run: name another directory, resume it with --resume, or evaluate "
+            "it with --pretrained"
         )
     foreign = [name for name in record.OWN_FILES if (folder / name).exists()]
     foreign += [name for name in ("train", "val", "test") if (folder / name).is_file()]

@@ -398,8 +398,8 @@ def test_missing_data_is_refused_before_anything_is_made(refusal, tmp_path, data
         ("--classes 7 --shots 1", "the test set has only 6 classes"),
         ("--shots 4", "--shots 4 and one query image need 5 images"),
         ("--shots 1 --train-shots 5", "--train-shots 5 need 5 images"),
-        ("--pretrained", "no checkpoint in model_checkpoint"),
-        ("--pretrained --checkpoint nowhere", "no checkpoint in nowhere"),
+        ("--pretrained", "model_checkpoint: there is no checkpoint"),
+        ("--pretrained --checkpoint nowhere", "nowhere: there is no checkpoint"),
         ("--pretrained --classify a b --distribute", "--classify is work for one process: omit"),
     ],
 )

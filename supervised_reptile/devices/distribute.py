@@ -51,9 +51,8 @@ def find() -> Cluster:
     try:
         content = json.loads(os.environ[CONFIG])
         jobs, task = content["cluster"], content["task"]
-        if unknown := jobs.keys() - {"chief", "worker"}:
-            raise ValueError(f"a job {min(unknown)}, which has no part in a run")
-        members = [(job, index) for job in sorted(jobs) for index in range(len(jobs[job]))]
+        parts = [job for job in ("chief", "worker") if job in jobs]  # others have no part in a run
+        members = [(job, index) for job in parts for index in range(len(jobs[job]))]
         process = members.index((task["type"], int(task["index"])))
         host, _, port = jobs[members[0][0]][0].rpartition(":")
         return Cluster(process, len(members), (host, int(port)))
@@ -75,34 +74,30 @@ def _of_slurm() -> Cluster:
 
 
 def send(connection: Connection, head: object, arrays: Arrays = ()) -> None:
-    """Send a message. head: for JSON. Raises OSError if nobody can receive it."""
+    """Send a message. head: for JSON. Nothing happens if the other has ended: `receive` tells."""
     file = io.BytesIO()
     np.savez(file, *arrays, head=json.dumps(head))
-    connection.send_bytes(file.getbuffer())
+    with contextlib.suppress(OSError):
+        connection.send_bytes(file.getbuffer())
 
 
 def receive(connection: Connection) -> tuple[typing.Any, Arrays]:
-    """The next message. Raises EOFError or OSError if there will be none."""
-    with np.load(io.BytesIO(connection.recv_bytes()), allow_pickle=False) as file:
-        arrays = [file[f"arr_{index}"] for index in range(len(file.files) - 1)]
-        return json.loads(str(file["head"])), arrays
-
-
-def answer(worker: Connection) -> tuple[typing.Any, Arrays]:
     """The next message of another process. Raises LostError if it has ended."""
     try:
-        return receive(worker)
+        content = connection.recv_bytes()
     except (EOFError, OSError):
         raise LostError("another process of this run has ended, or is out of reach") from None
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        arrays = [file[f"arr_{index}"] for index in range(len(file.files) - 1)]
+        return json.loads(str(file["head"])), arrays
 
 
 def remote(worker: Connection) -> Member:
     """The Member that another process is."""
 
     def call(kind: str, arrays: Arrays) -> Arrays:
-        with contextlib.suppress(OSError):  # of one that has ended: there will be no answer
-            send(worker, kind, arrays)
-        number, found = answer(worker)
+        send(worker, kind, arrays)
+        number, found = receive(worker)
         if number and not signals.are_heard():
             os.kill(os.getpid(), number)
         return found
@@ -144,8 +139,7 @@ def lead(cluster: Cluster, devices: Devices) -> Iterator[list[Connection]]:
         if isinstance(cause, signals.Interrupted):
             status = 128 + cause.number
         for worker in workers.values():
-            with contextlib.suppress(OSError):
-                send(worker, status)
+            send(worker, status)
 
 
 def check_same(workers: Sequence[Connection], summary: dict[str, str]) -> None:
@@ -154,15 +148,14 @@ def check_same(workers: Sequence[Connection], summary: dict[str, str]) -> None:
     summary: of what this one is about to do, by the name of each thing.
     """
     for number, worker in enumerate(workers, start=1):
-        told, _ = answer(worker)
+        told, _ = receive(worker)
         who = f"process {number} of {len(workers) + 1}"
         if "refusal" in told:
             raise RefusedError(f"{told['refusal']} ({who})")
         if different := [name for name, value in summary.items() if told[name] != value]:
             raise RefusedError(
-                f"--distribute: {who} has other {' and '.join(different)} than process 0: start "
-                "all with the same command, on the same data, and with a --checkpoint that all of "
-                "them see"
+                f"--distribute: {who} has other {' and '.join(different)} than process 0: give "
+                "all the same command and data, and a --checkpoint that all of them see"
             )
 
 
@@ -181,12 +174,8 @@ def work(cluster: Cluster, prepare: Callable[[], tuple[dict, Callable]]) -> typi
             told, ready = prepare()
         except RefusedError as refusal:
             told, ready = {"refusal": str(refusal)}, dict  # which nobody will call
-        try:
-            with contextlib.suppress(OSError):  # It may have ended, and said why.
-                send(leader, told)
-            status = _serve(leader, ready)
-        except (EOFError, ConnectionError):
-            raise LostError("process 0 of this run has ended, or is out of reach") from None
+        send(leader, told)
+        status = _serve(leader, ready)
     sys.exit(status)
 
 
@@ -216,5 +205,4 @@ def _serve(leader: Connection, ready: Callable) -> int:
             # The leader may get the signal a moment later, and a second one would end it at once.
             due = time.monotonic() > noticed + GRACE
             found = member(asked, arrays)
-            with contextlib.suppress(OSError):  # It may end without waiting for the answer.
-                send(leader, pending.number if due else 0, found)
+            send(leader, pending.number if due else 0, found)

@@ -48,8 +48,9 @@ def make(target: Path, read: Callable[[Path], Contents], check: Callable[[Path],
     Raises RefusedError if another fetch is making it.
     """
     work = work_folder(target)
+    work.mkdir(parents=True, exist_ok=True)
     try:
-        with files.locked(work, folder=True):
+        with files.locked(work / "lock"):
             try:
                 folder = work / "images"
                 shutil.rmtree(folder, ignore_errors=True)

@@ -31,7 +31,7 @@ def save(directory: str | Path, iteration: int, state: State, keep: int) -> None
     Raises OSError if that is not possible; earlier checkpoints stay intact.
     """
     directory = Path(directory)
-    prefix, temporary = directory / f"model.ckpt-{iteration}", directory / "model.ckpt.tmp"
+    prefix, temporary = directory / f"model.ckpt-{iteration}", directory / record.TEMPORARY
     tensors = {**state.parameters}
     if state.second_moments:
         tensors |= {name + MOMENT: value for name, value in state.second_moments.items()}
@@ -42,7 +42,7 @@ def save(directory: str | Path, iteration: int, state: State, keep: int) -> None
         suffixes = (".data-00000-of-00001", ".index")
         files.put_in_place({Path(f"{temporary}{end}"): Path(f"{prefix}{end}") for end in suffixes})
     finally:
-        for path in directory.glob("model.ckpt.tmp*"):
+        for path in directory.glob(f"{record.TEMPORARY}*"):
             path.unlink()
     # Newer ones are damaged, or of another run: this one has not continued from them.
     kept = [number for number in record.checkpoints(directory) if number <= iteration][-keep:]

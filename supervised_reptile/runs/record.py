@@ -34,7 +34,8 @@ KEPT = ("split", "data", "versions", "machine")  # of a Record; commit is option
 STATE = "checkpoint"  # TensorFlow's own file on which checkpoints there are
 SHOWN = 10  # checkpoints that a refusal names
 PART = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")  # what a shell completes
-OWN_FILES = (TALLY, SECONDS, STATE)  # that a new run removes or overwrites
+OWN_FILES = (TALLY, SECONDS, STATE)  # that a new run overwrites
+TEMPORARY = ".model.ckpt.tmp"  # what a checkpoint is called until it is whole
 CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.index")
 
 
@@ -87,7 +88,7 @@ def claim(directory: str | Path, recorded: Record | None) -> Iterator[None]:
         if read(directory) != recorded:
             raise RefusedError(f"--checkpoint {directory}: another run has just started there")
         left = [files.temporary(directory / name) for name in (RECORD, *OWN_FILES)]
-        for path in (*left, *directory.glob("model.ckpt.tmp*")):
+        for path in (*left, *directory.glob(f"{TEMPORARY}*")):
             path.unlink(missing_ok=True)  # of a process that was killed as it wrote
         try:
             yield
@@ -105,10 +106,12 @@ def _locked(directory: Path) -> Iterator[None]:
     with contextlib.ExitStack() as lock:
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            (directory / LOCK).touch()
             lock.enter_context(files.locked(directory / LOCK))
         except BlockingIOError:
-            raise busy(directory) from None
+            raise RefusedError(
+                f"--checkpoint {directory}: another process is training there; let it finish, or "
+                "name another directory"
+            ) from None
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:
                 reason = f"--checkpoint {directory} cannot be written: {explain(error)}"
@@ -119,14 +122,6 @@ def _locked(directory: Path) -> Iterator[None]:
                 file=sys.stderr,
             )
         yield
-
-
-def busy(directory: str | Path) -> RefusedError:
-    """The refusal of a directory that another process holds."""
-    return RefusedError(
-        f"--checkpoint {directory}: another process is training there; let it finish, or name "
-        "another directory"
-    )
 
 
 def begin(record: Record) -> None:
@@ -192,17 +187,14 @@ def find_checkpoint(path: str | Path) -> Path:
         prefix = path.with_name(PART.sub("", path.name))
     if os.path.exists(f"{prefix}.index"):
         return prefix
-    others = [file.with_suffix("") for file in prefix.parent.glob("*.index")]
-    others.sort(key=lambda other: (number(other) or 0, other.name), reverse=True)
-    if not others:
-        raise RefusedError(
-            f"--pretrained: there is no checkpoint in {path}; name with --checkpoint a directory "
-            "that a run has written, or one checkpoint in it (model.ckpt-100)"
-        )
-    there = some([other.name for other in others], SHOWN)
+    place = path if path.is_dir() else path.parent
+    near = [file.with_suffix("") for file in place.glob("*.index")]
+    near.sort(key=lambda other: (number(other) or 0, other.name), reverse=True)
+    near = near or sorted({file.parent for file in place.glob("*/*.index")})
+    there = some([other.name for other in near], SHOWN)
     raise RefusedError(
-        f"--pretrained: there is no checkpoint {prefix.name} in {prefix.parent}, but {there}: name "
-        f"one of these, --checkpoint {others[0]}"
+        f"--pretrained --checkpoint {path}: there is no checkpoint, but {place} has "
+        f"{there or 'nothing'}: name a folder that a run has written, or one checkpoint in it"
     )
 
 

@@ -13,16 +13,16 @@ from pathlib import Path
 
 def temporary(path: Path) -> Path:
     """Where a file is written before it takes its place."""
-    return path.with_name(path.name + ".tmp")
+    return path.with_name(f".{path.name}.tmp")
 
 
 @contextlib.contextmanager
-def replacing(path: Path, beside: Path | None = None) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A context that yields where to write a file, which then takes its place, or nothing does.
 
-    beside: where that is, `temporary` if None. Raises OSError, which names the file.
+    Raises OSError, which names the file.
     """
-    beside = beside or temporary(path)
+    beside = temporary(path)
     try:
         yield beside
         put_in_place({beside: path})
@@ -47,8 +47,7 @@ def write_through(path: Path, text: str) -> None:
     if place.exists() and not place.is_file():
         place.write_bytes(content)
         return
-    # No file of the user's is in the way under such a name.
-    with replacing(place, place.with_name(f"{place.name}.{os.getpid()}.tmp")) as beside:
+    with replacing(place) as beside:
         beside.write_bytes(content)
         if place.exists():
             shutil.copymode(place, beside)
@@ -72,43 +71,20 @@ def sync(path: Path) -> None:
         os.close(number)
 
 
-def is_locked(path: Path) -> bool:
-    """Whether another process holds the lock of a file. It is not made if it is missing."""
-    try:
-        with open(path) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass  # no such file, or no locks
-    return False
-
-
 @contextlib.contextmanager
-def locked(
-    path: Path, waiting: Callable[[], None] | None = None, folder: bool = False
-) -> Iterator[None]:
-    """Hold the lock of a file or folder, which is made if it is missing.
+def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold the lock of a file, which is made if it is missing and stays.
 
     waiting: called before waiting for the process that holds it.
     Raises BlockingIOError if another process holds it and there is no `waiting`, OSError if the
-    path cannot be opened or its file system has no locks.
+    file cannot be opened or its file system has no locks.
     """
-    while True:
-        if folder:
-            path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT, 0o666)
+    with open(path, "a") as file:
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if waiting is None:
-                    raise
-                waiting()
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # The process that held it may have removed the file just now.
-            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-                yield
-                return
-        finally:
-            os.close(descriptor)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting is None:
+                raise
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -17,9 +17,8 @@ PACKAGE = Path(__file__).parents[1]
 
 def cores() -> int:
     """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on every system
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    own = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(own(0)) if own else os.cpu_count() or 1
 
 
 def processor() -> str:

@@ -13,7 +13,6 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _heard: list[int] = []  # the first signal
-_leaving = threading.Lock()
 
 
 class Interrupted(BaseException):
@@ -43,8 +42,9 @@ def raise_interrupted() -> None:
     """From now on, the first SIGINT or SIGTERM raises Interrupted, and the second ends all."""
 
     def handler(number: int, frame: FrameType | None) -> None:
-        _note(number)
-        raise Interrupted(number)
+        if not _heard:
+            _heard.append(number)
+            raise Interrupted(number)
 
     _heard.clear()
     reading, writing = os.pipe()
@@ -58,24 +58,9 @@ def raise_interrupted() -> None:
             signal.signal(number, handler)
 
 
-def _note(number: int) -> None:
-    # The thread may come later than this handler.
-    if _heard:
-        _leave(number)
-    _heard.append(number)
-
-
 def are_heard() -> bool:
     """Whether there was a first signal, so that another one would end the process at once."""
     return bool(_heard)
-
-
-def _leave(number: int) -> None:
-    """End the process, and say what is lost; the first of the handler and the thread does."""
-    if _leaving.acquire(blocking=False):
-        if _deferred:
-            _say(_deferred[-1].lost())
-        os._exit(128 + number)
 
 
 def _leave_at_the_second(reading: int) -> None:
@@ -84,7 +69,9 @@ def _leave_at_the_second(reading: int) -> None:
             _say(_deferred[-1].answer)
         second = pipe.read(1)
     if second:  # The pipe was not just closed.
-        _leave(second[0])
+        if _deferred:
+            _say(_deferred[-1].lost())
+        os._exit(128 + second[0])
 
 
 def _say(text: str) -> None:
@@ -103,8 +90,9 @@ def deferred(answer: str = "", lost: Callable[[], str] = str) -> Iterator[Pendin
     pending = Pending(answer, lost)
 
     def handler(number: int, frame: FrameType | None) -> None:
-        _note(number)
-        pending.number = number
+        if not _heard:
+            _heard.append(number)
+            pending.number = number
 
     _heard.clear()
     found = {number: signal.getsignal(number) for number in SIGNALS}

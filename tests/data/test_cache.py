@@ -180,7 +180,7 @@ def test_one_that_is_not_whole_is_made_anew(folder, decodings, damage):
 
 def test_what_a_killed_run_left_is_overwritten(folder):
     (folder / ".cache").mkdir()
-    (folder / ".cache" / "4-L.npy.tmp").write_bytes(b"half")
+    (folder / ".cache" / ".4-L.npy.tmp").write_bytes(b"half")
     check(read(folder))
     assert sorted(os.listdir(folder / ".cache")) == ["4-L.lock", "4-L.npy"]
 

@@ -50,8 +50,7 @@ def test_tf_config_numbers_the_processes_and_a_chief_is_the_first(environment):
     "wrong",
     [
         *("", "{", "[]", {"cluster": {"worker": ["a:1"]}}),
-        *(config(3), config(-1), config(0, "ps"), config(0, worker=["a:1"], ps=["c:1"])),
-        config(0, worker=["a", "b"]),
+        *(config(3), config(-1), config(0, "ps"), config(0, worker=["a", "b"])),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_an_example(environment, wrong):
@@ -146,7 +145,7 @@ def test_a_leader_that_dies_ends_the_others(tmp_path):
     processes.reads(running[0], "batch 0:")
     running[0].kill()
     _, (status, out, err) = processes.finish(running)
-    assert (status, out) == (1, "") and "process 0 of this run has ended" in err
+    assert (status, out) == (1, "") and "another process of this run has ended" in err
 
 
 @pytest.mark.parametrize(
@@ -154,7 +153,7 @@ def test_a_leader_that_dies_ends_the_others(tmp_path):
     [
         (["--meta-iters", "8"], ["--seed", "1"], "process 1 of 2 has other flags and images than"),
         (["--shots", "1"], ["--shots", "50"], r"--shots 50 .* \(process 1 of 2\)"),
-        (["--pretrained", "--checkpoint", "none"], [], "no checkpoint in none"),
+        (["--pretrained", "--checkpoint", "none"], [], "none: there is no checkpoint"),
     ],
 )
 def test_processes_refuse_together_with_one_message(tmp_path, flags, last, message):
@@ -174,5 +173,5 @@ def test_waiting_for_the_others_ends_at_a_signal(tmp_path):
     begin = time.monotonic()
     waiting.terminate()
     assert waiting.wait(timeout=60) == 128 + signal.SIGTERM
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 10
     waiting.communicate()

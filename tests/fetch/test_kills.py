@@ -169,7 +169,7 @@ def test_a_killed_reading_leaves_no_cache_that_is_not_whole(kills, start, tmp_pa
     while killed < kills:
         place.unlink(missing_ok=True)
         killed += kill_after(start(READ, data), chance.uniform(0, whole))
-        left += (data / ".cache" / "28-RGB.npy.tmp").exists()
+        left += (data / ".cache" / ".28-RGB.npy.tmp").exists()
         if place.exists():
             assert cache.read(place, listing).digest == digest.strip()
         assert finish(start(READ, data))[0] == digest

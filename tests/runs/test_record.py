@@ -119,7 +119,12 @@ def test_where_a_checkpoint_is_not_those_that_are_there_are_named(tmp_path, name
 
 @pytest.mark.parametrize("name", ["", "nothing", "model.ckpt-901"])
 def test_no_checkpoint_is_refused(tmp_path, name):
-    with pytest.raises(RefusedError, match="no checkpoint in"):
+    with pytest.raises(RefusedError, match=f"no checkpoint, but {tmp_path} has nothing: name a"):
+        record.find_checkpoint(tmp_path / name)
+    for run in ("o15", "o120"):
+        (tmp_path / run).mkdir()
+        put_checkpoints(tmp_path / run, 9)
+    with pytest.raises(RefusedError, match="has o120, o15: name a folder"):
         record.find_checkpoint(tmp_path / name)
 
 
@@ -152,7 +157,7 @@ def test_a_run_that_leaves_before_its_first_checkpoint_gives_the_directory_up(tm
 
 
 def test_what_a_killed_process_was_writing_is_removed_and_foreign_files_stay(tmp_path, recorded):
-    for name in ("run.json.tmp", "model.ckpt.tmp.index", "evaluation.json.tmp", "notes.tmp.txt"):
+    for name in (".run.json.tmp", ".model.ckpt.tmp.index", ".evaluation.json.tmp", "notes.tmp.txt"):
         (tmp_path / name).touch()
     (tmp_path / "folder.tmp").mkdir()
     with record.claim(tmp_path, None):
