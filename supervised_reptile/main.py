@@ -49,9 +49,10 @@ def main(dataset: Dataset, argv: Sequence[str] | None = None) -> None:
 
 
 def _machine_errors(*others: type[BaseException]) -> tuple[type[BaseException], ...]:
-    """What is raised when not the program but disk or memory fails, by TensorFlow too."""
-    tensorflow = sys.modules.get("tensorflow")
-    return (OSError, MemoryError, *others, *([tensorflow.errors.OpError] if tensorflow else []))
+    """What is raised when not the program but the machine fails, or a package, by TensorFlow
+    too."""
+    own = getattr(sys.modules.get("tensorflow"), "errors", None)
+    return (OSError, MemoryError, ImportError, *others, *([own.OpError] if own else []))
 
 
 def _leave(script: str, message: object, status: int) -> typing.NoReturn:

@@ -431,3 +431,14 @@ def test_scripts_can_be_run_by_name(name):
 def test_importing_the_scripts_main_does_not_start_tensorflow():
     code = "import sys, supervised_reptile.main; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=TOP).returncode == 0
+
+
+def test_a_package_that_cannot_be_imported_is_one_line(monkeypatch, capsys):
+    def run(*_):
+        raise ImportError("libcuda.so.1: cannot open shared object file\nhint")
+
+    monkeypatch.setattr(main, "run", run)
+    with pytest.raises(SystemExit) as ended:
+        main.main(omniglot.OMNIGLOT, [])
+    said = "run_omniglot.py: failed: libcuda.so.1: cannot open shared object file\n"
+    assert (ended.value.code, capsys.readouterr().err) == (1, said)

@@ -54,10 +54,9 @@ def explain(failure: BaseException) -> str:
     if isinstance(failure, OSError) and failure.strerror:
         if is_exhausted(failure):
             return f"{failure.strerror}: {LIMITS}"
-        advice = ADVICE.get(failure.errno or 0)
-        if failure.filename is None:
-            return f"{failure.strerror}; {advice}" if advice else failure.strerror
-        return f"{failure.filename}: {failure.strerror}; {advice or 'check the path'}"
+        name = f"{failure.filename}: " if failure.filename else ""
+        advice = ADVICE.get(failure.errno or 0, "check the path" if name else "try again")
+        return f"{name}{failure.strerror}; {advice}"
     line = (str(failure) or repr(failure)).splitlines()[0]
     if isinstance(failure, MemoryError) or re.search(MEMORY, str(failure), re.IGNORECASE):
         return f"out of memory ({line}): use smaller batches, or a machine with more memory"

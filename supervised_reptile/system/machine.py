@@ -10,8 +10,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from supervised_reptile.system.errors import FailedError
-
 PACKAGE = Path(__file__).parents[1]
 
 
@@ -66,7 +64,6 @@ def quiet() -> Iterator[None]:
     """A context in which to import TensorFlow, without what its C++ code writes meanwhile.
 
     TF_CPP_MIN_LOG_LEVEL silences only what comes later. Whoever sets it sees everything.
-    Raises FailedError if a package cannot be imported.
     """
     sys.stderr.flush()
     screen = os.dup(2)
@@ -76,11 +73,6 @@ def quiet() -> Iterator[None]:
             os.dup2(nothing.fileno(), 2)
     try:
         yield
-    except ImportError as error:  # a library is missing, or there is too little memory for it
-        line = str(error).splitlines()[0]
-        raise FailedError(
-            f"a package cannot be imported ({line}): install it again, or free memory"
-        ) from None
     finally:
         os.dup2(screen, 2)
         os.close(screen)

@@ -4,8 +4,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-STANDARD_OUTPUT = "standard output"
-
 
 def some(items: Sequence[object], number: int = 5) -> str:
     """The first few of many, for a message."""
@@ -30,4 +28,4 @@ def say(text: str, end: str = "\n") -> None:
     except OSError as error:
         # Or Python would complain once more, when it flushes what was not written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OSError(error.errno, error.strerror, STANDARD_OUTPUT) from None
+        raise OSError(error.errno, error.strerror, "standard output") from None

@@ -5,6 +5,7 @@ during which Python's own handlers have to wait.
 """
 
 import contextlib
+import dataclasses
 import os
 import signal
 import threading
@@ -23,16 +24,16 @@ class Interrupted(BaseException):
         self.number, self.outcome = number, outcome
 
 
+@dataclasses.dataclass
 class Pending:
     """Whether a signal has arrived, and its number.
 
     answer: what is then said at once. lost: what is said if a second one ends the process.
     """
 
+    answer: str = ""
+    lost: Callable[[], str] = str
     number: int | None = None
-
-    def __init__(self, answer: str = "", lost: Callable[[], str] = str) -> None:
-        self.answer, self.lost = answer, lost
 
     def __bool__(self) -> bool:
         return self.number is not None
@@ -95,12 +96,10 @@ def deferred(answer: str = "", lost: Callable[[], str] = str) -> Iterator[Pendin
             pending.number = number
 
     _heard.clear()
-    found = {number: signal.getsignal(number) for number in SIGNALS}
-    previous = {number: old for number, old in found.items() if old is not signal.SIG_IGN}
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, handler) for number in heeded}
     _deferred.append(pending)
     try:
-        for number in previous:
-            signal.signal(number, handler)
         yield pending
     finally:
         for number, old in previous.items():

@@ -6,7 +6,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from supervised_reptile.system import errors, machine
+from supervised_reptile.system import errors
 
 
 def failure(number, *name):
@@ -65,12 +65,3 @@ def test_a_traceback_has_all_that_a_failure_came_from(capsys):
         errors.show_traceback(refusal)
     said = capsys.readouterr().err
     assert "ValueError: invalid literal" in said and "RefusedError: --shots seven" in said
-
-
-def test_a_package_that_cannot_be_imported_is_one_line():
-    lack = ImportError("libcuda.so.1: cannot open shared object file\nhint")
-    with (
-        pytest.raises(errors.FailedError, match="a package cannot be imported"),
-        machine.quiet(),
-    ):
-        raise lack
