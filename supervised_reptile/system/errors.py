@@ -55,8 +55,8 @@ def explain(failure: BaseException) -> str:
         if is_exhausted(failure):
             return f"{failure.strerror}: {LIMITS}"
         name = f"{failure.filename}: " if failure.filename else ""
-        advice = ADVICE.get(failure.errno or 0, "check the path" if name else "try again")
-        return f"{name}{failure.strerror}; {advice}"
+        advice = ADVICE.get(failure.errno or 0, "check the path" if name else "")
+        return f"{name}{failure.strerror}; {advice}".rstrip("; ")
     line = (str(failure) or repr(failure)).splitlines()[0]
     if isinstance(failure, MemoryError) or re.search(MEMORY, str(failure), re.IGNORECASE):
         return f"out of memory ({line}): use smaller batches, or a machine with more memory"
