@@ -7,7 +7,6 @@ import os
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from supervised_reptile import args, plan
 from supervised_reptile.classification import command
@@ -16,7 +15,7 @@ from supervised_reptile.devices import choice
 from supervised_reptile.devices.choice import Devices
 from supervised_reptile.plan import FinishedRun, NewRun, Prepared, ResumedRun, SavedModel
 from supervised_reptile.runs import record, results
-from supervised_reptile.system import errors, machine, output, signals
+from supervised_reptile.system import errors, files, machine, output, signals
 from supervised_reptile.system.errors import FailedError, RefusedError, explain
 from supervised_reptile.system.machine import quiet
 
@@ -157,8 +156,8 @@ def carry_out(
             evaluate_saved(saved, prepared, *_ready(prepared, devices(), share))
         case NewRun() | ResumedRun() as training:
             ready, directory = _ready(prepared, devices(), share), training.config.run.checkpoint
-            with _resumable(directory), record.claim(directory, training.recorded):
-                train_and_evaluate(training, prepared, *ready)
+            with record.claim(directory, training.recorded) as folder, _resumable(folder):
+                train_and_evaluate(training, prepared, folder, *ready)
 
 
 def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> Prepared:
@@ -181,21 +180,21 @@ def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> Prepar
 
 
 @contextlib.contextmanager
-def _resumable(directory: str) -> Iterator[None]:
+def _resumable(folder: files.OwnFolder) -> Iterator[None]:
     """Say what is left of a run that ends early, and how to resume it."""
+    begun = str(folder)
 
-    def kept() -> str:
-        is_there = (Path(directory) / record.RECORD).exists()
-        return f"{directory} is intact" if is_there else "nothing was saved yet"
+    def kept(outcome: str = "") -> str:
+        there = f"{folder} is intact" if record.has_work(folder) else "nothing was saved yet"
+        moved = "" if str(folder) == begun else f" --checkpoint {folder}"
+        return f"{outcome or there}: run the same command with --resume{moved} to continue"
 
-    advice = "run the same command with --resume to continue"
     try:
         yield
     except signals.Interrupted as interruption:
-        outcome = f"{interruption.outcome or kept()}: {advice}"
-        raise signals.Interrupted(interruption.number, outcome) from None
+        raise signals.Interrupted(interruption.number, kept(interruption.outcome)) from None
     except _machine_errors(errors.LostError) as failure:
-        raise FailedError(f"{explain(failure)}; {kept()}: {advice}") from None
+        raise FailedError(f"{explain(failure)}; {kept()}") from None
 
 
 def _ready(prepared: Prepared, devices: Devices, share: Share) -> tuple["Reptile", "tf.Tensor"]:
@@ -213,30 +212,33 @@ def _ready(prepared: Prepared, devices: Devices, share: Share) -> tuple["Reptile
 
 
 def train_and_evaluate(
-    decided: NewRun | ResumedRun, prepared: Prepared, algorithm: "Reptile", pixels: "tf.Tensor"
+    decided: NewRun | ResumedRun,
+    prepared: Prepared,
+    folder: files.OwnFolder,
+    algorithm: "Reptile",
+    pixels: "tf.Tensor",
 ) -> None:
-    """Train a new model, or resume a recorded one, and report its accuracies."""
+    """Train a new model, or resume a recorded one, in its folder, and report its accuracies."""
     with quiet():
         from supervised_reptile.runs import checkpoints, final_evaluation, training
 
-    config, directory = decided.config, decided.config.run.checkpoint
-    images, split = prepared.loaded()
+    config, (images, split) = decided.config, prepared.loaded()
     here, saved = algorithm.devices.describe(), None
     if decided.recorded:
         plan.warn_of_machine(decided.recorded, here)
-        saved = checkpoints.restore_newest(directory, algorithm.model, config)
+        saved = checkpoints.restore_newest(folder, algorithm.model, config)
     else:
         data, commit = images.provenance, machine.commit()
         record.begin(record.Record(config, split, data, machine=here, commit=commit))
     state, last = saved or (algorithm.new_state(), -1)
     if saved:
-        print(f"Resuming after meta-iteration {last}, from {directory}", file=sys.stderr)
+        print(f"Resuming after meta-iteration {last}, from {folder}", file=sys.stderr)
     elif config.run.resume:
         new = f"training begins, of {config.outer.meta_iters:,} meta-iterations"
-        print(f"{directory} holds no checkpoint to resume from: {new}", file=sys.stderr)
+        print(f"{folder} holds no checkpoint to resume from: {new}", file=sys.stderr)
     output.say("Training...")
-    trained = training.train(algorithm, state, images, pixels, last + 1)
-    final_evaluation.report(algorithm, trained, images, pixels, Path(directory))
+    trained = training.train(algorithm, state, images, pixels, last + 1, folder)
+    final_evaluation.report(algorithm, trained, images, pixels, folder)
 
 
 def evaluate_saved(
@@ -246,7 +248,7 @@ def evaluate_saved(
     with quiet():
         from supervised_reptile.runs import checkpoints, final_evaluation, training
 
-    prefix = saved.prefix
+    prefix, folder = saved.prefix, files.OwnFolder(saved.prefix.parent)
     try:
         state = checkpoints.restore(prefix, algorithm.model, saved.config)
     except errors.DamagedError as error:
@@ -256,4 +258,4 @@ def evaluate_saved(
     output.say("Restoring from checkpoint...")
     trained = training.Trained(state, record.number(prefix), assumed=saved.assumed)
     images, _ = prepared.loaded()
-    final_evaluation.report(algorithm, trained, images, pixels, prefix.parent)
+    final_evaluation.report(algorithm, trained, images, pixels, folder)

@@ -6,6 +6,7 @@ import logging
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from supervised_reptile.data import miniimagenet, omniglot
 from supervised_reptile.learning import models, state
 from supervised_reptile.runs import checkpoints, final_evaluation, record, training
 from supervised_reptile.system.errors import FailedError
+from supervised_reptile.system.files import OwnFolder
 from supervised_reptile.system.signals import Interrupted
 
 TOP = pathlib.Path(__file__).parents[1]
@@ -192,16 +194,50 @@ def test_ctrl_c_saves_and_says_so(start, few_images, tmp_path):
 
 def test_what_is_said_of_a_run_that_ends_early_is_true(tmp_path):
     def said(cause):
-        with pytest.raises((Interrupted, FailedError)) as ended, main._resumable(str(tmp_path)):
+        with pytest.raises((Interrupted, FailedError)) as ended, main._resumable(OwnFolder(tmp_path)):
             raise cause
         return str(ended.value)
 
     stopped, full = Interrupted(signal.SIGINT), OSError(28, "No space left on device")
     for cause in (stopped, full):
         assert "; nothing was saved yet: run the same command" in said(cause)
-    (tmp_path / "run.json").touch()
+    (tmp_path / "model.ckpt-0.index").touch()
     for cause in (stopped, full):
-        assert f"; {tmp_path} is intact: run the same command" in said(cause)
+        assert f"; {tmp_path} is intact: run the same command with --resume to" in said(cause)
+
+
+@pytest.mark.slow
+def test_a_run_whose_folder_is_moved_goes_on_there_and_touches_no_other(
+    start, few_images, tmp_path
+):
+    line = f"{SMALL} --meta-iters 100000 --checkpoint-interval 50 {few_images['omniglot']}"
+    old = start("omniglot", line, tmp_path)
+    while not (tmp_path / "ckpt" / "model.ckpt-0.index").exists():
+        time.sleep(0.1)
+    old.send_signal(signal.SIGSTOP)
+    (tmp_path / "ckpt").rename(tmp_path / "aside")
+    new = start("omniglot", f"{line} --seed 7", tmp_path)
+    while not (tmp_path / "ckpt" / "model.ckpt-0.index").exists():
+        time.sleep(0.1)
+    new.send_signal(signal.SIGSTOP)
+    there = sorted(os.listdir(tmp_path / "ckpt"))
+    old.send_signal(signal.SIGCONT)
+    while not (tmp_path / "aside" / "model.ckpt-50.index").exists():
+        time.sleep(0.1)
+    old.terminate()
+    _, err = old.communicate()
+    last = record.checkpoints(tmp_path / "aside")[-1]
+    assert f"ckpt was moved: this run goes on in {tmp_path}/aside\n" in err
+    saved, advice = f"saved as {tmp_path}/aside/model.ckpt-{last}", f"--checkpoint {tmp_path}/aside"
+    assert err.endswith(f"{saved}: run the same command with --resume {advice} to continue\n")
+    assert sorted(os.listdir(tmp_path / "ckpt")) == there
+    new.send_signal(signal.SIGCONT)
+    shutil.rmtree(tmp_path / "ckpt")
+    _, err = new.communicate()
+    assert new.returncode == 1 and err.endswith(
+        "run_omniglot.py: failed: ckpt, the folder of this run, is gone: it was moved or removed\n"
+    )
+    assert not (tmp_path / "ckpt").exists()
 
 
 @pytest.mark.slow

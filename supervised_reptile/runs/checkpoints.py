@@ -5,6 +5,7 @@ serves both, and TensorFlow's own tools can look into our files. Second moments 
 `<variable>/Adam_1`, the step count is `beta2_power`.
 """
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ MOMENT = "/Adam_1"
 POWER = "beta2_power"
 
 
-def save(directory: str | Path, iteration: int, state: State, keep: int) -> None:
+def save(directory: str | os.PathLike, iteration: int, state: State, keep: int) -> None:
     """Write `model.ckpt-<iteration>`, completely or not at all; remove all but the newest `keep`.
 
     Raises OSError if that is not possible; earlier checkpoints stay intact.
@@ -69,7 +70,9 @@ def write(prefix: Path, tensors: Tensors) -> None:
         raise OSError(f"cannot write the checkpoint {prefix}: {reason}") from None
 
 
-def restore_newest(directory: str | Path, model: Model, config: Config) -> tuple[State, int] | None:
+def restore_newest(
+    directory: str | os.PathLike, model: Model, config: Config
+) -> tuple[State, int] | None:
     """The State in the newest sound checkpoint of a run and its number; None if none was saved.
 
     The state file says which is the newest. A run that was killed before it wrote that file resumes

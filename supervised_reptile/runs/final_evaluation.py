@@ -1,7 +1,7 @@
 """The final evaluation: many tasks of every set, reported and recorded; it can be interrupted."""
 
 import contextlib
-from pathlib import Path
+import os
 
 import tensorflow as tf
 
@@ -15,7 +15,7 @@ from supervised_reptile.learning.sampling import (
     evaluation_tasks,
 )
 from supervised_reptile.learning.state import State
-from supervised_reptile.runs import record, results, tensorboard, training
+from supervised_reptile.runs import results, tensorboard, training
 from supervised_reptile.runs.progress import Bar
 from supervised_reptile.runs.results import SetResult, Tally
 from supervised_reptile.runs.training import Trained
@@ -59,14 +59,14 @@ def evaluate(
 
 
 def report(
-    reptile: Reptile, trained: Trained, images: ImageSet, pixels: tf.Tensor, directory: Path
+    reptile: Reptile, trained: Trained, images: ImageSet, pixels: tf.Tensor, folder: os.PathLike
 ) -> None:
     """Evaluate on every split, print the final lines and record them in the run's directory.
 
     What a training run has evaluated is kept there until then; a resumed one continues from it.
     """
     config, found = reptile.config, {}
-    tally = Tally(None if config.run.pretrained else directory / record.TALLY, trained.iteration)
+    tally = Tally(None if config.run.pretrained else folder, trained.iteration)
     output.say("Evaluating...")
     try:
         for split in images.splits:
@@ -87,6 +87,6 @@ def report(
     if not config.run.pretrained and config.outer.meta_iters:
         # Of the task that TensorBoard shows. The evaluation has compiled all that this calls.
         guesses = training.guess_interval(reptile, trained.state, images, pixels, 0)
-        tensorboard.finish(config, found, images, guesses["test"].reported)
-    results.append(directory, config, trained.iteration, found, circumstances)
+        tensorboard.finish(folder, config, found, images, guesses["test"].reported)
+    results.append(folder, config, trained.iteration, found, circumstances)
     tally.remove()

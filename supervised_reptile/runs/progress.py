@@ -1,6 +1,7 @@
 """Progress of a run: printed lines, a bar on the terminal, TensorBoard's curves."""
 
 import contextlib
+import os
 import time
 from collections.abc import Mapping
 
@@ -55,12 +56,11 @@ class Progress(contextlib.ExitStack):
 
     closed = False
 
-    def __init__(self, config: Config, images: ImageSet, done: int) -> None:
-        """done: meta-iterations that were done before."""
+    def __init__(self, config: Config, images: ImageSet, done: int, folder: os.PathLike) -> None:
+        """done: meta-iterations that were done before. folder: of the run."""
         super().__init__()
-        directory = config.run.checkpoint
-        self._overview = Overview(config, images, done - 1)
-        self._curves = {split: Events(f"{directory}/{split}", done - 1) for split in images.splits}
+        self._overview = Overview(config, images, done - 1, folder)
+        self._curves = {split: Events(folder, done - 1, split) for split in images.splits}
         for events in (self._overview, *self._curves.values()):
             self.callback(events.close)
         self._bar = self.enter_context(Bar(config.outer.meta_iters, done, "meta-iterations"))

@@ -20,7 +20,7 @@ from typing import Any
 
 from supervised_reptile.args import Config
 from supervised_reptile.system import files, machine
-from supervised_reptile.system.errors import RefusedError, explain
+from supervised_reptile.system.errors import FailedError, RefusedError, explain
 from supervised_reptile.system.output import some
 
 RECORD = "run.json"
@@ -39,7 +39,7 @@ TEMPORARY = ".model.ckpt.tmp"  # what a checkpoint is called until it is whole
 CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.index")
 
 
-def training_seconds(directory: str | Path, started: bool) -> float | None:
+def training_seconds(directory: str | os.PathLike, started: bool) -> float | None:
     """Wall-clock seconds that a run was trained for until it was last kept, pauses included.
 
     What a killed process did after its last checkpoint is not counted. 0 for a run that has not
@@ -52,7 +52,7 @@ def training_seconds(directory: str | Path, started: bool) -> float | None:
         return None if started else 0.0
 
 
-def keep_training_seconds(directory: str | Path, seconds: float | None) -> None:
+def keep_training_seconds(directory: str | os.PathLike, seconds: float | None) -> None:
     """Keep them for `training_seconds`; None is not kept."""
     if seconds is not None:
         content = json.dumps({"training": round(seconds, 3)}) + "\n"
@@ -76,8 +76,8 @@ class Record:
 
 
 @contextlib.contextmanager
-def claim(directory: str | Path, recorded: Record | None) -> Iterator[None]:
-    """Hold the directory of a run, which no two processes can do at once.
+def claim(directory: str | Path, recorded: Record | None) -> Iterator[files.OwnFolder]:
+    """Hold the directory of a run, which no two processes can do at once; yield it.
 
     recorded: the Record that was found in it, None for a new run. A new run that exits before its
     first checkpoint or result gives the directory up again.
@@ -90,14 +90,21 @@ def claim(directory: str | Path, recorded: Record | None) -> Iterator[None]:
         left = [files.temporary(directory / name) for name in (RECORD, *OWN_FILES)]
         for path in (*left, *directory.glob(f"{TEMPORARY}*")):
             path.unlink(missing_ok=True)  # of a process that was killed as it wrote
+        own = files.OwnFolder(directory)
         try:
-            yield
+            yield own
         except BaseException:
-            results = (directory / name for name in (RESULTS, TALLY))
-            if not (recorded or checkpoints(directory) or any(map(os.path.exists, results))):
-                for name in (RECORD, SECONDS):
-                    (directory / name).unlink(missing_ok=True)
+            with contextlib.suppress(FailedError):  # It is gone.
+                if not (recorded or has_work(own)):
+                    for name in (RECORD, SECONDS):
+                        Path(own, name).unlink(missing_ok=True)
             raise
+
+
+def has_work(directory: str | os.PathLike) -> bool:
+    """Whether a directory holds a checkpoint, or results, of a run."""
+    results = (Path(directory, name) for name in (RESULTS, TALLY))
+    return bool(checkpoints(directory)) or any(map(os.path.exists, results))
 
 
 @contextlib.contextmanager
@@ -135,7 +142,7 @@ def begin(record: Record) -> None:
     files.write_atomically(path, json.dumps(content, indent=1))
 
 
-def checkpoints(directory: str | Path) -> list[int]:
+def checkpoints(directory: str | os.PathLike) -> list[int]:
     """The numbers of a directory's checkpoints, ascending."""
     if not os.path.isdir(directory):
         return []
@@ -149,7 +156,7 @@ def number(prefix: Path) -> int | None:
     return int(found[1]) if found else None
 
 
-def newest(directory: str | Path) -> tuple[Path | None, str]:
+def newest(directory: str | os.PathLike) -> tuple[Path | None, str]:
     """The checkpoint that a directory's state file names as its newest, by its prefix, and a
     warning if that file says something else than the numbers of the checkpoints.
 

@@ -83,7 +83,7 @@ def show(split: str, result: SetResult) -> None:
 
 
 def append(
-    directory: Path,
+    directory: os.PathLike,
     config: Config,
     iteration: int | None,
     found: Mapping[str, SetResult],
@@ -171,13 +171,13 @@ class Tally:
     transductively].
     """
 
-    def __init__(self, path: Path | None = None, of: object = None) -> None:
-        """path: the file, None for no file. of: what has to be the same to continue with it."""
-        self._path, self._of, self._earlier = path, of, 0.0
+    def __init__(self, folder: os.PathLike | None = None, of: object = None) -> None:
+        """folder: of the file, None for no file. of: what has to be the same to go on with it."""
+        self._folder, self._of, self._earlier = folder, of, 0.0
         self.correct: dict[str, list[list[int]]] = collections.defaultdict(list)
         self._written = self._begun = time.monotonic()
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # begun anew
-            content = json.loads(path.read_text()) if path else {}
+            content = json.loads(Path(folder, record.TALLY).read_text()) if folder else {}
             if content["of"] == of:
                 self._earlier = float(content["seconds"])
                 self.correct.update(content["results"])
@@ -188,12 +188,12 @@ class Tally:
 
     def keep(self, at_once: bool = False) -> None:
         """Write the file if it was not written for some seconds."""
-        if self._path and (at_once or time.monotonic() - self._written > PROGRESS_SECONDS):
+        if self._folder and (at_once or time.monotonic() - self._written > PROGRESS_SECONDS):
             content = {"of": self._of, "results": self.correct, "seconds": self.seconds()}
-            files.write_atomically(self._path, json.dumps(content))
+            files.write_atomically(Path(self._folder, record.TALLY), json.dumps(content))
             self._written = time.monotonic()
 
     def remove(self) -> None:
         """Remove the file."""
-        if self._path:
-            self._path.unlink(missing_ok=True)
+        if self._folder:
+            Path(self._folder, record.TALLY).unlink(missing_ok=True)

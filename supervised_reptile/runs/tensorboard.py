@@ -9,6 +9,7 @@ tensors that TensorFlow 2 writes, while scripts that look for simple values read
 """
 
 import contextlib
+import os
 import shlex
 import sys
 import time
@@ -39,17 +40,17 @@ ROW = "a row for each class"
 
 
 class Events:
-    """A new event file in a folder, whose events are in the order of their steps."""
+    """A new event file in the folder of a run, whose events are in the order of their steps."""
 
-    def __init__(self, folder: str | Path, last: int) -> None:
-        """last: the meta-iteration to continue after; -1: none."""
-        folder = Path(folder)
+    def __init__(self, run: os.PathLike, last: int, split: str = "") -> None:
+        """last: the meta-iteration to continue after; -1: none. split: has a folder of its own."""
+        folder = Path(run, split)
         folder.mkdir(exist_ok=True)
         # Read in the order of their names. Clocks of machines differ, so that these are numbers.
         found = [path.suffix[1:] for path in folder.glob(f"{NAME}*")]
         number = max((int(text) + 1 for text in found if text.isdigit()), default=0)
-        self._path = folder / f"{NAME}{number:06}"
-        self._records = tf.io.TFRecordWriter(str(self._path))
+        self._run, self._name = run, f"{split}/{NAME}{number:06}".lstrip("/")
+        self._records = tf.io.TFRecordWriter(str(Path(run, self._name)))
         self._write(file_version="brain.Event:2")
         for _ in range(2):  # the first one of a run voids nothing, and runs of 0.2.0 had none
             self._write(step=last + 1, session_log=START)
@@ -65,7 +66,7 @@ class Events:
 
     def sync(self) -> None:
         """Wait until all events are on the disk."""
-        files.sync(self._path)
+        files.sync(Path(self._run, self._name))
 
     def close(self) -> None:
         """Close the file."""
@@ -75,12 +76,12 @@ class Events:
 class Overview(Events):
     """The events of a run as a whole, in its own folder."""
 
-    def __init__(self, config: Config, images: ImageSet, last: int) -> None:
+    def __init__(self, config: Config, images: ImageSet, last: int, run: os.PathLike) -> None:
         """last: the meta-iteration to continue after, as the run was then; -1: none."""
-        super().__init__(config.run.checkpoint, last)
+        super().__init__(run, last)
         if last < 0:
             self.write(0, *_head(config, images))
-        self._points, self._means = earlier(config.run.checkpoint)
+        self._points, self._means = earlier(run)
         self._last, self._time = last, time.monotonic()
 
     def add(
@@ -109,7 +110,7 @@ def mean_tag(split: str) -> str:
     return f"running mean/{split} accuracy"
 
 
-def earlier(folder: str | Path) -> tuple[int, dict[str, np.float32]]:
+def earlier(folder: os.PathLike) -> tuple[int, dict[str, np.float32]]:
     """The number of a run's points that are not void, and the running means at the last one."""
     points: list[tuple[int, dict[str, np.float32]]] = []
     for path in sorted(Path(folder).glob(f"{NAME}*")):
@@ -128,9 +129,13 @@ def earlier(folder: str | Path) -> tuple[int, dict[str, np.float32]]:
 
 
 def finish(
-    config: Config, found: Mapping[str, SetResult], images: ImageSet, guesses: np.ndarray
+    run: os.PathLike,
+    config: Config,
+    found: Mapping[str, SetResult],
+    images: ImageSet,
+    guesses: np.ndarray,
 ) -> None:
-    """Add the final accuracies, which are sorted and compared by, and close the session.
+    """Add the final accuracies to a run, which are sorted and compared by, and close the session.
 
     guesses: what the queries of `evaluation_task` are taken for in the end, int [classes].
     """
@@ -144,7 +149,7 @@ def finish(
         if result.transductive:
             points.append(scalar(f"final/{split} transductive", result.transductive.mean))
     end = hparams.session_end_pb(api_pb2.STATUS_SUCCESS).value
-    with contextlib.closing(Events(config.run.checkpoint, last)) as events:
+    with contextlib.closing(Events(run, last)) as events:
         # After the last meta-iteration, so that an evaluation that is made again replaces it.
         events.write(last + 1, *points, *end)
 

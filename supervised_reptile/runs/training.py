@@ -1,9 +1,11 @@
 """The training run: schedule, evaluation along the way, checkpoints."""
 
 import functools
+import os
 import time
 import typing
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -27,6 +29,7 @@ from supervised_reptile.system import signals
 from supervised_reptile.system.errors import FailedError
 
 ITERATIONS_AT_ONCE = 10
+SECONDS_UNSAVED = 600  # on a slow machine, a kill would cost hours
 SECONDS_AT_ONCE = 1  # so that a signal is heeded soon
 STOPPING = "Stopping: this step is finished and saved first (again: leave at once, without saving)"
 
@@ -52,22 +55,28 @@ def step_size(outer: OuterLoop, iteration: int) -> float:
 
 
 def train(
-    reptile: Reptile, state: State, images: ImageSet, pixels: tf.Tensor, done: int = 0
+    reptile: Reptile,
+    state: State,
+    images: ImageSet,
+    pixels: tf.Tensor,
+    done: int = 0,
+    folder: os.PathLike | None = None,
 ) -> Trained:
     """Train from a State until the last meta-iteration.
 
-    pixels: those of the images, as tensors. done: meta-iterations already done.
+    pixels: those of the images, as tensors. done: meta-iterations already done. folder: of the run,
+    where it is not what --checkpoint says.
     Raises Interrupted when told to stop, after saving a checkpoint, and FailedError when
     standard output is closed, or when numbers stop being finite.
     """
     config, last = reptile.config, done - 1
-    total, directory = config.outer.meta_iters, config.run.checkpoint
-    seconds = clock(record.training_seconds(directory, started=done > 0))
-    with Progress(config, images, done) as progress:
+    total, folder = config.outer.meta_iters, folder or Path(config.run.checkpoint)
+    seconds = clock(record.training_seconds(folder, started=done > 0))
+    with Progress(config, images, done, folder) as progress:
         if done < total:
             compile_ahead(reptile, state, images, pixels)
-            at_once, chunk = 1, drawn(config, images, done, 1)
-        with signals.deferred(STOPPING, lambda: lost(directory)) as pending:
+            at_once, chunk, saved = 1, drawn(config, images, done, 1), time.monotonic()
+        with signals.deferred(STOPPING, lambda: lost(folder)) as pending:
             while done < total and not pending and not progress.closed:
                 begin, last = time.perf_counter(), chunk.iterations[-1]
                 after, loss = reptile.train(
@@ -82,16 +91,17 @@ def train(
                 if last % config.evaluation.eval_interval == 0:
                     accuracy = evaluate_interval(reptile, state, images, pixels, last)
                     progress.report(last, accuracy, step_size(config.outer, last), float(loss))
-                if last % config.run.checkpoint_interval == 0 or last == total - 1:
-                    save(progress, config, last, state, seconds())
-            stopped = pending or progress.closed
-            if done and stopped:
-                save(progress, config, last, state, seconds())
-    saved = f"saved as {directory}/model.ckpt-{last}" if done else ""
+                due = last % config.run.checkpoint_interval == 0 or last == total - 1
+                if due or time.monotonic() - saved > SECONDS_UNSAVED:
+                    save(progress, folder, config, last, state, seconds())
+                    saved = time.monotonic()
+            if done and (pending or progress.closed):
+                save(progress, folder, config, last, state, seconds())
+    outcome = f"saved as {folder}/model.ckpt-{last}" if done else ""
     if pending.number:
-        raise signals.Interrupted(pending.number, saved)
+        raise signals.Interrupted(pending.number, outcome)
     if progress.closed:
-        raise FailedError(f"standard output was closed; {saved}; continue with --resume")
+        raise FailedError(f"standard output was closed; {outcome}; continue with --resume")
     return Trained(state, config.outer.last, seconds())
 
 
@@ -105,9 +115,9 @@ def compile_ahead(reptile: Reptile, state: State, images: ImageSet, pixels: tf.T
     )
 
 
-def lost(directory: str) -> str:
+def lost(folder: os.PathLike) -> str:
     """What is said of a run that leaves without saving."""
-    numbers = record.checkpoints(directory)
+    numbers = record.checkpoints(folder)
     rest = f"after model.ckpt-{numbers[-1]} is lost" if numbers else "is lost"
     return f"Left without saving: what was trained {rest}"
 
@@ -120,12 +130,17 @@ def clock(earlier: float | None) -> Callable[[], float | None]:
 
 
 def save(
-    progress: Progress, config: Config, iteration: int, state: State, seconds: float | None
+    progress: Progress,
+    folder: os.PathLike,
+    config: Config,
+    iteration: int,
+    state: State,
+    seconds: float | None,
 ) -> None:
     """Save a checkpoint; first the points up to it, since those after it are cut off."""
     progress.sync()
-    record.keep_training_seconds(config.run.checkpoint, seconds)
-    checkpoints.save(config.run.checkpoint, iteration, state, config.run.keep_checkpoints)
+    record.keep_training_seconds(folder, seconds)
+    checkpoints.save(folder, iteration, state, config.run.keep_checkpoints)
 
 
 def next_stop(config: Config, done: int, at_once: int) -> int:

@@ -7,8 +7,11 @@ import contextlib
 import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+
+from supervised_reptile.system.errors import FailedError
 
 
 def temporary(path: Path) -> Path:
@@ -69,6 +72,31 @@ def sync(path: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+class OwnFolder(os.PathLike):
+    """A folder by what it is, not by its name: it stays the same one wherever it is moved."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self._path, self._number = os.fspath(path), os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        os.close(self._number)
+
+    def __fspath__(self) -> str:
+        """Where the folder is now. Raises FailedError if it is gone, or no system tells."""
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(self._path), os.fstat(self._number)):
+                return self._path
+        with contextlib.suppress(OSError):
+            moved = os.readlink(f"/proc/self/fd/{self._number}")
+            if os.path.samestat(os.stat(moved), os.fstat(self._number)):
+                print(f"Note: {self._path} was moved: this run goes on in {moved}", file=sys.stderr)
+                self._path = moved
+                return moved
+        raise FailedError(f"{self._path}, the folder of this run, is gone: it was moved or removed")
+
+    __str__ = __fspath__
 
 
 @contextlib.contextmanager

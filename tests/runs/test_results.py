@@ -112,14 +112,14 @@ def test_a_line_that_the_disk_has_no_room_for_leaves_none(tmp_path, config):
 
 def test_an_evaluation_goes_on_where_it_was_kept(tmp_path):
     path, of = tmp_path / "evaluation.json", [99, 2]
-    tally = Tally(path, of)
+    tally = Tally(tmp_path, of)
     tally.correct["FINAL_TRAIN"].extend([[3, 4], [1, 1]])
     tally.keep()
     assert not path.exists()  # not yet: every few seconds is enough
     tally.keep(at_once=True)
-    assert Tally(path, of).correct == {"FINAL_TRAIN": [[3, 4], [1, 1]]}
-    assert Tally(path, [98, 2]).correct == {}
+    assert Tally(tmp_path, of).correct == {"FINAL_TRAIN": [[3, 4], [1, 1]]}
+    assert Tally(tmp_path, [98, 2]).correct == {}
     path.write_text("{")
-    assert Tally(path, of).correct == {}
+    assert Tally(tmp_path, of).correct == {}
     tally.remove()
     assert list(tmp_path.iterdir()) == []

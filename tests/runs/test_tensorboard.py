@@ -1,6 +1,7 @@
 """TensorBoard's points, texts and pictures, as its own readers find them."""
 
 import contextlib
+from pathlib import Path
 import dataclasses
 
 import numpy as np
@@ -139,7 +140,8 @@ def accuracies(count):
 
 
 def add(config, images, last, iterations):
-    with contextlib.closing(Overview(config, images, last)) as seen:
+    folder = Path(config.run.checkpoint)
+    with contextlib.closing(Overview(config, images, last, folder)) as seen:
         for iteration in iterations:
             train, test = accuracies(400)[iteration]
             seen.add(iteration, {"train": train, "test": test}, 0.25, 1.5)
@@ -191,7 +193,7 @@ def test_runs_can_be_compared_by_flags_and_final_accuracies(setting, tmp_path):
     add(config, images, -1, range(2))
     result = SetResult(Accuracy(0.5, 0.1, 9), Accuracy(0.75, 0.1, 9))
     for _ in range(2):  # an evaluation that is made again
-        tensorboard.finish(config, {"test": result}, images, np.array([1, 1]))
+        tensorboard.finish(tmp_path, config, {"test": result}, images, np.array([1, 1]))
     assert scalars(tmp_path, "final/test accuracy") == [(500, 0.5)]
     assert scalars(tmp_path, "final/test transductive") == [(500, 0.75)]
     metadata = loaded(tmp_path).summary_metadata
@@ -212,7 +214,7 @@ def test_tasks_are_seen_as_the_network_sees_them(setting, tmp_path):
     config, images = setting
     add(config, images, -1, range(2))
     result = SetResult(Accuracy(0.5, 0.1, 9))
-    tensorboard.finish(config, {"test": result}, images, np.array([1, 1]))
+    tensorboard.finish(tmp_path, config, {"test": result}, images, np.array([1, 1]))
     kept = loaded(tmp_path)
     assert set(kept.Tags()["images"]) == {"task/training", "task/test", "task/test, in the end"}
     task = tensorboard.evaluation_task(config, images, "test")

@@ -103,6 +103,13 @@ def test_checkpoints_as_often_and_as_many_as_wanted(run, tmp_path):
     assert record.checkpoints(tmp_path) == [28, 35, 39]
 
 
+def test_a_slow_run_saves_after_some_minutes_too(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SECONDS_UNSAVED", -1)  # they are over at every look
+    algorithm = run(meta_iters=40, checkpoint_interval=100, eval_interval=10)
+    ends = [done + count - 1 for done, count, *_ in algorithm.calls]
+    assert len(ends) > 2 and record.checkpoints(tmp_path) == ends[-5:]
+
+
 def test_a_run_goes_on_with_the_same_lines_and_points(run, tmp_path, capsys):
     """The stand-in of a killed process that got beyond what it had saved."""
     run(meta_iters=121, eval_interval=4)
