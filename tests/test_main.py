@@ -194,7 +194,8 @@ def test_ctrl_c_saves_and_says_so(start, few_images, tmp_path):
 
 def test_what_is_said_of_a_run_that_ends_early_is_true(tmp_path):
     def said(cause):
-        with pytest.raises((Interrupted, FailedError)) as ended, main._resumable(OwnFolder(tmp_path)):
+        folder = OwnFolder(tmp_path)
+        with pytest.raises((Interrupted, FailedError)) as ended, main._resumable(folder):
             raise cause
         return str(ended.value)
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import PIL
-from tqdm import tqdm
 
 from supervised_reptile.data import decoding
 from supervised_reptile.data.folders import IMAGENET, SUFFIXES, Folder
 from supervised_reptile.data.formats import Format
 from supervised_reptile.system import files
+from supervised_reptile.system.bar import Bar
 from supervised_reptile.system.errors import RefusedError, is_exhausted
 
 FOLDER = ".cache"  # within the data folder; hidden, so that it is no class
@@ -52,11 +52,14 @@ class ClassFiles:
         """
         pixels = np.empty((self.counts.sum(), *self.format.shape), np.uint8)
         start = 0
-        with decoding.read_classes(self.files, self.format) as classes:
-            bar = tqdm(classes, "Reading images", len(self.files), unit=" classes", disable=None)
-            for images in decoding.pixels_of(bar):
+        with (
+            decoding.read_classes(self.files, self.format) as classes,
+            Bar(len(self.files), 0, "classes", "Reading images") as bar,
+        ):
+            for done, images in enumerate(decoding.pixels_of(classes), start=1):
                 pixels[start : start + len(images)] = images
                 start += len(images)
+                bar.advance(done)
         return pixels
 
 

@@ -16,6 +16,7 @@ from supervised_reptile.data.decoding import on_all_cores
 from supervised_reptile.data.folders import is_image
 from supervised_reptile.fetch.sources import is_used
 from supervised_reptile.system import files
+from supervised_reptile.system.bar import Bar
 from supervised_reptile.system.errors import RefusedError, UnsoundError
 from supervised_reptile.system.output import some
 
@@ -102,11 +103,11 @@ def check_images(folder: Path) -> str:
     results: list[tuple[str, str]] = []
     with (
         on_all_cores(_inspect, groups) as found,
-        tqdm(desc="Checking", total=len(names), unit=" images", disable=None) as progress,
+        Bar(len(names), 0, "images", "Checking") as progress,
     ):
         for group in found:
             results += group
-            progress.update(len(group))
+            progress.advance(len(results))
     broken = [f"{name} ({problem})" for name, (_, problem) in zip(names, results) if problem]
     if broken:
         raise UnsoundError(f"{len(broken)} images cannot be decoded: {some(broken)}")

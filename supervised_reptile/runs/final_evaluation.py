@@ -16,10 +16,10 @@ from supervised_reptile.learning.sampling import (
 )
 from supervised_reptile.learning.state import State
 from supervised_reptile.runs import results, tensorboard, training
-from supervised_reptile.runs.progress import Bar
 from supervised_reptile.runs.results import SetResult, Tally
 from supervised_reptile.runs.training import Trained
 from supervised_reptile.system import output, signals
+from supervised_reptile.system.bar import Bar
 from supervised_reptile.system.errors import LostError
 
 

@@ -2,50 +2,13 @@
 
 import contextlib
 import os
-import time
 from collections.abc import Mapping
-
-from tqdm import tqdm
 
 from supervised_reptile.args import Config
 from supervised_reptile.data.image_set import ImageSet
 from supervised_reptile.runs.tensorboard import Events, Overview, scalar
 from supervised_reptile.system import output
-
-
-class Bar(tqdm):
-    """A progress bar on standard error, if that is a terminal."""
-
-    def __init__(self, total: int, done: int, unit: str, name: str = "") -> None:
-        """done: how many of the total were done before. name: of what is done."""
-        counts = f"{{n_fmt}}/{{total_fmt}} {unit} [{{elapsed}}<{{remaining}}, {{rate_noinv_fmt}}]"
-        super().__init__(
-            total=total,
-            initial=done,
-            desc=f"{name} (compiling)".strip(),
-            bar_format=f"{{l_bar}}{{bar}}| {counts}",
-            unit="",
-            smoothing=0,  # the rate of all, since lines are printed between the updates
-            miniters=1,
-            disable=None,
-            dynamic_ncols=True,
-            leave=False,
-        )
-        self._name, self._compiling = name, True
-
-    def advance(self, done: int) -> None:
-        """Show how many are done. The first call has compiled, which is no part of the rate."""
-        self.update(done - self.n)
-        if self._compiling and not self.disable:
-            self._compiling = False
-            self.initial, self.start_t = self.n, time.time()
-            self.set_description_str(self._name)
-
-    def step_aside(self) -> None:
-        """Leave the line to what is printed; a pipe to tee brings it a moment later."""
-        if not self.disable:
-            self.clear()
-            self.last_print_t = time.time()
+from supervised_reptile.system.bar import Bar
 
 
 class Progress(contextlib.ExitStack):

@@ -1,8 +1,8 @@
 """TensorBoard's points, texts and pictures, as its own readers find them."""
 
 import contextlib
-from pathlib import Path
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest

@@ -1,0 +1,55 @@
+"""How far something is: a bar on a terminal, elsewhere a line now and then."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+SECONDS = 60  # between two lines in a log
+
+
+class Bar(tqdm):
+    """A progress bar on standard error; where that is no terminal, a line every minute."""
+
+    def __init__(self, total: int, done: int, unit: str, name: str = "") -> None:
+        """done: how many of the total were done before. name: of what is done."""
+        counts = f"{{n_fmt}}/{{total_fmt}} {unit} [{{elapsed}}<{{remaining}}, {{rate_noinv_fmt}}]"
+        super().__init__(
+            total=total,
+            initial=done,
+            desc=f"{name} (starting)".strip(),
+            bar_format=f"{{l_bar}}{{bar}}| {counts}",
+            unit="",
+            smoothing=0,  # the rate of all, since lines are printed between the updates
+            miniters=1,
+            disable=None,
+            dynamic_ncols=True,
+            leave=False,
+        )
+        self._name, self._unit = name, unit
+        self._first: tuple[int, float] | None = None  # how many came first, and when
+
+    def advance(self, done: int) -> None:
+        """Show how many are done. What the first call brings has taken as long as the start, which
+        says nothing of the rest: it is no part of the rate."""
+        now = time.time()
+        if self._first is None:
+            self._first, self._told = (done, now), now
+            if not self.disable:
+                self.update(done - self.n)
+                self.initial, self.start_t = done, now
+                self.set_description_str(self._name)
+        elif not self.disable:
+            self.update(done - self.n)
+        elif now - self._told >= SECONDS:
+            first, begun = self._first
+            left = self.format_interval((self.total - done) * (now - begun) / max(1, done - first))
+            line = f"{done:,} of {self.total:,} {self._unit}, {left} left"
+            print(f"{self._name}: {line}".lstrip(": "), file=sys.stderr, flush=True)
+            self._told = now
+
+    def step_aside(self) -> None:
+        """Leave the line to what is printed; a pipe to tee brings it a moment later."""
+        if not self.disable:
+            self.clear()
+            self.last_print_t = time.time()
