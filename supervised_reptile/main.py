@@ -14,7 +14,7 @@ from supervised_reptile.classification import command
 from supervised_reptile.data.image_set import Dataset
 from supervised_reptile.devices import choice
 from supervised_reptile.devices.choice import Devices
-from supervised_reptile.plan import FinishedRun, NewRun, Prepared, ResumedRun, SavedModel
+from supervised_reptile.plan import FinishedRun, Prepared, SavedModel, TrainingRun
 from supervised_reptile.runs import record, results
 from supervised_reptile.system import errors, machine, output, signals
 from supervised_reptile.system.errors import FailedError, RefusedError, explain
@@ -154,13 +154,13 @@ def carry_out(
             command.carry_out(model, prepared.examples, asked)
         case SavedModel() as saved:
             evaluate_saved(saved, prepared, *_ready(prepared, devices(), share))
-        case NewRun() | ResumedRun() as training:
+        case TrainingRun() as training:
             ready, directory = _ready(prepared, devices(), share), training.config.run.checkpoint
             with _resumable(directory), record.claim(directory, training.recorded):
                 train_and_evaluate(training, prepared, *ready)
 
 
-def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> Prepared:
+def _load(dataset: Dataset, decided: TrainingRun | SavedModel) -> Prepared:
     """With the images, and their split: of a recorded run, whatever the seed of an evaluation."""
     config, recorded = decided.config, decided.recorded
     seed, split, other = config.run.seed, None, False
@@ -212,7 +212,7 @@ def _ready(prepared: Prepared, devices: Devices, share: Share) -> tuple["Reptile
 
 
 def train_and_evaluate(
-    decided: NewRun | ResumedRun, prepared: Prepared, algorithm: "Reptile", pixels: "tf.Tensor"
+    decided: TrainingRun, prepared: Prepared, algorithm: "Reptile", pixels: "tf.Tensor"
 ) -> None:
     """Train a new model, or resume a recorded one, and report its accuracies."""
     with quiet():
