@@ -140,12 +140,9 @@ def run(arguments: Sequence[str]) -> int:
             except FailedError as error:
                 print(error, file=sys.stderr)
                 status = 1
-    except RefusedError as refusal:
-        print(f"{PROGRAM}: error: {refusal}", file=sys.stderr)
-        status = 2
-    except OSError as error:
-        print(f"{PROGRAM}: failed: {error}", file=sys.stderr)
-        status = 1
+    except (RefusedError, OSError) as error:
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        status = 2 if isinstance(error, RefusedError) else 1
     except signals.Interrupted as interruption:
         print(f"{PROGRAM}: {interruption}", file=sys.stderr)
         status = 128 + interruption.number

@@ -170,12 +170,8 @@ def check_names(folder: Path) -> None:
     """Raise UnsoundError, naming what is missing, unless all files of miniImageNet are there."""
     found = Counter(path.parent.as_posix() for path in build.list_images(folder))
     expected = {f"{split}/{name}": name for split, names in CLASSES.items() for name in names}
-    for problem, classes in (
-        ("lacks the classes", expected.keys() - found.keys()),
-        ("has classes that are not miniImageNet's", found.keys() - expected.keys()),
-    ):
-        if classes:
-            raise UnsoundError(f"it {problem} {some(sorted(classes))}")
+    if different := expected.keys() ^ found.keys():
+        raise UnsoundError(f"these classes are missing, or too many: {some(sorted(different))}")
     wrong = [
         f"{path} ({found[path]})"
         for path, name in expected.items()
