@@ -115,8 +115,7 @@ def _devices(computing: args.Computing, processes: int = 1) -> Devices:
         import tensorflow  # noqa: F401
 
     devices = dataclasses.replace(choice.choose(computing), processes=processes)
-    several = f", with {processes} processes: waiting until all are there"
-    choice.announce(devices, several if processes > 1 else "")
+    choice.announce(devices)
     return devices
 
 
@@ -125,7 +124,7 @@ def _prepare(dataset: Dataset, given: dict) -> Prepared:
     no work has been done yet."""
     try:
         decided = plan.decide(dataset.name, given)
-        if isinstance(decided, plan.Classification):
+        if isinstance(decided, SavedModel) and decided.asked:
             return Prepared(decided, examples=command.prepare(decided.asked))
         return Prepared(decided) if isinstance(decided, FinishedRun) else _load(dataset, decided)
     except OSError as error:
@@ -148,7 +147,7 @@ def carry_out(
             print(f"{directory} holds a finished run, with these results:", file=sys.stderr)
             for split, result in finished.found.items():
                 results.show(split, result)
-        case plan.Classification(model, asked):
+        case SavedModel(asked=args.Classifying() as asked) as model:
             devices()
             assert prepared.examples
             command.carry_out(model, prepared.examples, asked)

@@ -63,12 +63,13 @@ class FinishedRun:
 
 @dataclasses.dataclass(frozen=True)
 class SavedModel:
-    """Evaluate a checkpoint.
+    """Evaluate a checkpoint, or classify images with it.
 
     prefix: of its files. recorded: None for those of the authors' program, and for those that were
     copied without their run.json. own_images: whether the command names images, which may then be
     others than those of the run.
-    assumed: names of the flags of its run that are neither given nor recorded.
+    assumed: names of the flags of its run that are neither given nor recorded. asked: what to
+    classify, if anything.
     """
 
     config: Config
@@ -76,22 +77,10 @@ class SavedModel:
     recorded: Record | None
     own_images: bool
     assumed: tuple[str, ...] = ()
+    asked: Classifying | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Classification:
-    """Classify images with a checkpoint."""
-
-    model: SavedModel
-    asked: Classifying
-
-    @property
-    def config(self) -> Config:
-        """Of the model."""
-        return self.model.config
-
-
-Plan = TrainingRun | FinishedRun | SavedModel | Classification
+Plan = TrainingRun | FinishedRun | SavedModel
 
 
 class Prepared(NamedTuple):
@@ -132,7 +121,7 @@ def decide(dataset: str, given: dict) -> Plan:
             raise RefusedError(f"{flag_name(min(own))} is part of --classify: give that, too")
         if not given.get("pretrained"):
             raise RefusedError("--classify needs a saved model: add --pretrained --checkpoint")
-        return Classification(saved_model(dataset, rest), asked)
+        return dataclasses.replace(saved_model(dataset, rest), asked=asked)
     if given.get("pretrained"):
         return saved_model(dataset, given)
     given = {"checkpoint": Run.checkpoint, **given}

@@ -128,10 +128,12 @@ def choose(asked: Computing) -> Devices:
     return Devices("GPU", names, ", ".join(models), cards, asked.tf32)
 
 
-def announce(devices: Devices, note: str = "") -> None:
+def announce(devices: Devices) -> None:
     """Say on standard error where things are computed, and why not on a GPU if one is there."""
     why = f": {_why_none(devices.cards)}" if devices.kind == "CPU" and devices.cards else ""
-    print(f"Computing {devices}{note}{why}", file=sys.stderr)
+    waiting = f", with {devices.processes} processes: waiting until all are there"
+    several = waiting if devices.processes > 1 else ""
+    print(f"Computing {devices}{several}{why}", file=sys.stderr)
 
 
 def _why_none(cards: tuple[Card, ...]) -> str:

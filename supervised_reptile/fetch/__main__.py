@@ -14,16 +14,14 @@ from supervised_reptile.system.errors import FailedError, RefusedError, UnsoundE
 from supervised_reptile.system.machine import fetch_command
 
 PROGRAM = fetch_command().removeprefix("./")
-IN_CHECKOUT = PROGRAM == "fetch_data.sh"
-INSTALL = "run 'make venv' first." if IN_CHECKOUT else "install supervised-reptile again."
 
 try:
     from supervised_reptile.data import provenance
     from supervised_reptile.fetch import build, miniimagenet, omniglot
     from supervised_reptile.fetch.sources import Sources, read_sources
 except ModuleNotFoundError as error:
-    missing = {"PIL": "pillow"}.get(error.name or "", error.name)
-    sys.exit(f"{PROGRAM} needs the Python package {missing}: {INSTALL}")
+    advice = "run 'make venv', or install supervised-reptile again"
+    sys.exit(f"{PROGRAM} needs the Python package {error.name}: {advice}")
 
 FOLDER = Path("data")
 PART = "a part of it needs no fetching: name its folder with --data-dir"

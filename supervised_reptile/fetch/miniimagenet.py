@@ -47,16 +47,16 @@ Lists = dict[Path, tuple[int, int]]  # <split>/<class>/<file>: its first and las
 def read(settings: Sources, work: Path) -> Contents:
     """The Contents of what was set, or else of Zenodo. Raises FailedError if it is none that is
     known, or not the authors' archive."""
-    if settings.imagenet:
-        lists = read_lists(settings.lists or LISTS, work)
-        path = sources.locate(settings.imagenet, work)
+    if imagenet := settings["IMAGENET_TRAIN_TAR"]:
+        lists = read_lists(settings["MINIIMAGENET_LISTS"] or LISTS, work)
+        path = sources.locate(imagenet, work)
         if path.is_dir():
             images = _find_unpacked(path, lists).items()
-            return Contents(settings.imagenet, f"{ORIGINAL}, unpacked", images)
-        return Contents(settings.imagenet, f"{ORIGINAL}.tar", _read_tar(path, lists))
-    source = settings.miniimagenet or ZENODO
+            return Contents(imagenet, f"{ORIGINAL}, unpacked", images)
+        return Contents(imagenet, f"{ORIGINAL}.tar", _read_tar(path, lists))
+    source = settings["MINIIMAGENET_ARCHIVE"] or ZENODO
     names = PICKLES if source.endswith("/") else ()
-    place = sources.locate(source.rstrip("/"), work, names)
+    place = sources.locate(source, work, names)
     files = sources.list_files(sources.unpack(place, work / "unpacked"))
     found = [path for path in files if PICKLE.fullmatch(path.name)]
     if len(found) >= len(CLASSES):

@@ -19,7 +19,7 @@ ALPHABETS, CHARACTERS, DRAWINGS = 50, 1623, 20  # in both archives together; dra
 
 def read(settings: Sources, work: Path) -> Contents:
     """The Contents of both archives, which may be unpacked. Raises FailedError without them."""
-    source = settings.omniglot or OFFICIAL
+    source = settings[SETTINGS] or OFFICIAL
     place = sources.locate(source, work, [f"{name}.zip" for name in ARCHIVES])
     zips = [place / f"{name}.zip" for name in ARCHIVES]
     parts = [path if path.is_file() else path.with_suffix("") for path in zips]
