@@ -112,7 +112,8 @@ def run_distributed(dataset: Dataset, computing: args.Computing, given: dict) ->
 def _devices(computing: args.Computing, processes: int = 1) -> Devices:
     """What computes. Raises RefusedError if what is asked for cannot be used."""
     with quiet():
-        import tensorflow  # noqa: F401
+        # TensorFlow, TensorBoard, and all that is imported later.
+        from supervised_reptile.runs import training  # noqa: F401
 
     devices = dataclasses.replace(choice.choose(computing), processes=processes)
     choice.announce(devices)
@@ -198,10 +199,9 @@ def _resumable(directory: str) -> Iterator[None]:
 
 def _ready(prepared: Prepared, devices: Devices, share: Share) -> tuple["Reptile", "tf.Tensor"]:
     """The algorithm, and the pixels where it is computed."""
-    with quiet():
-        import tensorflow as tf
+    import tensorflow as tf
 
-        from supervised_reptile.learning import models, reptile
+    from supervised_reptile.learning import models, reptile
 
     (images, _), config = prepared.loaded(), prepared.plan.config
     algorithm = reptile.Reptile(models.MODELS[config.dataset], config, devices)
@@ -214,8 +214,7 @@ def train_and_evaluate(
     decided: TrainingRun, prepared: Prepared, algorithm: "Reptile", pixels: "tf.Tensor"
 ) -> None:
     """Train a new model, or resume a recorded one, and report its accuracies."""
-    with quiet():
-        from supervised_reptile.runs import checkpoints, final_evaluation, training
+    from supervised_reptile.runs import checkpoints, final_evaluation, training
 
     config, directory = decided.config, decided.config.run.checkpoint
     images, split = prepared.loaded()
@@ -241,8 +240,7 @@ def evaluate_saved(
     saved: SavedModel, prepared: Prepared, algorithm: "Reptile", pixels: "tf.Tensor"
 ) -> None:
     """Report the accuracies of a saved model."""
-    with quiet():
-        from supervised_reptile.runs import checkpoints, final_evaluation, training
+    from supervised_reptile.runs import checkpoints, final_evaluation, training
 
     prefix = saved.prefix
     try:

@@ -60,10 +60,8 @@ class Folder:
     @property
     def others(self) -> list[str]:
         """The kinds of the files that are no images, one for each."""
-        images = {entry.name for entry in self.images}
-        files = [entry for entry in self._entries if not entry.is_dir()]
-        names = [entry.name for entry in files if entry.name not in images]
-        return [os.path.splitext(name)[1] or name for name in names]
+        names = [entry.name for entry in self._entries if not entry.is_dir()]
+        return [os.path.splitext(name)[1] or name for name in names if not is_image(name)]
 
     def example(self, levels: int = DEPTH) -> Path | None:
         """The first image in it or below; None without any."""

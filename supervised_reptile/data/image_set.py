@@ -114,15 +114,8 @@ def read_folders(
     source = provenance.read(data_dir)
     listing = cache.list_files(folders, format, source)
     pixels, digest = cache.load(data_dir, listing)
-    whole = ImageSet(
-        pixels,
-        listing.names,
-        listing.counts,
-        {},
-        source,
-        digest,
-        passed_over(root, folders.values()),
-    )
+    others = passed_over(root, folders.values())
+    whole = ImageSet(pixels, listing.names, listing.counts, {}, source, digest, others)
     _check_different(whole, data_dir)
     return select(whole, split)
 
