@@ -120,12 +120,12 @@ def read_folders(
     return select(whole, split)
 
 
-def stale_caches(root: Folder, folders: Mapping[str, Folder], format: Format) -> list[Path]:
+def stale_cache(root: Folder, folders: Mapping[str, Folder], format: Format) -> Path | None:
     """The cache of a data folder if it would be used, but holds other pixels than its images."""
     listing = cache.list_files(folders, format, provenance.read(root.path))
     place = cache.place_of(root.path, listing)
     cached = cache.read(place, listing)
-    return [place] if cached and not np.array_equal(cached[0], listing.decode()) else []
+    return place if cached and not np.array_equal(cached[0], listing.decode()) else None
 
 
 def _check_different(whole: ImageSet, where: Path) -> None:

@@ -101,9 +101,8 @@ def _verify(folder: Path, module: ModuleType) -> str:
     recorded = origin.get("digest", digest)
     if digest != recorded:
         raise UnsoundError(f"changed since it was fetched: digest {digest}, not {recorded}")
-    if stale := module.stale_caches(folder):
-        places = " and ".join(str(place) for place in stale)
-        raise UnsoundError(f"the cache {places} holds other pixels than the images: remove it")
+    if stale := module.stale_cache(folder):
+        raise UnsoundError(f"the cache {stale} holds other pixels than the images: remove it")
     unknown = "" if "digest" in origin else f" (Source: {origin['source']}.)"
     return f"Digest of all images: {digest}{unknown}"
 

@@ -63,7 +63,7 @@ def check(folder: Path) -> str:
     return digest
 
 
-def stale_caches(folder: Path) -> list[Path]:
-    """The caches of decoded images that hold other pixels than the images of a folder."""
+def stale_cache(folder: Path) -> Path | None:
+    """The cache of decoded images if it holds other pixels than the images of a folder."""
     root = Folder(folder)
-    return image_set.stale_caches(root, find_characters(root), formats.CHARACTERS)
+    return image_set.stale_cache(root, find_characters(root), formats.CHARACTERS)
