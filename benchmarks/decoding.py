@@ -7,6 +7,7 @@ as often as it takes to make up that number, below a temporary folder that is re
 """
 
 import argparse
+import functools
 import itertools
 import os
 import pathlib
@@ -54,7 +55,8 @@ def fill(folder, source, number):
 
 def decode(files, cores):
     """Decode all images on so many cores."""
-    with decoding.read_classes(files, PHOTOGRAPHS, cores) as classes:
+    read = functools.partial(decoding.read_class, format=PHOTOGRAPHS)
+    with decoding.on_all_cores(read, files, cores) as classes:
         for _ in classes:
             pass
 

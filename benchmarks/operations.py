@@ -16,7 +16,8 @@ from supervised_reptile.learning import models
 
 def forward(model, classes):
     """Of one image through the network."""
-    multiply_adds, size, channels = model.features * classes, model.size, model.channels
+    multiply_adds = model.features * classes
+    size, channels = model.format.size, model.format.channels
     for _ in range(models.BLOCKS):
         outputs = math.ceil(size / model.stride)
         multiply_adds += outputs**2 * 9 * channels * model.filters

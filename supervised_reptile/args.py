@@ -7,18 +7,16 @@ combinations; what may differ from a recorded run is decided in plan.py.
 import argparse
 import dataclasses
 import difflib
-import math
+import inspect
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from supervised_reptile import __version__
 from supervised_reptile.flags import device, flag, path, plain_path, real, whole
 from supervised_reptile.system import output
 from supervised_reptile.system.errors import RefusedError
-
-AT_ONCE = 2**31  # images that the indices of one call can stand for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,11 +158,7 @@ class Config:
     def of(cls, dataset: str, flags: Mapping[str, Any]) -> "Config":
         """Build from a dictionary of flags by name; those missing take their defaults."""
         flags = {"data_dir": f"data/{dataset}", **flags}
-        groups: dict[str, Any] = {}
-        for name, group in GROUPS.items():
-            known = {field.name for field in dataclasses.fields(group)}
-            groups[name] = group(**{key: flags[key] for key in known & flags.keys()})
-        return cls(dataset, **groups)
+        return cls(dataset, **{name: part(group, flags)[0] for name, group in GROUPS.items()})
 
     def flags(self) -> dict[str, Any]:
         """All flags of the dataset's script by name, but --resume: it makes no other run."""
@@ -176,14 +170,14 @@ class Config:
         }
 
 
-Group = TypeVar("Group", Computing, Classifying)
+Group = TypeVar("Group")
 
 
-def part(group: type[Group], given: Mapping[str, Any]) -> tuple[Group, dict[str, Any]]:
-    """The flags of a group that is no part of a Config, and the others, from all that are given."""
-    own = {field.name for field in dataclasses.fields(group)} & given.keys()
-    rest = {name: value for name, value in given.items() if name not in own}
-    return group(**{name: given[name] for name in own}), rest
+def part(group: Callable[..., Group], given: Mapping[str, Any]) -> tuple[Group, dict[str, Any]]:
+    """The flags of a group, and the others, from all that are given."""
+    known = inspect.signature(group).parameters
+    rest = {name: value for name, value in given.items() if name not in known}
+    return group(**{name: given[name] for name in given.keys() - rest.keys()}), rest
 
 
 class _Parser(argparse.ArgumentParser):
@@ -220,16 +214,12 @@ def parse(script: str, dataset: str, argv: Sequence[str]) -> dict[str, Any]:
             parser.error(f"argument {name}: must not be --")
     given, unknown = parser.parse_known_args(argv)
     if unknown:
-        parser.error(f"unrecognized arguments: {shlex.join(unknown)}{_meant(unknown, parser)}")
+        known = re.findall(r"--[a-z-]+", parser.format_usage())
+        words = [word.partition("=")[0] for word in unknown]
+        meant = [name for word in words for name in difflib.get_close_matches(word, known, 1)]
+        advice = f"; did you mean {' '.join(meant)}?" if meant else ""
+        parser.error(f"unrecognized arguments: {shlex.join(unknown)}{advice}")
     return vars(given)
-
-
-def _meant(unknown: Sequence[str], parser: argparse.ArgumentParser) -> str:
-    """The flags that unknown words are probably misspellings of, as a question."""
-    known = re.findall(r"--[a-z-]+", parser.format_usage())
-    words = (word.partition("=")[0].replace("_", "-") for word in unknown if word[:2] == "--")
-    likely = [name for word in words for name in difflib.get_close_matches(word, known, 1)]
-    return f"; did you mean {' '.join(likely)}?" if likely else ""
 
 
 def _add_flag(
@@ -262,7 +252,6 @@ def check(config: Config) -> None:
     task, evaluation = config.task, config.evaluation
     if config.inner.replacement:
         _check_batch("--eval-batch", evaluation.eval_batch, task.classes * task.shots)
-    _check_at_once(eval_batch=evaluation.eval_batch, eval_iters=evaluation.eval_iters)
     if not config.run.pretrained:
         _check_training(task, config.inner, config.outer)
 
@@ -279,9 +268,6 @@ def _check_training(task: Task, inner: InnerLoop, outer: OuterLoop) -> None:
     if inner.replacement:
         set_size = task.classes * (task.training_shots - tail)
         _check_batch("--inner-batch", inner.inner_batch, set_size)
-    _check_at_once(
-        inner_batch=inner.inner_batch, inner_iters=inner.inner_iters, meta_batch=outer.meta_batch
-    )
 
 
 def _check_batch(name: str, batch: int, images: int) -> None:
@@ -289,10 +275,3 @@ def _check_batch(name: str, batch: int, images: int) -> None:
         raise RefusedError(
             f"{name} {batch} with --replacement draws distinct images, and a task has only {images}"
         )
-
-
-def _check_at_once(**factors: int) -> None:
-    images = math.prod(factors.values())
-    if images >= AT_ONCE:
-        given = " x ".join(f"{flag_name(name)} {n}" for name, n in factors.items())
-        raise RefusedError(f"{given} are {images} images at once: must be below {AT_ONCE}")

@@ -2,13 +2,15 @@
 
 import argparse
 import dataclasses
-import math
+import functools
+import operator
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-Number = TypeVar("Number", int, float)
 LARGEST = 3.4028234e38  # that a float32 holds
+RULES = {"at_least": operator.ge, "above": operator.gt}  # how a value compares with a bound
+RULES |= {"at_most": operator.le, "below": operator.lt}
 
 
 def flag(
@@ -29,16 +31,24 @@ def flag(
 
 def whole(at_least: int, below: int = 2**31) -> Callable[[str], int]:
     """A converter for whole numbers in a range."""
+    return functools.partial(_number, int, "a whole number", {"at_least": at_least, "below": below})
 
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
-        rules = {f"at least {at_least}": value >= at_least, f"below {below}": value < below}
-        return _checked(value, str(value), rules)
 
-    return convert
+def real(**bounds: float) -> Callable[[str], float]:
+    """A converter for numbers that are finite as a float32. bounds: by the names of RULES."""
+    return functools.partial(_number, float, "a number", {"at_most": LARGEST, **bounds})
+
+
+def _number(kind: type, name: str, bounds: Mapping[str, float], text: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be {name}, not {text!r}") from None
+    for rule, bound in bounds.items():
+        if not RULES[rule](value, bound):
+            wanted = f"{rule.replace('_', ' ')} {bound}"
+            raise argparse.ArgumentTypeError(f"must be {wanted}, not {value}")
+    return value
 
 
 def device(text: str) -> str:
@@ -46,35 +56,6 @@ def device(text: str) -> str:
     if not re.fullmatch(r"auto|cpu|gpu(:\d{1,3})?", text):
         raise argparse.ArgumentTypeError(f"must be auto, cpu, gpu or gpu:<number>, not {text!r}")
     return text
-
-
-def real(
-    above: float = -math.inf, at_least: float = -math.inf, at_most: float = math.inf
-) -> Callable[[str], float]:
-    """A converter for numbers in a range that are finite as a float32."""
-
-    def convert(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
-        rules = {
-            "finite in single precision": abs(value) <= LARGEST,
-            f"greater than {above:g}": value > above,
-            f"at least {at_least:g}": value >= at_least,
-            f"at most {at_most:g}": value <= at_most,
-        }
-        return _checked(value, f"{value:g}", rules)
-
-    return convert
-
-
-def _checked(value: Number, shown: str, rules: Mapping[str, bool]) -> Number:
-    """The value. Raises ArgumentTypeError with the first of the rules that does not hold."""
-    for rule, holds in rules.items():
-        if not holds:
-            raise argparse.ArgumentTypeError(f"must be {rule}, not {shown}")
-    return value
 
 
 def path(text: str) -> str:
@@ -86,12 +67,8 @@ def path(text: str) -> str:
 
 def plain_path(text: str) -> str:
     """A converter for paths that TensorFlow reads as they stand, not as patterns or addresses."""
-    if re.search(r"[*?\[\]\\]|://", text):
+    if re.search(r"[*?\[\]\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|://", text):
         raise argparse.ArgumentTypeError(
-            f"must not contain any of * ? [ ] \\ ://, as {text!r} does"
-        )
-    if re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", text):
-        raise argparse.ArgumentTypeError(
-            f"must be UTF-8 without control characters, unlike {text!r}"
+            f"must be UTF-8 without control characters and without * ? [ ] \\ ://, unlike {text!r}"
         )
     return path(text)

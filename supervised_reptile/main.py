@@ -13,7 +13,7 @@ from supervised_reptile.classification import command
 from supervised_reptile.data.image_set import Dataset
 from supervised_reptile.devices import choice
 from supervised_reptile.devices.choice import Devices
-from supervised_reptile.plan import FinishedRun, NewRun, Prepared, ResumedRun, SavedModel
+from supervised_reptile.plan import FinishedRun, Prepared, SavedModel, TrainingRun
 from supervised_reptile.runs import record, results
 from supervised_reptile.system import errors, files, machine, output, signals
 from supervised_reptile.system.errors import FailedError, RefusedError, explain
@@ -112,11 +112,11 @@ def run_distributed(dataset: Dataset, computing: args.Computing, given: dict) ->
 def _devices(computing: args.Computing, processes: int = 1) -> Devices:
     """What computes. Raises RefusedError if what is asked for cannot be used."""
     with quiet():
-        import tensorflow  # noqa: F401
+        # TensorFlow, TensorBoard, and all that is imported later.
+        from supervised_reptile.runs import training  # noqa: F401
 
     devices = dataclasses.replace(choice.choose(computing), processes=processes)
-    several = f", with {processes} processes: waiting until all are there"
-    choice.announce(devices, several if processes > 1 else "")
+    choice.announce(devices)
     return devices
 
 
@@ -125,7 +125,7 @@ def _prepare(dataset: Dataset, given: dict) -> Prepared:
     no work has been done yet."""
     try:
         decided = plan.decide(dataset.name, given)
-        if isinstance(decided, plan.Classification):
+        if isinstance(decided, SavedModel) and decided.asked:
             return Prepared(decided, examples=command.prepare(decided.asked))
         return Prepared(decided) if isinstance(decided, FinishedRun) else _load(dataset, decided)
     except OSError as error:
@@ -148,19 +148,19 @@ def carry_out(
             print(f"{directory} holds a finished run, with these results:", file=sys.stderr)
             for split, result in finished.found.items():
                 results.show(split, result)
-        case plan.Classification(model, asked):
+        case SavedModel(asked=args.Classifying() as asked) as model:
             devices()
             assert prepared.examples
             command.carry_out(model, prepared.examples, asked)
         case SavedModel() as saved:
             evaluate_saved(saved, prepared, *_ready(prepared, devices(), share))
-        case NewRun() | ResumedRun() as training:
+        case TrainingRun() as training:
             ready, directory = _ready(prepared, devices(), share), training.config.run.checkpoint
             with record.claim(directory, training.recorded) as folder, _resumable(folder):
                 train_and_evaluate(training, prepared, folder, *ready)
 
 
-def _load(dataset: Dataset, decided: NewRun | ResumedRun | SavedModel) -> Prepared:
+def _load(dataset: Dataset, decided: TrainingRun | SavedModel) -> Prepared:
     """With the images, and their split: of a recorded run, whatever the seed of an evaluation."""
     config, recorded = decided.config, decided.recorded
     seed, split, other = config.run.seed, None, False
@@ -199,10 +199,9 @@ def _resumable(folder: files.OwnFolder) -> Iterator[None]:
 
 def _ready(prepared: Prepared, devices: Devices, share: Share) -> tuple["Reptile", "tf.Tensor"]:
     """The algorithm, and the pixels where it is computed."""
-    with quiet():
-        import tensorflow as tf
+    import tensorflow as tf
 
-        from supervised_reptile.learning import models, reptile
+    from supervised_reptile.learning import models, reptile
 
     (images, _), config = prepared.loaded(), prepared.plan.config
     algorithm = reptile.Reptile(models.MODELS[config.dataset], config, devices)
@@ -212,15 +211,14 @@ def _ready(prepared: Prepared, devices: Devices, share: Share) -> tuple["Reptile
 
 
 def train_and_evaluate(
-    decided: NewRun | ResumedRun,
+    decided: TrainingRun,
     prepared: Prepared,
     folder: files.OwnFolder,
     algorithm: "Reptile",
     pixels: "tf.Tensor",
 ) -> None:
     """Train a new model, or resume a recorded one, in its folder, and report its accuracies."""
-    with quiet():
-        from supervised_reptile.runs import checkpoints, final_evaluation, training
+    from supervised_reptile.runs import checkpoints, final_evaluation, training
 
     config, (images, split) = decided.config, prepared.loaded()
     here, saved = algorithm.devices.describe(), None
@@ -245,8 +243,7 @@ def evaluate_saved(
     saved: SavedModel, prepared: Prepared, algorithm: "Reptile", pixels: "tf.Tensor"
 ) -> None:
     """Report the accuracies of a saved model."""
-    with quiet():
-        from supervised_reptile.runs import checkpoints, final_evaluation, training
+    from supervised_reptile.runs import checkpoints, final_evaluation, training
 
     prefix, folder = saved.prefix, files.OwnFolder(saved.prefix.parent)
     try:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple, NoReturn
+from typing import NamedTuple
 
 from supervised_reptile.args import OWN, Classifying, Config, Run, check, flag_name, part
 from supervised_reptile.classification.examples import Examples
@@ -19,6 +19,7 @@ from supervised_reptile.runs.record import Record
 from supervised_reptile.runs.results import SetResult
 from supervised_reptile.system import machine
 from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.system.output import some
 
 # What a run may be resumed with without another result. Images are compared by their digest.
 HARMLESS = {
@@ -45,19 +46,11 @@ ADAPTING = ASSUMED[2:]
 
 
 @dataclasses.dataclass(frozen=True)
-class NewRun:
-    """Train a new model."""
+class TrainingRun:
+    """Train a new model, or continue a run that was started. recorded: of such a one."""
 
     config: Config
-    recorded: ClassVar[None] = None
-
-
-@dataclasses.dataclass(frozen=True)
-class ResumedRun:
-    """Continue a run that was started."""
-
-    config: Config
-    recorded: Record
+    recorded: Record | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +63,13 @@ class FinishedRun:
 
 @dataclasses.dataclass(frozen=True)
 class SavedModel:
-    """Evaluate a checkpoint.
+    """Evaluate a checkpoint, or classify images with it.
 
     prefix: of its files. recorded: None for those of the authors' program, and for those that were
     copied without their run.json. own_images: whether the command names images, which may then be
     others than those of the run.
-    assumed: names of the flags of its run that are neither given nor recorded.
+    assumed: names of the flags of its run that are neither given nor recorded. asked: what to
+    classify, if anything.
     """
 
     config: Config
@@ -83,22 +77,10 @@ class SavedModel:
     recorded: Record | None
     own_images: bool
     assumed: tuple[str, ...] = ()
+    asked: Classifying | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Classification:
-    """Classify images with a checkpoint."""
-
-    model: SavedModel
-    asked: Classifying
-
-    @property
-    def config(self) -> Config:
-        """Of the model."""
-        return self.model.config
-
-
-Plan = NewRun | ResumedRun | FinishedRun | SavedModel | Classification
+Plan = TrainingRun | FinishedRun | SavedModel
 
 
 class Prepared(NamedTuple):
@@ -139,13 +121,17 @@ def decide(dataset: str, given: dict) -> Plan:
             raise RefusedError(f"{flag_name(min(own))} is part of --classify: give that, too")
         if not given.get("pretrained"):
             raise RefusedError("--classify needs a saved model: add --pretrained --checkpoint")
-        return Classification(saved_model(dataset, rest), asked)
+        return dataclasses.replace(saved_model(dataset, rest), asked=asked)
     if given.get("pretrained"):
         return saved_model(dataset, given)
     given = {"checkpoint": Run.checkpoint, **given}
     recorded = record.read(given["checkpoint"]) if given.get("resume") else None
     config = resolve(dataset, given, recorded.config if recorded else None)
-    if not recorded:
+    if recorded:
+        if found := results.of_finished(config.run.checkpoint, config):
+            return FinishedRun(config, found)
+        check_versions(recorded)
+    else:
         check_free(config.run.checkpoint)
         folder, data = map(os.path.realpath, (config.run.checkpoint, config.run.data_dir))
         if not config.run.synthetic and Path(folder).is_relative_to(data):
@@ -153,11 +139,7 @@ def decide(dataset: str, given: dict) -> Plan:
                 f"--checkpoint {config.run.checkpoint} lies in the data folder "
                 f"{config.run.data_dir}, whose folders are read as classes: name another directory"
             )
-        return NewRun(config)
-    if found := results.of_finished(config.run.checkpoint, config):
-        return FinishedRun(config, found)
-    check_versions(recorded)
-    return ResumedRun(config, recorded)
+    return TrainingRun(config, recorded)
 
 
 def saved_model(dataset: str, given: dict) -> SavedModel:
@@ -189,9 +171,8 @@ def resolve(dataset: str, given: dict, recorded: Config | None = None) -> Config
                 f"--checkpoint {given['checkpoint']} was trained on {recorded.dataset}: "
                 f"use run_{recorded.dataset}.py"
             )
-        same = _check_same_run if given.get("resume") else _check_same_model
-        same(given, recorded)
         inherited = recorded.flags()
+        _check_same(given, inherited)
         flags = {key: value for key, value in inherited.items() if key not in OWN} | flags
         if "data_dir" in given:
             flags["synthetic"] = False
@@ -203,58 +184,36 @@ def resolve(dataset: str, given: dict, recorded: Config | None = None) -> Config
 def check_free(directory: str) -> None:
     """Raise RefusedError if training here would mix two runs, or could not write."""
     folder = Path(directory)
-
-    def refuse(problem: str) -> NoReturn:
-        raise RefusedError(f"--checkpoint {folder}{problem}")
-
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        refuse(f": {there} is a file: name a directory")
-    run_there = (folder / record.RECORD).exists()
-    if record.checkpoints(folder) or run_there or (folder / record.RESULTS).exists():
-        if not run_there:
-            refuse(
-                f" already holds a run, but no {record.RECORD}, without which it cannot be "
-                "resumed: name another directory, or evaluate with --pretrained"
-            )
-        refuse(
-            " already holds a run: name another directory, resume it with --resume, or evaluate "
-            "it with --pretrained"
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise RefusedError(f"--checkpoint {folder}: {there} is no directory that can be written")
+    own = (record.RECORD, record.RESULTS, *record.OWN_FILES)
+    found = [name for name in own if (folder / name).exists()]
+    found += [f"model.ckpt-{number}" for number in record.checkpoints(folder)]
+    found += [name for name in ("train", "val", "test") if (folder / name).is_file()]
+    if found:
+        raise RefusedError(
+            f"--checkpoint {folder} already holds {some(found)}: name another directory; a run "
+            f"can be resumed with --resume if its {record.RECORD} is there, or evaluated with "
+            "--pretrained"
         )
-    foreign = [name for name in record.OWN_FILES if (folder / name).exists()]
-    foreign += [name for name in ("train", "val", "test") if (folder / name).is_file()]
-    if foreign:
-        refuse(
-            f" holds no run of this program, but {', '.join(foreign)}, which one would overwrite: "
-            "name another directory"
-        )
-    if not os.access(there, os.W_OK | os.X_OK):
-        refuse(f": {there} cannot be written: check its permissions")
 
 
-def _check_same_run(given: dict, recorded: Config) -> None:
-    flags = recorded.flags()
+def _check_same(given: dict, recorded: dict) -> None:
+    """Refuse other flags than those of a run that is resumed, or than what decides its model."""
+    fixed = {"classes", "train_classes"}
+    if given.get("resume"):
+        fixed = recorded.keys() - HARMLESS
     differences = [
-        f"{flag_name(key)} is {value} here but {flags[key]} there"
-        for key, value in given.items()
-        if key not in HARMLESS and value != flags[key]
+        f"{flag_name(key)} is {given[key]} here but {recorded[key]} there"
+        for key in recorded
+        if key in fixed and given.get(key, recorded[key]) != recorded[key]
     ]
     if differences:
         raise RefusedError(
-            f"--resume: the run in {given['checkpoint']} had other flags: "
+            f"--checkpoint {given['checkpoint']}: its run had other flags: "
             f"{', '.join(differences)}; omit them, or start a new run in another directory"
         )
-
-
-def _check_same_model(given: dict, recorded: Config) -> None:
-    flags = recorded.flags()
-    for name in ("classes", "train_classes"):
-        if name in given and given[name] != flags.get(name, given[name]):
-            flag = flag_name(name)
-            raise RefusedError(
-                f"{flag} {given[name]}: the model in {given['checkpoint']} was trained with "
-                f"{flag} {flags[name]}: omit {flag}"
-            )
 
 
 def check_versions(recorded: Record) -> None:
@@ -268,7 +227,7 @@ def check_versions(recorded: Record) -> None:
             )
 
 
-def check_images(plan: NewRun | ResumedRun | SavedModel, images: ImageSet) -> None:
+def check_images(plan: TrainingRun | SavedModel, images: ImageSet) -> None:
     """Raise RefusedError if images are not those of the recorded run, where they have to be."""
     if not plan.recorded or (isinstance(plan, SavedModel) and plan.own_images):
         return

@@ -39,11 +39,12 @@ def put_checkpoint(directory, number):
 
 def test_a_command_means_one_of_four_things(tmp_path, written):
     where = f"--checkpoint {tmp_path}"
-    assert isinstance(decide(f"{where} --shots 1"), plan.NewRun)
-    assert isinstance(decide(f"{where} --resume --shots 1"), plan.NewRun)
+    for line in (f"{where} --shots 1", f"{where} --resume --shots 1"):
+        new = decide(line)
+        assert isinstance(new, plan.TrainingRun) and not new.recorded
     record.begin(written)
     resumed = decide(f"{where} --resume")
-    assert isinstance(resumed, plan.ResumedRun) and resumed.recorded == written
+    assert isinstance(resumed, plan.TrainingRun) and resumed.recorded == written
     put_checkpoint(tmp_path, 5)
     saved = decide(f"{where} --pretrained")
     assert isinstance(saved, plan.SavedModel) and saved.recorded == written
@@ -71,10 +72,10 @@ def test_an_evaluation_takes_the_recorded_flags_but_for_those_that_are_given(rec
 
 
 def test_what_contradicts_the_recorded_model_is_refused(recorded):
-    with pytest.raises(RefusedError, match=r"--classes 5: .* trained with --classes 20"):
+    with pytest.raises(RefusedError, match=r"--classes is 5 here but 20 there"):
         configure("--pretrained --checkpoint ckpt --classes 5", recorded)
     configure("--pretrained --checkpoint ckpt --classes 20", recorded)
-    with pytest.raises(RefusedError, match=r"--train-classes 9: .* with --train-classes 1200"):
+    with pytest.raises(RefusedError, match=r"--train-classes is 9 here but 1200"):
         configure("--pretrained --checkpoint ckpt --train-classes 9", recorded)
     configure("--pretrained --checkpoint ckpt --train-classes 1200", recorded)
     with pytest.raises(RefusedError, match=r"run_omniglot\.py"):
@@ -128,13 +129,13 @@ def test_training_refuses_a_directory_that_holds_a_run(tmp_path, name):
     plan.check_free(tmp_path)
     plan.check_free(tmp_path / "new")
     (tmp_path / name).touch()
-    with pytest.raises(RefusedError, match="already holds a run"):
+    with pytest.raises(RefusedError, match=f"already holds {name.removesuffix('.index')}: name"):
         plan.check_free(tmp_path)
 
 
 def test_nobody_is_told_to_delete_where_a_process_may_train(tmp_path, written):
     record.begin(written)
-    with pytest.raises(RefusedError, match=r"already holds a run.*--resume") as caught:
+    with pytest.raises(RefusedError, match=r"already holds run.json: .*--resume") as caught:
         plan.check_free(tmp_path)
     assert "remove this" not in str(caught.value)
 
@@ -185,7 +186,7 @@ def test_what_is_assumed_and_decides_an_evaluation_is_named_as_it_would_be_given
 @pytest.mark.parametrize("name", ["file", "file/below", "file/below/it"])
 def test_a_directory_that_is_a_file_or_below_one_is_refused(tmp_path, name):
     (tmp_path / "file").touch()
-    with pytest.raises(RefusedError, match=rf"{name}: .*/file is a file"):
+    with pytest.raises(RefusedError, match=rf"{name}: .*/file is no directory"):
         plan.check_free(tmp_path / name)
     with (
         pytest.raises(RefusedError, match="cannot be written"),
@@ -206,14 +207,14 @@ def test_other_images_are_refused_with_both_digests(written):
     def images(digest):
         return types.SimpleNamespace(provenance={"origin": {"source": "there"}, "digest": digest})
 
-    resumed = plan.ResumedRun(written.config, written)
+    resumed = plan.TrainingRun(written.config, written)
     saved = plan.SavedModel(written.config, None, written, own_images=False)
     for command in (resumed, saved):
         plan.check_images(command, images("12ab"))
         with pytest.raises(RefusedError, match=r"--data-dir data/omniglot: .*34cd.*12ab"):
             plan.check_images(command, images("34cd"))
     named = dataclasses.replace(saved, own_images=True)
-    for command in (named, plan.NewRun(written.config)):
+    for command in (named, plan.TrainingRun(written.config, None)):
         plan.check_images(command, images("34cd"))
 
 
@@ -230,7 +231,7 @@ def test_another_machine_is_a_warning(written, capsys):
 @pytest.mark.parametrize("name", ["checkpoint", "seconds.json", "evaluation.json", "train"])
 def test_files_of_others_are_not_overwritten(tmp_path, name):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(RefusedError, match=f"holds no run of this program, but {name}"):
+    with pytest.raises(RefusedError, match=f"already holds {name}: name another"):
         decide(f"--checkpoint {tmp_path}")
 
 

@@ -13,7 +13,6 @@ from supervised_reptile.args import Classifying
 from supervised_reptile.classification import answers, examples
 from supervised_reptile.classification.answers import Answer
 from supervised_reptile.classification.examples import Examples
-from supervised_reptile.data.formats import FORMATS
 from supervised_reptile.plan import SavedModel
 from supervised_reptile.runs import record
 from supervised_reptile.system import files, output
@@ -73,7 +72,7 @@ def answer(model: SavedModel, given: Examples, repeats: int) -> list[Answer]:
 
     network = models.MODELS[model.config.dataset]
     state = checkpoints.restore(model.prefix, network, model.config)
-    support, queries = examples.read(given, FORMATS[model.config.dataset])
+    support, queries = examples.read(given, network.format)
     classifier = Classifier(network, model.config, state)
     (found,) = evaluation.interruptible(
         lambda: list(classifier.probabilities(support, given.labels, queries, repeats))

@@ -52,8 +52,9 @@ class ClassFiles:
         """
         pixels = np.empty((self.counts.sum(), *self.format.shape), np.uint8)
         start = 0
+        read = functools.partial(decoding.read_class, format=self.format)
         with (
-            decoding.read_classes(self.files, self.format) as classes,
+            decoding.on_all_cores(read, self.files) as classes,
             Bar(len(self.files), 0, "classes", "Reading images") as bar,
         ):
             for done, images in enumerate(decoding.pixels_of(classes), start=1):
@@ -63,12 +64,7 @@ class ClassFiles:
         return pixels
 
 
-@dataclasses.dataclass(frozen=True)
-class Cached:
-    """pixels: as of ClassFiles.decode. digest: see digest_of."""
-
-    pixels: np.ndarray
-    digest: str
+Cached = tuple[np.ndarray, str]  # pixels as of ClassFiles.decode, and their digest_of
 
 
 def list_files(
@@ -118,7 +114,7 @@ def load(data_dir: str | Path, listing: ClassFiles) -> Cached:
 
     Where it cannot be kept, standard error says so. Raises RefusedError for unreadable images.
     """
-    place, decoded = place_of(data_dir, listing), None
+    place = place_of(data_dir, listing)
     if found := read(place, listing):
         return found
     try:
@@ -126,14 +122,8 @@ def load(data_dir: str | Path, listing: ClassFiles) -> Cached:
         note = f"Waiting for another run that writes {place}"
         waiting = functools.partial(print, note, file=sys.stderr, flush=True)
         with files.locked(place.with_suffix(".lock"), waiting):
-            if found := read(place, listing):  # by the run that this one waited for
-                return found
-            decoded = _decode(listing)
-            with files.replacing(place) as beside, open(beside, "wb") as file:
-                # Not through a mapping: on a full disk that would end the process.
-                np.save(file, decoded.pixels)
-                np.save(file, [listing.key, decoded.digest])
-        return read(place, listing) or decoded
+            # By the run that this one waited for, or by this one.
+            return read(place, listing) or _keep(place, listing)
     except OSError as error:
         if is_exhausted(error):
             raise
@@ -142,12 +132,21 @@ def load(data_dir: str | Path, listing: ClassFiles) -> Cached:
             "each start decodes them again",
             file=sys.stderr,
         )
-    return decoded or _decode(listing)
+        return _decode(listing)
+
+
+def _keep(place: Path, listing: ClassFiles) -> Cached:
+    pixels, digest = decoded = _decode(listing)
+    with files.replacing(place) as beside, open(beside, "wb") as file:
+        # Not through a mapping: on a full disk that would end the process.
+        np.save(file, pixels)
+        np.save(file, [listing.key, digest])
+    return read(place, listing) or decoded
 
 
 def _decode(listing: ClassFiles) -> Cached:
     pixels = listing.decode()
-    return Cached(pixels, digest_of(listing.names, listing.counts, pixels))
+    return pixels, digest_of(listing.names, listing.counts, pixels)
 
 
 def read(place: Path, listing: ClassFiles) -> Cached | None:
@@ -161,4 +160,4 @@ def read(place: Path, listing: ClassFiles) -> Cached | None:
             key, digest = np.load(file)
     except (OSError, ValueError, EOFError):
         return None
-    return Cached(pixels, str(digest)) if key == listing.key else None
+    return (pixels, str(digest)) if key == listing.key else None

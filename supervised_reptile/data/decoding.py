@@ -2,15 +2,12 @@
 
 import concurrent.futures.process
 import contextlib
-import functools
 import multiprocessing
 import os
 import signal
 import threading
-import typing
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import numpy as np
@@ -25,22 +22,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class ClassImages(typing.NamedTuple):
-    """pixels: uint8 [images, size, size, channels]. problems: the files of the class that cannot be
-    read, and why."""
-
-    pixels: np.ndarray
-    problems: list[tuple[str, str]]
-
-
-def read_classes(
-    files: Sequence[Sequence[str]], format: Format, cores: int | None = None
-) -> AbstractContextManager[Iterator[ClassImages]]:
-    """A context that yields the ClassImages of each class.
-
-    files: the paths of each class. cores: None for all that this process may use.
-    """
-    return on_all_cores(functools.partial(read_class, format=format), files, cores)
+# Of a class: its pixels, uint8 [images, size, size, channels], and the files that cannot be read,
+# each with the reason in brackets.
+ClassImages = tuple[np.ndarray, list[str]]
 
 
 @contextlib.contextmanager
@@ -65,8 +49,8 @@ def on_all_cores(
             # The terminal sends Ctrl-C to these processes, too, but this one decides.
             previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
-                # This starts the processes. Not pool.map: where that ends early, it cancels what is
-                # not done, and Python 3.11 then shows a traceback of a process that is killed.
+                # Starts the processes. Not pool.map: that cancels what is not done when it ends
+                # early, and Python 3.11 cannot have a process killed then without a traceback.
                 futures = [pool.submit(function, item) for item in items][::-1]
                 results = (futures.pop().result() for _ in items)
             finally:
@@ -98,19 +82,18 @@ def _leave_with_parent() -> None:
 
 def read_class(files: Sequence[str], format: Format) -> ClassImages:
     """The ClassImages of files. Raises OSError where the system is at fault, and not a file."""
-    found = ClassImages(np.zeros((len(files), *format.shape), np.uint8), [])
+    pixels, problems = np.zeros((len(files), *format.shape), np.uint8), []
     for index, file in enumerate(files):
         try:
-            found.pixels[index] = _decode(file, format)
+            pixels[index] = _decode(file, format)
         except Exception as error:  # Pillow raises many kinds for damaged files.
             if is_exhausted(error):
                 raise
             reason = (str(error) or repr(error)).splitlines()[0]
             if isinstance(error, UnidentifiedImageError):
-                empty = os.path.exists(file) and not os.path.getsize(file)
-                reason = "empty" if empty else "its content is of no known kind"
-            found.problems.append((file, reason))
-    return found
+                reason = "empty, or of no known kind"
+            problems.append(f"{file} ({reason})")
+    return pixels, problems
 
 
 def pixels_of(classes: Iterable[ClassImages]) -> Iterator[np.ndarray]:
@@ -118,14 +101,15 @@ def pixels_of(classes: Iterable[ClassImages]) -> Iterator[np.ndarray]:
 
     Raises RefusedError after the last one if images cannot be read, naming the first few.
     """
-    problems: list[tuple[str, str]] = []
-    for found in classes:
-        problems += found.problems
-        yield found.pixels
+    problems: list[str] = []
+    for pixels, unreadable in classes:
+        problems += unreadable
+        yield pixels
     if problems:
-        shown = some([f"{file} ({reason})" for file, reason in problems])
-        images = f"{len(problems):,} image" + "s" * (len(problems) > 1)
-        raise RefusedError(f"{images} cannot be read: {shown}: replace or remove what is broken")
+        raise RefusedError(
+            f"{len(problems):,} of the images cannot be read: {some(problems)}: replace or remove "
+            "what is broken"
+        )
 
 
 def _decode(file: str, format: Format) -> np.ndarray:

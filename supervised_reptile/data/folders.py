@@ -60,10 +60,8 @@ class Folder:
     @property
     def others(self) -> list[str]:
         """The kinds of the files that are no images, one for each."""
-        images = {entry.name for entry in self.images}
-        files = [entry for entry in self._entries if not entry.is_dir()]
-        names = [entry.name for entry in files if entry.name not in images]
-        return [os.path.splitext(name)[1] or name for name in names]
+        names = [entry.name for entry in self._entries if not entry.is_dir()]
+        return [os.path.splitext(name)[1] or name for name in names if not is_image(name)]
 
     def example(self, levels: int = DEPTH) -> Path | None:
         """The first image in it or below; None without any."""
@@ -87,21 +85,16 @@ class Folder:
 def root(data_dir: str, dataset: str) -> Folder:
     """The data folder of a dataset. Raises RefusedError if it is missing, or holds no folders of
     images."""
-    path = Path(data_dir)
-    if path.is_file():
-        raise RefusedError(
-            f"--data-dir {data_dir} is a file: unpack it, and name the folder that it becomes"
-        )
-    folder = Folder(path)
-    if not path.is_dir():
-        problem = "does not exist"
+    folder = Folder(data_dir)
+    if not folder.path.is_dir():
+        problem = "does not exist, or is no folder"
     elif folder.images:
         problem = "holds images, not folders of them: name the folder above"
     elif not folder.depth:
         problem = "holds no folders of images"
     else:
         return folder
-    own = Path(data_dir) != Path("data", dataset)
+    own = folder.path != Path("data", dataset)
     remedy = "check the path" if own else f"get the data with {fetch_command()} {dataset}"
     raise RefusedError(
         f"the data folder {data_dir} {problem}: {remedy}, name another folder with --data-dir, or "
@@ -114,6 +107,19 @@ def inner(folder: Folder, levels: int) -> Folder:
     while len(folder.folders) == 1 and (folder.depth or 0) > levels:
         (folder,) = folder.folders
     return folder
+
+
+def by_name(named: Iterable[tuple[str, Folder]]) -> dict[str, Folder]:
+    """From the name of each class to its folder. Raises RefusedError for two of one name."""
+    found: dict[str, Folder] = {}
+    for name, folder in named:
+        if name in found:
+            raise RefusedError(
+                f"{folder.path} and {found[name].path} are one class by their names, and a class "
+                "belongs to one split: rename one, or put their images in one folder"
+            )
+        found[name] = folder
+    return found
 
 
 def passed_over(root: Folder, classes: Iterable[Folder]) -> dict[str, int]:

@@ -25,4 +25,3 @@ class Format:
 
 CHARACTERS = Format(28, "L")  # Omniglot
 PHOTOGRAPHS = Format(84, "RGB")  # miniImageNet
-FORMATS = {"omniglot": CHARACTERS, "miniimagenet": PHOTOGRAPHS}

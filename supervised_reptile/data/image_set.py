@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import sys
 import typing
-from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -78,27 +78,17 @@ class ImageSet:
         return ", ".join(parts) + ("; passed over: " + ", ".join(others) if others else "")
 
 
-class Load(typing.Protocol):
-    """How the images of a run are read."""
+class Dataset(typing.NamedTuple):
+    """A dataset by the name of its script and its network, and how the images of a run are read.
 
-    def __call__(
-        self, run: Run, seed: int, split: Split | None = None, other_classes: bool = False
-    ) -> tuple[ImageSet, Split]:
-        """The images of a run and their split.
-
-        seed: decides the split, and what is drawn with --synthetic. split: that of an earlier
-        run, to be used instead. other_classes: whether the classes may be others than those of
-        that run: then other_split is used.
-        Raises RefusedError if classes are missing, or an image cannot be read.
-        """
-
-
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """name: of the script's dataset, and of its network. load: reads the images of a run."""
+    load: gives them and their split, from the Run; a seed, which decides the split, and what is
+    drawn with --synthetic; the split of an earlier run, to be used instead, or None; whether the
+    classes may be others than those of that run: then other_split is used.
+    It raises RefusedError if classes are missing, or an image cannot be read.
+    """
 
     name: str
-    load: Load
+    load: Callable[[Run, int, Split | None, bool], tuple[ImageSet, Split]]
 
 
 def ranges(split: Mapping[str, Sized]) -> dict[str, range]:
@@ -123,46 +113,32 @@ def read_folders(
     check_present(split, folders, data_dir)
     source = provenance.read(data_dir)
     listing = cache.list_files(folders, format, source)
-    cached = cache.load(data_dir, listing)
-    whole = ImageSet(
-        cached.pixels,
-        listing.names,
-        listing.counts,
-        {},
-        source,
-        cached.digest,
-        passed_over(root, folders.values()),
-    )
+    pixels, digest = cache.load(data_dir, listing)
+    others = passed_over(root, folders.values())
+    whole = ImageSet(pixels, listing.names, listing.counts, {}, source, digest, others)
     _check_different(whole, data_dir)
     return select(whole, split)
 
 
-def stale_caches(root: Folder, folders: Mapping[str, Folder], format: Format) -> list[Path]:
+def stale_cache(root: Folder, folders: Mapping[str, Folder], format: Format) -> Path | None:
     """The cache of a data folder if it would be used, but holds other pixels than its images."""
     listing = cache.list_files(folders, format, provenance.read(root.path))
     place = cache.place_of(root.path, listing)
     cached = cache.read(place, listing)
-    return [place] if cached and not np.array_equal(cached.pixels, listing.decode()) else []
+    return place if cached and not np.array_equal(cached[0], listing.decode()) else None
 
 
 def _check_different(whole: ImageSet, where: Path) -> None:
     """Refuse a set whose images are all the same; name classes of that kind."""
-    uniform = [
-        name
-        for index, name in enumerate(whole.names)
-        if whole.counts[index] > 1 and _all_equal(whole.of_class(index))
-    ]
-    if not uniform:
-        return
     if _all_equal(whole.pixels):
         raise RefusedError(
-            f"{where}: all {len(whole.pixels):,} images look the same to the network, with a mean "
-            f"of {whole.pixels[0].mean():.0f} (0: black, 255: white): there is nothing to learn"
+            f"{where}: all images look the same to the network: there is nothing to learn"
         )
-    print(
-        f"Warning: {where}: within each of these classes all images are the same: {some(uniform)}",
-        file=sys.stderr,
-    )
+    several = [index for index, count in enumerate(whole.counts) if count > 1]
+    uniform = [whole.names[index] for index in several if _all_equal(whole.of_class(index))]
+    if uniform:
+        note = "within each of these classes all images are the same"
+        print(f"Warning: {where}: {note}: {some(uniform)}", file=sys.stderr)
 
 
 def _all_equal(pixels: np.ndarray) -> bool:

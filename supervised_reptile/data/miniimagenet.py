@@ -45,7 +45,7 @@ def load(
     """The images of a run, and its classes by split.
 
     seed: decides what is drawn with --synthetic. split: that of an earlier run; without it, the
-    folders decide. other_classes: as of image_set.Load.
+    folders decide. other_classes: as of image_set.Dataset.
     Raises RefusedError if classes are missing or an image is broken.
     """
     if run.synthetic:
@@ -77,14 +77,9 @@ def find_classes(root: Folder, flat: bool = False) -> tuple[dict[str, Folder], S
             return classes, split
         if flat:
             return classes, {"test": list(classes)}
-    parts, classes = find_splits(root), {}
-    for folder in (folder for part in parts.values() for folder in part.folders):
-        if folder.name in classes:
-            raise RefusedError(
-                f"{folder.path} is a class of {classes[folder.name].path.parent} too: "
-                "a class belongs to one split, or testing means nothing"
-            )
-        classes[folder.name] = folder
+    parts = find_splits(root)
+    all_folders = [folder for part in parts.values() for folder in part.folders]
+    classes = folders.by_name((folder.name, folder) for folder in all_folders)
     return classes, {name: [folder.name for folder in part.folders] for name, part in parts.items()}
 
 
@@ -95,12 +90,10 @@ def find_splits(root: Folder) -> dict[str, Folder]:
     missing = [f"{name}/" for name in CLASSES if name not in there]
     if missing:
         found = some([f"{folder.name}/" for folder in top.folders])
-        advice = "give each split a folder"
-        if root.name in SPLITS:
-            advice = f"name the folder above it, {root.path.parent}"
         raise RefusedError(
             f"--data-dir {root.path}: expected train/, val/ and test/ with a folder for each "
-            f"class, but {' and '.join(missing)} has none; found {found}: {advice}"
+            f"class, but {' and '.join(missing)} has none; found {found}: give each split a "
+            "folder, or name the folder above"
         )
     return {name: there[name] for name in CLASSES}
 

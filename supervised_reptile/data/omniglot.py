@@ -8,10 +8,11 @@ import numpy as np
 
 from supervised_reptile.args import Run
 from supervised_reptile.data import folders, image_set, synthetic
-from supervised_reptile.data.folders import Folder, inner
+from supervised_reptile.data.folders import Folder, by_name, inner
 from supervised_reptile.data.formats import CHARACTERS
 from supervised_reptile.data.image_set import Dataset, ImageSet, Split
 from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.system.output import some
 
 ROTATIONS = 4
 # Of the 32,460 files, as origin.json records it: fetch.build.digest_of.
@@ -25,7 +26,7 @@ def load(
     """The images of a run, and its characters by split before augmentation.
 
     seed: decides the split, and what is drawn with --synthetic. split: that of an
-    earlier run, to be used instead of drawing one. other_classes: as of image_set.Load.
+    earlier run, to be used instead of drawing one. other_classes: as of image_set.Dataset.
     Raises RefusedError if there are no or too few characters, or an image is broken.
     """
     if run.synthetic:
@@ -48,39 +49,25 @@ def find_characters(root: Folder) -> dict[str, Folder]:
 
     The alphabets may lie in the folders of the two archives. Classes without alphabets have a
     plain name.
-    Raises RefusedError if the classes do not lie on one level that is known.
+    Raises RefusedError unless the classes lie on one of these levels, for two of one name.
     """
     top = inner(root, levels=2)
     archives = [part for part in top.folders if part.name in ARCHIVES]
     groups = [group for part in archives or [top] for group in part.folders]
     flat = [group for group in groups if group.images and not group.has_folders_of_images]
     deep = [group for group in groups if group.has_folders_of_images and not group.images]
-    both = [group for group in groups if group.images and group.has_folders_of_images]
-    if not (flat or deep or both):
-        example = root.example() or root.path
+    if bool(flat) == bool(deep):
+        found = [group.example() for group in flat[:1] + deep[:1]] or [root.example()]
         raise RefusedError(
-            f"--data-dir {root.path}: expected <alphabet>/<character>/<image> or <class>/<image>, "
-            f"but found {example}: perhaps name {example.parents[2]}"
-        )
-    if bool(flat) == bool(deep):  # Those that are both would be what all others are.
-        one, other = (flat or both)[0].path, (deep or both)[0].path
-        raise RefusedError(
-            f"--data-dir {root.path}: {one} holds images, but {other} holds folders of images: put "
-            "all classes on one level"
+            f"--data-dir {root.path}: expected all images as <alphabet>/<character>/<image>, or "
+            f"all as <class>/<image>, but found {some(found)}: put all classes on one level, or "
+            "name the folder above them"
         )
     groups.sort(key=lambda group: group.name)
-    named = [(group.name, group) for group in groups]
-    if not flat:
-        named = [(f"{group.name}/{part.name}", part) for group in groups for part in group.folders]
-    found: dict[str, Folder] = {}
-    for name, folder in named:
-        if name in found:
-            raise RefusedError(
-                f"{folder.path} and {found[name].path} are one class by their names: rename one "
-                "of them, or put their images in one folder"
-            )
-        found[name] = folder
-    return found
+    if flat:
+        return by_name((group.name, group) for group in groups)
+    parts = [(group, part) for group in groups for part in group.folders]
+    return by_name((f"{group.name}/{part.name}", part) for group, part in parts)
 
 
 def draw_split(characters: Sequence[str], seed: int, train_classes: int) -> Split:
@@ -100,7 +87,7 @@ def draw_split(characters: Sequence[str], seed: int, train_classes: int) -> Spli
 
 def rotate_training_classes(unrotated: ImageSet) -> ImageSet:
     """Add training classes turned by 90, 180 and 270 degrees, each a class of its own."""
-    train, test = (len(unrotated.splits.get(name, ())) for name in ("train", "test"))
+    train = len(unrotated.splits.get("train", ()))
     drawn = unrotated.counts[:train].sum()
     turned = [np.rot90(unrotated.pixels[:drawn], turn, (1, 2)) for turn in range(ROTATIONS)]
     names = [
@@ -109,13 +96,13 @@ def rotate_training_classes(unrotated: ImageSet) -> ImageSet:
         for name in unrotated.names[:train]
     ]
     counts = (np.tile(unrotated.counts[:train], ROTATIONS), unrotated.counts[train:])
-    places = image_set.ranges({"train": range(ROTATIONS * train), "test": range(test)})
+    sizes = {**unrotated.splits, "train": range(ROTATIONS * train)} if train else unrotated.splits
     return dataclasses.replace(
         unrotated,
         pixels=np.concatenate([*turned, unrotated.pixels[drawn:]]),
         names=(*names, *unrotated.names[train:]),
         counts=np.concatenate(counts),
-        splits={name: place for name, place in places.items() if place},
+        splits=image_set.ranges(sizes),
     )
 
 

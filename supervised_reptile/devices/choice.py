@@ -16,7 +16,6 @@ from supervised_reptile.system import machine
 from supervised_reptile.system.errors import RefusedError
 
 INSTALL = "pip install 'supervised-reptile[gpu]', and TF_CPP_MIN_LOG_LEVEL=0 shows what is missing"
-HIDING = "CUDA_VISIBLE_DEVICES"
 SECONDS = 20  # for nvidia-smi, which waits for a GPU that has failed
 CPU_MEMORY = 2**30  # bytes that the widest operations of all calls on a CPU may take
 GPU_MEMORY = 4 * 2**30  # bytes of a GPU that its driver says nothing of
@@ -43,7 +42,7 @@ class Devices:
 
     kind: str = "CPU"
     names: tuple[str, ...] = ("/CPU:0",)
-    models: tuple[str, ...] = ()
+    models: str = ""
     cards: tuple[Card, ...] = ()
     tf32: bool = False
     processes: int = 1
@@ -56,7 +55,7 @@ class Devices:
         if self.kind == "CPU":
             return here
         return here | {
-            "gpu": self._models(),
+            "gpu": self.models,
             "gpus": len(self.names),
             "driver": ", ".join(sorted({card.driver for card in self.cards})) or "unknown",
             "tf32": self.tf32,
@@ -66,10 +65,7 @@ class Devices:
         if self.kind == "CPU":
             return f"on the CPU, {_counted(machine.cores(), 'core')}"
         tf32 = f"TF32 {'on' if self.tf32 else 'off'}"
-        return f"on {_counted(len(self.names), 'GPU')}, {self._models()}, float32, {tf32}"
-
-    def _models(self) -> str:
-        return ", ".join(dict.fromkeys(self.models))
+        return f"on {_counted(len(self.names), 'GPU')}, {self.models}, float32, {tf32}"
 
     def tasks_at_once(self, memory: int) -> int:
         """How many tasks go through one call, with operations that take so many bytes for each.
@@ -102,22 +98,19 @@ def choose(asked: Computing) -> Devices:
     """
     import tensorflow as tf
 
-    hidden = os.environ.get(HIDING) in ("", "-1")  # somebody has decided that no GPU is used
+    # "" or "-1": somebody has decided that no GPU is used.
+    none = asked.device == "cpu" or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    cards = () if none else cards_there()
     there = tf.config.list_physical_devices("GPU")
-    cards = () if asked.device == "cpu" or hidden else cards_there()
     gpus = [] if asked.device == "cpu" else there
+    if ":" in asked.device or not asked.distribute:
+        number = int(asked.device.partition(":")[2] or 0)
+        gpus = gpus[number : number + 1]
     if asked.device.startswith("gpu") and not gpus:
-        raise RefusedError(f"--device {asked.device}: {_why_none(cards, hidden)}")
+        why = f"the GPUs are gpu:0 to gpu:{len(there) - 1}" if there else _why_none(cards)
+        raise RefusedError(f"--device {asked.device}: {why}")
     if asked.tf32 and not gpus:
         raise RefusedError("--tf32 is for GPUs, and this runs on the CPU: omit it")
-    if ":" in asked.device:
-        number = int(asked.device.partition(":")[2])
-        if number >= len(gpus):
-            known = ", ".join(f"gpu:{index}" for index in range(len(gpus)))
-            raise RefusedError(f"--device {asked.device}: there is no such GPU, but {known}")
-        gpus = gpus[number : number + 1]
-    elif not asked.distribute:
-        gpus = gpus[:1]
     if there:
         tf.config.set_visible_devices(gpus, "GPU")
     if not gpus:
@@ -130,22 +123,22 @@ def choose(asked: Computing) -> Devices:
         os.environ["XLA_FLAGS"] = f"{SAME_BITS} {own}"
     tf.config.experimental.enable_tensor_float_32_execution(asked.tf32)
     details = map(tf.config.experimental.get_device_details, gpus)
-    models = tuple(found.get("device_name", "of unknown model") for found in details)
+    models = dict.fromkeys(found.get("device_name", "of unknown model") for found in details)
     names = tuple(f"/GPU:{index}" for index in range(len(gpus)))  # of those that are visible
-    return Devices("GPU", names, models, cards, asked.tf32)
+    return Devices("GPU", names, ", ".join(models), cards, asked.tf32)
 
 
-def announce(devices: Devices, note: str = "") -> None:
+def announce(devices: Devices) -> None:
     """Say on standard error where things are computed, and why not on a GPU if one is there."""
     why = f": {_why_none(devices.cards)}" if devices.kind == "CPU" and devices.cards else ""
-    print(f"Computing {devices}{note}{why}", file=sys.stderr)
+    waiting = f", with {devices.processes} processes: waiting until all are there"
+    several = waiting if devices.processes > 1 else ""
+    print(f"Computing {devices}{several}{why}", file=sys.stderr)
 
 
-def _why_none(cards: tuple[Card, ...], hidden: bool = False) -> str:
-    if hidden:
-        return f"{HIDING} hides all GPUs from TensorFlow: unset it"
+def _why_none(cards: tuple[Card, ...]) -> str:
     if not cards:
-        return "TensorFlow finds no GPU, and no NVIDIA driver is at work here"
+        return "no NVIDIA driver is at work here, or CUDA_VISIBLE_DEVICES hides all GPUs"
     return f"a GPU is there ({cards[0].name}), but TensorFlow cannot use it: {INSTALL}"
 
 

@@ -14,16 +14,14 @@ from supervised_reptile.system.errors import FailedError, RefusedError, UnsoundE
 from supervised_reptile.system.machine import fetch_command
 
 PROGRAM = fetch_command().removeprefix("./")
-IN_CHECKOUT = PROGRAM == "fetch_data.sh"
-INSTALL = "run 'make venv' first." if IN_CHECKOUT else "install supervised-reptile again."
 
 try:
     from supervised_reptile.data import provenance
     from supervised_reptile.fetch import build, miniimagenet, omniglot
     from supervised_reptile.fetch.sources import Sources, read_sources
 except ModuleNotFoundError as error:
-    missing = {"PIL": "pillow"}.get(error.name or "", error.name)
-    sys.exit(f"{PROGRAM} needs the Python package {missing}: {INSTALL}")
+    advice = "run 'make venv', or install supervised-reptile again"
+    sys.exit(f"{PROGRAM} needs the Python package {error.name}: {advice}")
 
 FOLDER = Path("data")
 PART = "a part of it needs no fetching: name its folder with --data-dir"
@@ -103,9 +101,8 @@ def _verify(folder: Path, module: ModuleType) -> str:
     recorded = origin.get("digest", digest)
     if digest != recorded:
         raise UnsoundError(f"changed since it was fetched: digest {digest}, not {recorded}")
-    if stale := module.stale_caches(folder):
-        places = " and ".join(str(place) for place in stale)
-        raise UnsoundError(f"the cache {places} holds other pixels than the images: remove it")
+    if stale := module.stale_cache(folder):
+        raise UnsoundError(f"the cache {stale} holds other pixels than the images: remove it")
     unknown = "" if "digest" in origin else f" (Source: {origin['source']}.)"
     return f"Digest of all images: {digest}{unknown}"
 
@@ -140,12 +137,9 @@ def run(arguments: Sequence[str]) -> int:
             except FailedError as error:
                 print(error, file=sys.stderr)
                 status = 1
-    except RefusedError as refusal:
-        print(f"{PROGRAM}: error: {refusal}", file=sys.stderr)
-        status = 2
-    except OSError as error:
-        print(f"{PROGRAM}: failed: {error}", file=sys.stderr)
-        status = 1
+    except (RefusedError, OSError) as error:
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        status = 2 if isinstance(error, RefusedError) else 1
     except signals.Interrupted as interruption:
         print(f"{PROGRAM}: {interruption}", file=sys.stderr)
         status = 128 + interruption.number

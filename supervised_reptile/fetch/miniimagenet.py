@@ -47,16 +47,16 @@ Lists = dict[Path, tuple[int, int]]  # <split>/<class>/<file>: its first and las
 def read(settings: Sources, work: Path) -> Contents:
     """The Contents of what was set, or else of Zenodo. Raises FailedError if it is none that is
     known, or not the authors' archive."""
-    if settings.imagenet:
-        lists = read_lists(settings.lists or LISTS, work)
-        path = sources.locate(settings.imagenet, work)
+    if imagenet := settings["IMAGENET_TRAIN_TAR"]:
+        lists = read_lists(settings["MINIIMAGENET_LISTS"] or LISTS, work)
+        path = sources.locate(imagenet, work)
         if path.is_dir():
             images = _find_unpacked(path, lists).items()
-            return Contents(settings.imagenet, f"{ORIGINAL}, unpacked", images)
-        return Contents(settings.imagenet, f"{ORIGINAL}.tar", _read_tar(path, lists))
-    source = settings.miniimagenet or ZENODO
+            return Contents(imagenet, f"{ORIGINAL}, unpacked", images)
+        return Contents(imagenet, f"{ORIGINAL}.tar", _read_tar(path, lists))
+    source = settings["MINIIMAGENET_ARCHIVE"] or ZENODO
     names = PICKLES if source.endswith("/") else ()
-    place = sources.locate(source.rstrip("/"), work, names)
+    place = sources.locate(source, work, names)
     files = sources.list_files(sources.unpack(place, work / "unpacked"))
     found = [path for path in files if PICKLE.fullmatch(path.name)]
     if len(found) >= len(CLASSES):
@@ -170,12 +170,8 @@ def check_names(folder: Path) -> None:
     """Raise UnsoundError, naming what is missing, unless all files of miniImageNet are there."""
     found = Counter(path.parent.as_posix() for path in build.list_images(folder))
     expected = {f"{split}/{name}": name for split, names in CLASSES.items() for name in names}
-    for problem, classes in (
-        ("lacks the classes", expected.keys() - found.keys()),
-        ("has classes that are not miniImageNet's", found.keys() - expected.keys()),
-    ):
-        if classes:
-            raise UnsoundError(f"it {problem} {some(sorted(classes))}")
+    if different := expected.keys() ^ found.keys():
+        raise UnsoundError(f"these classes are missing, or too many: {some(sorted(different))}")
     wrong = [
         f"{path} ({found[path]})"
         for path, name in expected.items()
@@ -191,7 +187,7 @@ def check(folder: Path) -> str:
     return build.check_images(folder)
 
 
-def stale_caches(folder: Path) -> list[Path]:
-    """The caches of decoded images that hold other pixels than the images of a folder."""
+def stale_cache(folder: Path) -> Path | None:
+    """The cache of decoded images if it holds other pixels than the images of a folder."""
     root = Folder(folder)
-    return image_set.stale_caches(root, find_classes(root)[0], formats.PHOTOGRAPHS)
+    return image_set.stale_cache(root, find_classes(root)[0], formats.PHOTOGRAPHS)

@@ -19,7 +19,7 @@ ALPHABETS, CHARACTERS, DRAWINGS = 50, 1623, 20  # in both archives together; dra
 
 def read(settings: Sources, work: Path) -> Contents:
     """The Contents of both archives, which may be unpacked. Raises FailedError without them."""
-    source = settings.omniglot or OFFICIAL
+    source = settings[SETTINGS] or OFFICIAL
     place = sources.locate(source, work, [f"{name}.zip" for name in ARCHIVES])
     zips = [place / f"{name}.zip" for name in ARCHIVES]
     parts = [path if path.is_file() else path.with_suffix("") for path in zips]
@@ -63,7 +63,7 @@ def check(folder: Path) -> str:
     return digest
 
 
-def stale_caches(folder: Path) -> list[Path]:
-    """The caches of decoded images that hold other pixels than the images of a folder."""
+def stale_cache(folder: Path) -> Path | None:
+    """The cache of decoded images if it holds other pixels than the images of a folder."""
     root = Folder(folder)
-    return image_set.stale_caches(root, find_characters(root), formats.CHARACTERS)
+    return image_set.stale_cache(root, find_characters(root), formats.CHARACTERS)

@@ -100,25 +100,22 @@ class _Unpickler(pickle.Unpickler):
         ("numpy", "ndarray"): "_ndarray",
         ("numpy", "dtype"): "_dtype",
         ("numpy.core.multiarray", "_reconstruct"): "_reconstruct",
-        ("numpy._core.multiarray", "_reconstruct"): "_reconstruct",
         ("numpy.core.multiarray", "scalar"): "_scalar",
-        ("numpy._core.multiarray", "scalar"): "_scalar",
         ("numpy.core.numeric", "_frombuffer"): "_frombuffer",
-        ("numpy._core.numeric", "_frombuffer"): "_frombuffer",
         ("_codecs", "encode"): "_encode",
         ("builtins", "set"): set,
-        ("__builtin__", "set"): set,
         ("builtins", "list"): list,
-        ("__builtin__", "list"): list,
         ("collections", "OrderedDict"): collections.OrderedDict,
         ("collections", "defaultdict"): collections.defaultdict,
     }
 
     def find_class(self, module: str, name: str) -> Any:
         """What a pickle may call; raises UnpicklingError for all else."""
-        if (module, name) not in self.NAMES:
+        # By the names of NumPy 1 and Python 3.
+        known = module.replace("numpy._core", "numpy.core").replace("__builtin__", "builtins")
+        found = self.NAMES.get((known, name))
+        if not found:
             raise pickle.UnpicklingError(f"it wants to call {module}.{name}")
-        found = self.NAMES[module, name]
         return getattr(self, found) if isinstance(found, str) else found
 
     def _ndarray(self) -> NoReturn:

@@ -6,7 +6,6 @@ import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -23,28 +22,20 @@ BLOCK = 1 << 16  # bytes
 USED = {".csv", ".pkl", ".pickle"}  # suffixes of files that are unpacked, besides images
 
 
-class Sources(NamedTuple):
-    """The addresses that the environment sets, file:// for local ones; "" where it does not."""
-
-    omniglot: str
-    imagenet: str
-    lists: str
-    miniimagenet: str
+# The addresses that the environment sets, by variable: file:// for local ones, "" for none.
+Sources = Mapping[str, str]
+VARIABLES = ("OMNIGLOT_URL", "IMAGENET_TRAIN_TAR", "MINIIMAGENET_LISTS", "MINIIMAGENET_ARCHIVE")
 
 
 def read_sources(environment: Mapping[str, str]) -> Sources:
     """The Sources. Raises RefusedError for settings that make no sense."""
-    sources = Sources(
-        _address(environment, "OMNIGLOT_URL").rstrip("/"),
-        _address(environment, "IMAGENET_TRAIN_TAR"),
-        _address(environment, "MINIIMAGENET_LISTS").rstrip("/"),
-        _address(environment, "MINIIMAGENET_ARCHIVE"),
-    )
-    if sources.imagenet and sources.miniimagenet:
+    sources = {name: _address(environment, name) for name in VARIABLES}
+    imagenet = sources["IMAGENET_TRAIN_TAR"]
+    if imagenet and sources["MINIIMAGENET_ARCHIVE"]:
         raise RefusedError("IMAGENET_TRAIN_TAR and MINIIMAGENET_ARCHIVE: set one of them")
-    if sources.imagenet and not local_path(sources.imagenet):
+    if imagenet and not local_path(imagenet):
         raise RefusedError(
-            f"IMAGENET_TRAIN_TAR={sources.imagenet} has to be a file or folder of this machine"
+            f"IMAGENET_TRAIN_TAR={imagenet} has to be a file or folder of this machine"
         )
     return sources
 
@@ -86,7 +77,7 @@ def locate(address: str, work: Path, names: Sequence[str] = ()) -> Path:
         for scheme in ("http://", "https://"):
             session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=retry))
         for name in names:
-            _download(session, f"{address}/{name}", folder / name)
+            _download(session, f"{address.rstrip('/')}/{name}", folder / name)
         if names:
             return folder
         path = folder / unquote(urlsplit(address).path).rpartition("/")[2]

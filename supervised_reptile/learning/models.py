@@ -11,7 +11,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from supervised_reptile.data.formats import CHARACTERS, PHOTOGRAPHS
+from supervised_reptile.data.formats import CHARACTERS, PHOTOGRAPHS, Format
 from supervised_reptile.learning.layers import KERNEL, convolve, normalize
 from supervised_reptile.learning.state import Shapes, Tensors
 
@@ -27,8 +27,7 @@ class Model:
     """
 
     name: str
-    size: int
-    channels: int
+    format: Format
     filters: int
     stride: int
     direct: bool = True
@@ -41,15 +40,15 @@ class Model:
     @property
     def features(self) -> int:
         """Length of the vector that the dense layer sees."""
-        return math.ceil(self.size / 2**BLOCKS) ** 2 * self.filters
+        return math.ceil(self.format.size / 2**BLOCKS) ** 2 * self.filters
 
     @property
     def image_bytes(self) -> int:
         """Memory that an image takes at its widest: after a direct convolution, or as the patches
         of the second one."""
         if self.pooled and self.direct:
-            return self.size**2 * self.filters * 4
-        places = math.ceil(self.size / 2 / self.stride) ** 2
+            return self.format.size**2 * self.filters * 4
+        places = math.ceil(self.format.size / 2 / self.stride) ** 2
         return places * KERNEL**2 * self.filters * 4
 
     def on(self, kind: str) -> "Model":
@@ -61,7 +60,7 @@ class Model:
         shapes: dict[str, tuple[int, ...]] = {}
         for block in range(BLOCKS):
             convolution, norm = layer_names(block)
-            inputs = self.filters if block else self.channels
+            inputs = self.filters if block else self.format.channels
             shapes[f"{convolution}/kernel"] = (KERNEL, KERNEL, inputs, self.filters)
             shapes[f"{convolution}/bias"] = (self.filters,)
             shapes[f"{norm}/gamma"] = (self.filters,)
@@ -101,8 +100,8 @@ class Model:
         return tf.reshape(scores, [tasks, batches, images, -1])
 
 
-OMNIGLOT = Model("omniglot", CHARACTERS.size, CHARACTERS.channels, filters=64, stride=2)
-MINIIMAGENET = Model("miniimagenet", PHOTOGRAPHS.size, PHOTOGRAPHS.channels, filters=32, stride=1)
+OMNIGLOT = Model("omniglot", CHARACTERS, filters=64, stride=2)
+MINIIMAGENET = Model("miniimagenet", PHOTOGRAPHS, filters=32, stride=1)
 MODELS = {model.name: model for model in (OMNIGLOT, MINIIMAGENET)}
 
 

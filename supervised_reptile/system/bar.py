@@ -26,7 +26,7 @@ class Bar(tqdm):
             dynamic_ncols=True,
             leave=False,
         )
-        self._name, self._unit = name, unit
+        self._name, self._unit, self._total = name, unit, total
         self._first: tuple[int, float] | None = None  # how many came first, and when
 
     def advance(self, done: int) -> None:
@@ -42,9 +42,9 @@ class Bar(tqdm):
         elif not self.disable:
             self.update(done - self.n)
         elif now - self._told >= SECONDS:
-            first, begun = self._first
-            left = self.format_interval((self.total - done) * (now - begun) / max(1, done - first))
-            line = f"{done:,} of {self.total:,} {self._unit}, {left} left"
+            (first, begun), total = self._first, self._total
+            left = self.format_interval((total - done) * (now - begun) / max(1, done - first))
+            line = f"{done:,} of {total:,} {self._unit}, {left} left"
             print(f"{self._name}: {line}".lstrip(": "), file=sys.stderr, flush=True)
             self._told = now
 

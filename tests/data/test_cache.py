@@ -145,18 +145,18 @@ def test_it_is_rebuilt_when_the_folder_changed(folder, decodings, change):
 
 def test_a_cache_of_other_pixels_is_found(folder):
     def stale():
-        return image_sets.stale_caches(Folder(folder), classes(folder), Format(4, "L"))
+        return image_sets.stale_cache(Folder(folder), classes(folder), Format(4, "L"))
 
-    assert stale() == []
+    assert stale() is None
     read(folder)
-    assert stale() == []
+    assert stale() is None
     place = folder / ".cache" / "4-L.npy"
     content = bytearray(place.read_bytes())
     content[128] ^= 1  # the first pixel, after NumPy's header
     place.write_bytes(content)
-    assert stale() == [place]
+    assert stale() == place
     replace_content(folder)
-    assert stale() == []  # It is of other files, so it is never used.
+    assert stale() is None  # It is of other files, so it is never used.
 
 
 DAMAGES = {

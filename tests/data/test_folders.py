@@ -78,16 +78,16 @@ def test_one_level_of_class_folders_will_do_for_characters(alphabets):
 
 def test_classes_on_two_levels_are_refused(alphabets):
     fill(alphabets / "Flat")
-    with pytest.raises(RefusedError, match=r"d/Flat holds images, but .*d/Greek holds folders of"):
+    with pytest.raises(RefusedError, match=r"found .*d/Flat/0.png, .*d/Greek/alpha/0.png: put all"):
         characters(alphabets)
 
 
 def test_a_folder_too_high_or_too_deep_is_found_or_named(alphabets, splits, tmp_path):
     assert characters(tmp_path) and photographs(tmp_path)["test"] == ["d"]
     fill(tmp_path / "other" / "data" / "group" / "class")
-    with pytest.raises(RefusedError, match=f"found {tmp_path}/.*perhaps name {tmp_path}/"):
+    with pytest.raises(RefusedError, match=f"found {tmp_path}/.*: put .* the folder above"):
         characters(tmp_path)
-    with pytest.raises(RefusedError, match=f"name the folder above it, {splits}"):
+    with pytest.raises(RefusedError, match="or name the folder above"):
         photographs(splits / "val")
     with pytest.raises(RefusedError, match=r"alpha holds images, not folders.*the folder above"):
         characters(alphabets / "Greek" / "alpha")
@@ -115,8 +115,8 @@ def test_advice_to_fetch_is_given_for_the_folder_that_fetching_fills_alone(tmp_p
     with pytest.raises(RefusedError, match=r"get the data with \./fetch_data\.sh omniglot,"):
         omniglot.load(Run(data_dir="data/omniglot"), seed=0)
     (tmp_path / "mine").mkdir()
-    for name, problem in (("mine", "holds no folders of images"), ("yours", "does not exist")):
-        with pytest.raises(RefusedError, match=f"{name} {problem}: check the path") as refusal:
+    for name, problem in (("mine", "holds no folders of images"), ("yours", "does not exist, or")):
+        with pytest.raises(RefusedError, match=f"{name} {problem}.*: check the path") as refusal:
             omniglot.load(Run(data_dir=name), seed=0)
         assert "fetch" not in str(refusal.value)
 

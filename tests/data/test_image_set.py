@@ -89,7 +89,7 @@ def test_images_that_all_look_the_same_are_refused(folders):
         for path in folder.glob("[0-9]*"):
             save(path.with_suffix(".png"), np.full((4, 4), 7))
             path.unlink() if path.suffix != ".png" else None
-    with pytest.raises(RefusedError, match=r"all 6 images look the same .*mean of 7 "):
+    with pytest.raises(RefusedError, match="all images look the same"):
         read(folders, {"train": ["c0", "c1", "c2"]})
 
 

@@ -76,5 +76,5 @@ def test_other_classes_than_a_models_test_it_if_they_are_for_testing(folder):
     assert split == {"test": ["n04"]} and found.names == ("n04",)
     flat = Run(data_dir=str(folder / "train"))
     assert miniimagenet.load(flat, 0, recorded, other_classes=True)[1] == {"test": ["n01", "n02"]}
-    with pytest.raises(RefusedError, match="name the folder above it"):
+    with pytest.raises(RefusedError, match="name the folder above"):
         miniimagenet.load(flat, seed=0)

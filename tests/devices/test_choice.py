@@ -85,7 +85,7 @@ def test_a_gpu_that_tensorflow_cannot_use_is_named_with_what_to_install(gpus, ca
     ("asked", "cards", "message"),
     [
         ({"device": "gpu"}, 1, r"--device gpu: .*NVIDIA H100.*supervised-reptile\[gpu\]"),
-        ({"device": "gpu:0"}, 0, "--device gpu:0: TensorFlow finds no GPU"),
+        ({"device": "gpu:0"}, 0, "--device gpu:0: no NVIDIA driver"),
         ({"tf32": True}, 0, "--tf32 is for GPUs"),
     ],
 )
@@ -101,13 +101,13 @@ def test_gpus_that_somebody_has_hidden_are_no_complaint(gpus, monkeypatch, capsy
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
     choice.announce(choice.choose(Computing()))
     assert "NVIDIA" not in capsys.readouterr().err
-    with pytest.raises(RefusedError, match="CUDA_VISIBLE_DEVICES hides all GPUs"):
+    with pytest.raises(RefusedError, match="or CUDA_VISIBLE_DEVICES hides all"):
         choice.choose(Computing(device="gpu"))
 
 
 def test_a_gpu_of_a_number_that_is_not_there_is_refused_with_those_that_are(gpus):
     gpus(usable=2, cards=2)
-    with pytest.raises(RefusedError, match=r"--device gpu:2: .*gpu:0, gpu:1"):
+    with pytest.raises(RefusedError, match=r"--device gpu:2: .*gpu:0 to gpu:1"):
         choice.choose(Computing(device="gpu:2"))
 
 
@@ -142,6 +142,6 @@ def test_a_call_more_than_cores_if_their_memory_is_there(monkeypatch, cores, mem
 
 @pytest.mark.parametrize(("memory", "expected"), [(1, 512), (2**30, 5), (2**40, 1)])
 def test_tasks_of_a_call_on_a_gpu_fit_into_its_memory(memory, expected):
-    devices = Devices("GPU", ("/GPU:0", "/GPU:1"), ("one",), (H100,))
+    devices = Devices("GPU", ("/GPU:0", "/GPU:1"), "one", (H100,))
     assert devices.tasks_at_once(memory) == expected
     assert devices.calls_at_once(memory) == 3

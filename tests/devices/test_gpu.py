@@ -23,7 +23,7 @@ def test_every_operation_can_be_compiled_for_a_gpu(dataset, parallel):
     config = Config.of(dataset, {**flags, "parallel_tasks": parallel})
     algorithm = Reptile(models.MODELS[dataset], config, Devices("GPU", ("/CPU:0",)))
     population, state = Population(np.full(20, 20), np.arange(20) * 20), algorithm.new_state()
-    size, channels = algorithm.model.size, algorithm.model.channels
+    size, channels = algorithm.model.format.size, algorithm.model.format.channels
     pixels = tf.zeros([400, size, size, channels], tf.uint8)
 
     def lowered(function, *arguments):

@@ -183,7 +183,10 @@ def test_an_address_of_pickles(small, fetch_mini, server, monkeypatch, is_set):
 
 N302 = "n0000000300000002"
 REFUSED = {
-    "a class is missing": (without("n00000002"), r"lacks the classes train/n00000002\. Set IMAG"),
+    "a class is missing": (
+        without("n00000002"),
+        r"or too many: train/n00000002\. Set IMAG",
+    ),
     "an image is missing": (without("n0000000200000001"), r"not 3 images each: train/n00000002 \("),
     "a truncated image": (
         changed(N302, lambda c: c[: len(c) // 2]),

@@ -74,7 +74,7 @@ class Case:
 
     def pixels(self, name):
         """Recorded images one after another."""
-        size, channels = self.model.size, self.model.channels
+        size, channels = self.model.format.size, self.model.format.channels
         return tf.constant(self.arrays[name].reshape(-1, size, size, channels) * self.scale)
 
     def training_tasks(self):

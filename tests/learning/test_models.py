@@ -53,7 +53,7 @@ def float64(parameters):
 
 
 def images(model, *lead):
-    shape = (*lead, model.size, model.size, model.channels)
+    shape = (*lead, model.format.size, model.format.size, model.format.channels)
     # Few levels, so that neighbours are often equal and pooling has ties to break.
     return np.random.default_rng(2).integers(0, 3, shape).astype(np.uint8) * 120
 

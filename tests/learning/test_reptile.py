@@ -45,7 +45,7 @@ def setting(image_set):
         key = (dataset, *flags.items())
         if key not in known:
             model = SMALL[dataset]
-            images = image_set({"train": 5, "test": 4}, 6, model.size, model.channels)
+            images = image_set({"train": 5, "test": 4}, 6, model.format.size, model.format.channels)
             known[key] = Setting(images, dataset, flags)
         return known[key]
 
