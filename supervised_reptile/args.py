@@ -215,8 +215,11 @@ def parse(script: str, dataset: str, argv: Sequence[str]) -> dict[str, Any]:
     given, unknown = parser.parse_known_args(argv)
     if unknown:
         known = re.findall(r"--[a-z-]+", parser.format_usage())
-        words = [word.partition("=")[0] for word in unknown]
-        meant = [name for word in words for name in difflib.get_close_matches(word, known, 1)]
+        # "lr" are the first letters of --learning-rate.
+        near = {"".join(part[0] for part in name[2:].split("-")): name for name in known}
+        near |= {name[2:]: name for name in known}
+        words = [word.partition("=")[0].lstrip("-") for word in unknown]
+        meant = [near[like] for word in words for like in difflib.get_close_matches(word, near, 1)]
         advice = f"; did you mean {' '.join(meant)}?" if meant else ""
         parser.error(f"unrecognized arguments: {shlex.join(unknown)}{advice}")
     return vars(given)

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import functools
 import operator
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -59,10 +60,10 @@ def device(text: str) -> str:
 
 
 def path(text: str) -> str:
-    """A converter for paths: any text that can name a file."""
+    """A converter for paths: any text that can name a file. A shell leaves the ~ of --flag=~/x."""
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError("must not be empty, nor contain a null character")
-    return text
+    return os.path.expanduser(text)
 
 
 def plain_path(text: str) -> str:

@@ -267,14 +267,14 @@ def warn_of_machine(recorded: Record, here: dict) -> None:
     here: Devices.describe of this one.
     """
     differences = [
-        f"{name} {here.get(name)} instead of {value}"
+        f"{name}: {here.get(name)} instead of {value}"
         for name, value in recorded.machine.items()
         if here.get(name) != value
     ]
     if differences:
         print(
-            f"Warning: the run was started on another machine ({', '.join(differences)}): it "
-            "continues, but its bits may differ from what they would have been there",
+            f"Warning: the run was started with something else to compute with ({', '.join(differences)}"
+            "): it continues, but its bits may differ from what they would have been",
             file=sys.stderr,
         )
 

@@ -97,6 +97,7 @@ def test_help_names_every_flag(capsys):
         ("--shot 3", "unrecognized arguments: --shot 3; did you mean --shots? (see"),
         ("--learning_rate=1", "did you mean --learning-rate?"),
         ("--no-transductve --shot 1", "did you mean --no-transductive --shots?"),
+        ("--lr=1 --xyzzy 2", "did you mean --learning-rate? (see"),
         ("--xyzzy 3", "unrecognized arguments: --xyzzy 3 (see"),
         ("--foml-tail 1", "add --foml"),
         ("--foml --foml-tail 5", "--foml-tail 5 must be smaller than the 5 training shots"),
@@ -134,3 +135,9 @@ def test_a_refusal_is_one_line_whatever_it_quotes():
 )
 def test_the_limits_themselves_are_accepted(line):
     configure(line)
+
+
+def test_the_home_folder_that_a_shell_leaves_is_found(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    given = args.parse("x", "omniglot", ["--checkpoint=~/x", "--data-dir=~/y"])
+    assert given == {"checkpoint": "/home/somebody/x", "data_dir": "/home/somebody/y"}

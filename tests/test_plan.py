@@ -225,7 +225,7 @@ def test_another_machine_is_a_warning(written, capsys):
     assert capsys.readouterr().err == ""
     plan.warn_of_machine(dataclasses.replace(written, machine={**here, "cores": 77}), here)
     err = capsys.readouterr().err
-    assert f"cores {here['cores']} instead of 77" in err and err.count("\n") == 1
+    assert f"cores: {here['cores']} instead of 77" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["checkpoint", "seconds.json", "evaluation.json", "train"])

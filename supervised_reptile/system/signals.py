@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: raised as an exception, or noted until the work at hand is whole.
+"""Ctrl-C, SIGTERM and their like: raised as an exception, or noted until the work at hand is whole.
 
 The first one is answered and a second one ends the process at once, even within a compiled call,
 during which Python's own handlers have to wait.
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS += (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)  # of clusters, before a limit
 _heard: list[int] = []  # the first signal
 
 
