@@ -273,8 +273,8 @@ def warn_of_machine(recorded: Record, here: dict) -> None:
     ]
     if differences:
         print(
-            f"Warning: the run was started with something else to compute with ({', '.join(differences)}"
-            "): it continues, but its bits may differ from what they would have been",
+            f"Warning: the run was started with something else ({', '.join(differences)}): it "
+            "continues, but its bits may differ from what they would have been",
             file=sys.stderr,
         )
 
