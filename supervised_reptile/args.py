@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from supervised_reptile import __version__
-from supervised_reptile.flags import device, flag, path, plain_path, real, whole
+from supervised_reptile.flags import device, flag, path, plain_path, real, sets, whole
 from supervised_reptile.system import output
 from supervised_reptile.system.errors import RefusedError
 
@@ -81,6 +81,9 @@ class Evaluation:
     eval_batch: int = flag(5, "inner batch size in evaluation", whole(1))
     eval_iters: int = flag(50, "inner steps in evaluation", whole(1))
     eval_samples: int = flag(10000, "tasks in the final evaluation of each set", whole(1))
+    eval_sets: str = flag(
+        "all", "sets of the final evaluation: all, or some as test or train,test", sets
+    )
     eval_interval: int = flag(10, "outer steps between evaluations in training", whole(1))
     transductive: bool = flag(False, "predict all query images of a task in one batch", bool)
 
@@ -165,6 +168,13 @@ class Config:
             known = {field.name for field in dataclasses.fields(group)}
             groups[name] = group(**{key: flags[key] for key in known & flags.keys()})
         return cls(dataset, **groups)
+
+    @property
+    def final_sets(self) -> list[str]:
+        """The sets of the final evaluation, in the order of the authors."""
+        known = ("train", "test") if self.dataset == "omniglot" else ("train", "val", "test")
+        named = self.evaluation.eval_sets.split(",")
+        return [split for split in known if split in named or named == ["all"]]
 
     def flags(self) -> dict[str, Any]:
         """All flags of the dataset's script by name, but --resume: it makes no other run."""
@@ -260,6 +270,10 @@ def flag_name(key: str) -> str:
 def check(config: Config) -> None:
     """Raise RefusedError for flags that contradict one another."""
     task, evaluation = config.task, config.evaluation
+    if config.dataset == "omniglot" and "val" in evaluation.eval_sets:
+        raise RefusedError(
+            f"--eval-sets {evaluation.eval_sets}: Omniglot has no val set: name train or test"
+        )
     if config.inner.replacement:
         _check_batch("--eval-batch", evaluation.eval_batch, task.classes * task.shots)
     _check_at_once(eval_batch=evaluation.eval_batch, eval_iters=evaluation.eval_iters)

@@ -41,6 +41,15 @@ def whole(at_least: int, below: int = 2**31) -> Callable[[str], int]:
     return convert
 
 
+def sets(text: str) -> str:
+    """A converter for --eval-sets."""
+    if text != "all" and not {*text.split(",")} <= {"train", "val", "test"}:
+        raise argparse.ArgumentTypeError(
+            f"must be all, or names of train, val and test with commas between them, not {text!r}"
+        )
+    return text
+
+
 def device(text: str) -> str:
     """A converter for --device."""
     if not re.fullmatch(r"auto|cpu|gpu(:\d{1,3})?", text):

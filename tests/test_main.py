@@ -153,6 +153,10 @@ def test_whole_runs_of_all_kinds_give_accuracies_and_give_them_again(
     for line in results:
         columns = (line["accuracy"], line["transductive"]["accuracy"])
         assert [str(column[name]) for name in columns[0] for column in columns] == means
+    only, _ = command(dataset, "--pretrained --checkpoint ckpt --eval-sets test")
+    assert only.partition("Evaluating...\n")[2] == out[out.index("Test accuracy") :]
+    (line,) = map(json.loads, (tmp_path / "ckpt" / "results.jsonl").read_text().splitlines()[2:])
+    assert line["accuracy"].keys() == line["transductive"]["accuracy"].keys() == {"test"}
 
 
 @pytest.mark.parametrize(

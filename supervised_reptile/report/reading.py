@@ -169,14 +169,14 @@ def _read_results(path: pathlib.Path) -> Iterator[Json]:
 
 
 def _evaluation(line: Json) -> Evaluation:
-    def score(numbers: Json) -> Score:
-        mean, interval = numbers["accuracy"]["test"], numbers["confidence_95"]["test"]
-        return Score(100 * float(mean), None if interval is None else 100 * float(interval))
-
     config = Config.of(line["dataset"], line["config"])
-    scores = {config.evaluation.transductive: score(line)}
-    if line.get("transductive"):
-        scores[True] = score(line["transductive"])
+    found = {True: line.get("transductive"), config.evaluation.transductive: line}
+    scores = {}
+    for transductive, numbers in found.items():
+        if numbers and "test" in numbers["accuracy"]:  # --eval-sets may have left it out
+            mean, interval = numbers["accuracy"]["test"], numbers["confidence_95"]["test"]
+            half = None if interval is None else 100 * float(interval)
+            scores[transductive] = Score(100 * float(mean), half)
     return Evaluation(line, config, scores)
 
 

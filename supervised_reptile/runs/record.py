@@ -210,11 +210,8 @@ def _check(config: Config, content: dict[str, Any]) -> None:
     """Raise ValueError for a record that somebody has changed so that it makes no sense."""
     given, defaults = content["flags"], Config.of(config.dataset, {}).flags()
     for name, default in defaults.items():
-        if name not in given:
-            if name in PLACES:  # a record that is passed on has no places
-                continue
-            raise ValueError(f"it lacks {name}")
-        value = given[name]
+        # A record that is passed on has no places; that of an earlier version lacks newer flags.
+        value = given.get(name, default)
         if type(value) not in ((int, type(None)) if default is None else (type(default),)):
             raise ValueError(f"{name} is {value!r}")
     if unknown := given.keys() - defaults.keys():

@@ -142,7 +142,8 @@ def _append_line(path: Path, text: str) -> None:
 
 
 def of_finished(directory: str | Path, config: Config) -> dict[str, SetResult] | None:
-    """The SetResult by split that a training run recorded at its end, or None."""
+    """The SetResult that a training run recorded at its end of each set that is asked for, or None
+    if it lacks one."""
     path, samples = Path(directory) / record.RESULTS, config.evaluation.eval_samples
 
     def accuracies(line: dict[str, Any]) -> dict[str, Accuracy]:
@@ -156,10 +157,13 @@ def of_finished(directory: str | Path, config: Config) -> dict[str, SetResult] |
             same = (line["iteration"], flags["eval_samples"]) == (config.outer.last, samples)
             if same and not flags["pretrained"]:
                 second = accuracies(together) if together else {}
-                reported = accuracies(line).items()
-                return {split: SetResult(one, second.get(split)) for split, one in reported}
+                reported = accuracies(line)
+                return {
+                    split: SetResult(reported[split], second.get(split))
+                    for split in config.final_sets
+                }
         except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # half-written when the disk was full
+            continue  # half-written when the disk was full, or of other sets
     return None
 
 

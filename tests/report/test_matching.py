@@ -57,7 +57,7 @@ def test_a_run_trained_otherwise_fills_no_cell(found, changed):
 def test_every_flag_that_decides_training_is_changed_above():
     elsewhere = {"shots", "eval_batch", "eval_iters", "eval_samples", "eval_interval"}
     elsewhere |= {"transductive", "pretrained", "seed", "checkpoint", "checkpoint_interval"}
-    elsewhere |= {"keep_checkpoints", "data_dir"}
+    elsewhere |= {"keep_checkpoints", "data_dir", "eval_sets"}
     changed = {name for flags in CHANGED for name in flags}
     assert set(Config.of("omniglot", {}).flags()) == elsewhere | changed
 

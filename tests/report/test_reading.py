@@ -50,6 +50,15 @@ def test_of_a_transductive_evaluation_one_column_is_known(tmp_path):
     assert evaluation.scores == {True: Score(pytest.approx(97.7), pytest.approx(0.1))}
 
 
+def test_an_evaluation_of_other_sets_has_no_score(tmp_path):
+    line = made_up.line(FLAGS, 95.4, 97)
+    for numbers in (line, line["transductive"]):
+        numbers["accuracy"] = {"train": 0.9}
+    made_up.run(tmp_path / "a", FLAGS, [line])
+    (run,) = read_runs(tmp_path)
+    assert run.finished and run.evaluations[0].scores == {}
+
+
 GOOD = made_up.line(FLAGS, 95.4)
 
 

@@ -78,7 +78,9 @@ def test_the_results_of_a_finished_run_are_found(tmp_path):
     with open(tmp_path / "results.jsonl", "a") as file:
         file.write('{"iteration": 7, "acc')  # as a full disk leaves it
     append(7, 0.4)
-    assert results.of_finished(tmp_path, config()) == {"test": result(0.4, 0.01, 50)}
+    assert results.of_finished(tmp_path, config()) is None  # it lacks training characters
+    found = results.of_finished(tmp_path, config(eval_sets="test"))
+    assert found == {"test": result(0.4, 0.01, 50)}
 
 
 def test_both_columns_are_printed_unless_the_second_is_reported(capsys):
