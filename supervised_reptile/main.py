@@ -147,7 +147,7 @@ def carry_out(
             directory = finished.config.run.checkpoint
             print(f"{directory} holds a finished run, with these results:", file=sys.stderr)
             for split, result in finished.found.items():
-                results.show(split, result)
+                results.show(split, result, finished.config.evaluation.transductive)
         case plan.Classification(model, asked):
             devices()
             assert prepared.examples

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from supervised_reptile.report.matching import Entry, by_seed, place
 from supervised_reptile.report.reading import Curve, Run, warn
+from supervised_reptile.runs.results import half_width
 from supervised_reptile.settings import GRADIENTS as COMBINATIONS
 from supervised_reptile.settings import METHODS, OVERLAPS, Setting
 from supervised_reptile.system.files import replacing
@@ -86,7 +87,7 @@ def _axes(columns: int = 1, width: float = 8, height: float = 5) -> tuple[Any, A
     return figure, figure.subplots(1, columns)
 
 
-def smooth(curve: Curve, split: str, width: float) -> tuple[Numbers, Numbers]:
+def smooth(curve: Curve, split: str, width: float, classes: int) -> tuple[Numbers, Numbers]:
     """Moving averages of one set over windows of so many meta-iterations around each point, and
     half the widths of their 95 % intervals, NaN where the window has a single point: [points]."""
     values = curve.accuracy[split]
@@ -94,10 +95,9 @@ def smooth(curve: Curve, split: str, width: float) -> tuple[Numbers, Numbers]:
     end = np.searchsorted(curve.iterations, curve.iterations + width / 2, "right")
     count = end - begin
     sums, squares = (np.concatenate([[0], np.cumsum(v)]) for v in (values, values**2))
-    mean = (sums[end] - sums[begin]) / count
-    freedom = np.where(count > 1, count - 1, np.nan)
-    variance = np.maximum(squares[end] - squares[begin] - count * mean**2, 0) / freedom
-    return mean, 1.96 * np.sqrt(variance / count)
+    mean, several = (sums[end] - sums[begin]) / count, np.where(count > 1, count, np.nan)
+    variance = np.maximum(squares[end] - squares[begin] - count * mean**2, 0) / (several - 1)
+    return mean, half_width(variance, several, classes)
 
 
 def _line(axes: Any, run: Run, split: str, label: str, **style: Any) -> None:
@@ -105,7 +105,7 @@ def _line(axes: Any, run: Run, split: str, label: str, **style: Any) -> None:
     assert run.curve
     iterations, values = run.curve.iterations, run.curve.accuracy[split]
     size = -(-len(values) // DRAWN)
-    averages = smooth(run.curve, split, WIDTH * run.total)
+    averages = smooth(run.curve, split, WIDTH * run.total, run.config.task.classes)
     mean, interval = (100 * found[::size] for found in averages)
     (line,) = axes.plot(iterations[::size], mean, label=label, linewidth=1.6, **style)
     faint = {"color": line.get_color(), "linewidth": 0}

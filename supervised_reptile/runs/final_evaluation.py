@@ -74,7 +74,7 @@ def report(
             purpose = Purpose[f"FINAL_{split.upper()}"]
             population = Population.of(images, split)
             found[split] = evaluate(reptile, trained.state, pixels, population, purpose, tally)
-            results.show(split, found[split])
+            results.show(split, found[split], config.evaluation.transductive)
     except (signals.Interrupted, LostError):
         with contextlib.suppress(OSError):  # What is not kept is done again.
             tally.keep(at_once=True)

@@ -63,9 +63,10 @@ def test_of_two_seeds_one_is_drawn_for_a_curve_of_section_6_2(runs):
 def test_a_moving_average_by_hand():
     values = np.array([0.0, 1.0, 0.5, 1.0])
     curve = Curve(np.array([0, 10, 20, 100]), {"test": values})
-    mean, interval = figures.smooth(curve, "test", width=20)
+    mean, interval = figures.smooth(curve, "test", width=20, classes=5)
     assert mean == pytest.approx([0.5, 0.5, 0.75, 1.0])
-    assert interval[1] == pytest.approx(1.96 * np.std(values[:3], ddof=1) / np.sqrt(3))
+    error = np.sqrt(np.var(values[:3], ddof=1) / 3 + 2 / 15**2)
+    assert interval[1] == pytest.approx(4.303 * error, rel=0.05)  # Student's t of two degrees
     assert np.isnan(interval[3])  # nothing is known from one point
 
 
