@@ -96,7 +96,7 @@ def paper_table(placed: Placed) -> str:
         for seeds in matching.pools(placed[setting.name]):
             if len(seeds) > 1:
                 note = ["mean and range of the seeds", *[""] * (len(TAIL) - 1)]
-                rows.append([*head, *_judged(seeds), *note])
+                rows.append([*head, *_judged(seeds, placed[setting.name]), *note])
     return _table([*HEADER, *TAIL], rows)
 
 
@@ -106,7 +106,7 @@ def short_table(placed: Placed) -> str:
     for setting in TABLES:
         found = placed[setting.name]
         for seeds in matching.pools(found):
-            text, verdict = _judged(seeds)
+            text, verdict = _judged(seeds, found)
             rows.append([*_head(setting), f"**{text}**", verdict])
         if found and not matching.pools(found):
             longest = max(found, key=lambda entry: entry.done)
@@ -125,8 +125,9 @@ def _head(setting: Setting) -> list[str]:
     return [setting.label, f"{paper:.2f} ± {interval:.2f}", f"{least:.2f} – {most:.2f}"]
 
 
-def _judged(seeds: list[Entry]) -> list[str]:
-    """The score of the runs of one or several seeds, and the verdict on it."""
+def _judged(seeds: list[Entry], entries: Sequence[Entry] = ()) -> list[str]:
+    """The score of the runs of one or several seeds, and the verdict on it. entries: among which
+    there may be other runs of these seeds."""
     scores = [entry.score for entry in seeds]
     text, percents = str(matching.mean_of(scores)), [score.percent for score in scores]
     if len(seeds) > 1:
@@ -134,6 +135,8 @@ def _judged(seeds: list[Entry]) -> list[str]:
     tasks = sorted({entry.evaluation.tasks for entry in seeds})
     if tasks != [matching.TASKS]:
         text += f" ({' – '.join(f'{number:,}' for number in tasks)} tasks)"
+    if others := matching.left_out(seeds, entries):
+        text += f" (without {', '.join(others)}: another run of a seed)"
     complete = all(entry.complete for entry in seeds)
     return [text + seeds[0].mark, matching.judge(seeds[0].setting, scores, complete)]
 
@@ -205,14 +208,18 @@ def others_table(others: list[tuple[Run, Evaluation]]) -> str:
     rows = []
     for run, evaluation in others:
         config, done = evaluation.config, evaluation.iteration
+        number = 0 if done is None else done + 1
+        known = done is not None or not config.outer.meta_iters
         note = " (flags of the evaluation were assumed)" if evaluation.line.get("assumed") else ""
+        if config.run.seed != run.seed:
+            note = f" (evaluation: {config.run.seed}){note}"
         rows.append(
             [
                 run.name,
                 matching.other_images(config, evaluation.line.get("data")) or "the paper's",
                 f"{config.task.shots}-shot {config.task.classes}-way",
                 *(str(evaluation.scores.get(together, "")) for together in (False, True)),
-                f"{0 if done is None else done + 1:,} of {run.total:,}",
+                f"{number:,} of {run.total:,}" if known else UNKNOWN,
                 f"{evaluation.tasks:,}",
                 f"{run.seed}{note}",
             ]
