@@ -73,6 +73,8 @@ def run(dataset: Dataset, script: str, argv: Sequence[str]) -> None:
     Raises RefusedError, FailedError or what _machine_errors names, Interrupted.
     """
     given = args.parse(script, dataset.name, argv)
+    machine.versions()  # which, as the commit, may change on the disk meanwhile
+    machine.commit()
     computing, given = args.part(args.Computing, given)
     if computing.distribute:
         run_distributed(dataset, computing, given)
@@ -223,6 +225,7 @@ def train_and_evaluate(
     here, saved = algorithm.devices.describe(), None
     if decided.recorded:
         plan.warn_of_machine(decided.recorded, here)
+        record.add_part(directory, here, machine.commit())
         saved = checkpoints.restore_newest(directory, algorithm.model, config)
     else:
         data, commit = images.provenance, machine.commit()

@@ -2,12 +2,11 @@
 
 import pathlib
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from supervised_reptile.report import figures, matching
 from supervised_reptile.report.matching import Entry
-from supervised_reptile.report.reading import Evaluation, Run
+from supervised_reptile.report.reading import Evaluation, Json, Run
 from supervised_reptile.settings import GRADIENTS, OVERLAPS, TABLES, Setting
 from supervised_reptile.system.errors import RefusedError
 from supervised_reptile.system.output import escaped
@@ -162,8 +161,8 @@ def _tail(entry: Entry) -> list[str]:
         f"{entry.evaluation.tasks:,}",
         str(run.seed),
         ", ".join(times),
-        _both(*(machine_text(one.get("machine")) for one in (run.content, line))),
-        _both(*(COMMIT.sub("", one.get("commit") or UNKNOWN) for one in (run.content, line))),
+        _computed(entry, lambda part: machine_text(part.get("machine"))),
+        _computed(entry, lambda part: COMMIT.sub("", part.get("commit") or UNKNOWN)),
         run.name,
     ]
 
@@ -175,7 +174,11 @@ def _iterations(entry: Entry) -> str:
     return f"**shortened:** {done} of {entry.full:,}" if entry.shortened else done
 
 
-def _both(trained: str, evaluated: str) -> str:
+def _computed(entry: Entry, text: Callable[[Json], str]) -> str:
+    """What has computed the parts of a run, and its evaluation. text: of the record of one."""
+    content = entry.run.content
+    parts = dict.fromkeys(map(text, (content, *content.get("parts", ()))))
+    trained, evaluated = ", then ".join(parts), text(entry.evaluation.line)
     both = f"training {trained}, evaluation {evaluated}"
     return trained if trained == evaluated else both
 
@@ -190,7 +193,7 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
-def machine_text(machine: dict[str, Any] | None) -> str:
+def machine_text(machine: Json | None) -> str:
     """The machine that a record names, for people."""
     if not machine:
         return UNKNOWN

@@ -140,6 +140,18 @@ def begin(record: Record) -> None:
     files.write_atomically(path, json.dumps(content, indent=1))
 
 
+def add_part(directory: str | Path, here: dict, commit: str | None) -> None:
+    """Add to the run.json of a run that goes on, in a directory that is held, what computes this
+    part of it, unless that has computed an earlier part. here: Devices.describe of this machine."""
+    path = Path(directory) / RECORD
+    content = json.loads(path.read_text())
+    part = {"commit": commit, "machine": here, "versions": machine.versions()}
+    later = content.get("parts", [])
+    if part not in ({name: one.get(name) for name in part} for one in (content, *later)):
+        content["parts"] = [*later, part]
+        files.write_atomically(path, json.dumps(content, indent=1))
+
+
 def checkpoints(directory: str | Path) -> list[int]:
     """The numbers of a directory's checkpoints, ascending."""
     if not os.path.isdir(directory):

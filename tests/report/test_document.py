@@ -48,6 +48,15 @@ def test_a_complete_run_stands_beside_the_paper(tmp_path, written):
     assert "Not run: Omniglot 5-shot 5-way; " in text and "| Omniglot 5-shot 5-way |" not in text
 
 
+def test_each_commit_and_machine_of_a_run_is_named(tmp_path, written):
+    parts = [{"commit": "2" * 40, "machine": made_up.MACHINE}, {"commit": "1" * 40}]
+    made_up.run(tmp_path / "a", FLAGS, [made_up.line(FLAGS, 95)], commit="1" * 40, parts=parts)
+    assert row(written(), CELL)[9:11] == [
+        "training Abacus 9, 1 core, then not recorded, evaluation Abacus 9, 1 core",
+        "training 1111111, then 2222222, evaluation 0123456",
+    ]
+
+
 def test_the_readme_has_a_row_for_each_cell_that_was_run(tmp_path, written):
     made_up.run(tmp_path / "mine", FLAGS, [made_up.line(FLAGS, 95.41)])
     text = written(readme=True)

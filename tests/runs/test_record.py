@@ -75,6 +75,20 @@ def test_a_record_of_an_earlier_version_takes_the_defaults_of_newer_flags(tmp_pa
     assert record.read(tmp_path) == recorded
 
 
+def test_a_run_that_goes_on_elsewhere_records_each_part_once(tmp_path, recorded):
+    record.begin(recorded)
+    record.add_part(tmp_path, recorded.machine, recorded.commit)
+    for _ in range(2):
+        for cores in (1, 2):
+            record.add_part(tmp_path, {"cores": cores}, "abc")
+    content = json.loads((tmp_path / "run.json").read_text())
+    assert [(part["commit"], part["machine"]["cores"]) for part in content["parts"]] == [
+        *(("abc", 1), ("abc", 2))
+    ]
+    assert content["parts"][0]["versions"] == content["versions"]
+    assert record.read(tmp_path) == recorded
+
+
 STATES = ["model.ckpt-900", "{folder}/model.ckpt-900", "model.ckpt", "foo-12"]
 
 
