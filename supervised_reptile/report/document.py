@@ -35,13 +35,13 @@ def write(runs: list[Run], drawn: list[str]) -> str:
     parts = [
         "# What the runs gave\n",
         *([] if runs else ["There are no runs in this folder.\n"]),
-        *(_section("Tables 1 and 2", VERDICT, table, _not_run(placed)) if table else []),
+        *_section("Other runs", others_table(others)),
+        *_section("Unfinished runs", unfinished_table(runs)),
+        *(_section("Tables 1 and 2", VERDICT, table) if table else []),
         *_section("Gradients of the inner loop (section 6.2)", figure_table(GRADIENTS, placed)),
         *_images([name for name in drawn if name == figures.GRADIENTS]),
         *_section("Overlap of mini-batches (section 6.3)", figure_table(OVERLAPS, placed)),
         *_images([name for name in drawn if name == figures.OVERLAP]),
-        *_section("Other runs", others_table(others)),
-        *_section("Unfinished runs", unfinished_table(runs)),
         *_section("Learning curves", *_images([name for name in drawn if name not in own])),
     ]
     return "\n".join(parts)

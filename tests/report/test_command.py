@@ -70,6 +70,26 @@ def test_a_moving_average_by_hand():
     assert np.isnan(interval[3])  # nothing is known from one point
 
 
+def test_a_short_curve_is_smoothed_and_its_dots_are_single_tasks(tmp_path):
+    pytest.importorskip("matplotlib")
+    flags = {**FLAGS, "synthetic": True, "meta_iters": 300}
+    made_up.events(made_up.run(tmp_path / "mine", flags), range(0, 300, 10))
+    (run,) = read_runs(tmp_path)
+    (axes,) = figures.learning_curve(run).axes
+    assert axes.get_title().startswith("mine (generated images), ")
+    line, dots = axes.get_lines()[:2]
+    assert list(dots.get_ydata()) == list(100 * run.curve.accuracy["train"])
+    assert np.std(np.diff(line.get_ydata())) < np.std(np.diff(dots.get_ydata())) / 5
+
+
+def test_without_a_folder_it_says_what_is_missing(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    said = capsys.readouterr()
+    assert (caught.value.code, said.out) == (2, "")
+    assert "the following arguments are required: FOLDER" in said.err
+
+
 def test_without_matplotlib_the_tables_are_written(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main([str(runs), "--output", str(tmp_path / "out")]) == 0
@@ -85,7 +105,9 @@ def test_only_finished_runs_are_collected(runs, tmp_path, capsys):
     assert main([str(runs), "--collect", str(tmp_path / "kept")]) == 0
     assert [run.name for run in read_runs(tmp_path / "kept")] == ["point", "sum", "table"]
     said = capsys.readouterr()
-    left_out = "no finished training run (0 of {} meta-iterations): it is left out"
+    left_out = (
+        "no finished training run (0 of {} meta-iterations are known to be done): it is left out"
+    )
     assert f"unfinished is {left_out.format('100,000')}" in said.err
     assert f"none is {left_out.format('0')}" in said.err
     assert "| Omniglot" not in said.out

@@ -102,6 +102,19 @@ def test_a_linked_run_has_the_name_of_the_link(tmp_path):
     assert (run.name, run.path) == ("mine", tmp_path / "runs" / "mine")
 
 
+def test_runs_one_level_deeper_are_found_under_a_longer_name(tmp_path):
+    for name in ("mine", "a/mine", "b/mine", "b/far/away"):
+        made_up.run(tmp_path / name, FLAGS, [made_up.line(FLAGS, 95)])
+    assert [run.name for run in read_runs(tmp_path)] == ["a/mine", "b/mine", "mine"]
+    assert [run.name for run in read_runs(tmp_path / "b" / "far" / "..")] == ["far/away", "mine"]
+    assert [run.name for run in read_runs(tmp_path / "b" / "mine")] == ["mine"]
+
+
+def test_what_a_checkpoint_says_is_known_to_be_done(tmp_path):
+    (made_up.run(tmp_path / "a", FLAGS) / "model.ckpt-99.index").touch()
+    assert read_runs(tmp_path)[0].done == 100
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path, capsys):
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "nowhere is no folder" in capsys.readouterr().err
