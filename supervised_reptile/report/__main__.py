@@ -82,9 +82,9 @@ def _keep(keep: Callable[[Run, Path], Path], runs: list[Run], target: Path) -> b
     """Keep the finished runs. Returns whether that worked for all of them."""
     whole = True
     for run in runs:
-        done = f"{run.done:,} of {run.total:,} meta-iterations are known to be done"
+        done = f"known: {run.done:,} of {run.total:,} meta-iterations"
         if not run.total or not run.finished:
-            warn(f"{run.name} is no finished training run ({done}): it is left out")
+            warn(f"{run.name} is no finished and evaluated training run ({done}): it is left out")
             continue
         try:
             output.say(f"{run.name}: {keep(run, target)}")

@@ -105,9 +105,7 @@ def test_only_finished_runs_are_collected(runs, tmp_path, capsys):
     assert main([str(runs), "--collect", str(tmp_path / "kept")]) == 0
     assert [run.name for run in read_runs(tmp_path / "kept")] == ["point", "sum", "table"]
     said = capsys.readouterr()
-    left_out = (
-        "no finished training run (0 of {} meta-iterations are known to be done): it is left out"
-    )
+    left_out = "no finished and evaluated training run (known: 0 of {} meta-iterations)"
     assert f"unfinished is {left_out.format('100,000')}" in said.err
     assert f"none is {left_out.format('0')}" in said.err
     assert "| Omniglot" not in said.out
