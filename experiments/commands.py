@@ -32,7 +32,7 @@ def training(setting: Setting, name: str = "", **changed: object) -> str:
 
 def both_shots(setting: Setting, name: str = "", **changed: object) -> str:
     """Train and evaluate a 1-shot setting, and evaluate the model once more with five shots."""
-    again = {"pretrained": True, **SECOND[setting.name]}
+    again = {"pretrained": True, "eval_sets": "test", **SECOND[setting.name]}
     first = training(setting, name, eval_interval=100, **changed)
     return f"{first} && {command(setting.dataset, name or setting.name, again)}"
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from supervised_reptile import __version__
-from supervised_reptile.flags import device, flag, path, plain_path, real, whole
+from supervised_reptile.flags import device, flag, path, plain_path, real, sets, whole
 from supervised_reptile.system import output
 from supervised_reptile.system.errors import RefusedError
 
@@ -79,6 +79,9 @@ class Evaluation:
     eval_batch: int = flag(5, "inner batch size in evaluation", whole(1))
     eval_iters: int = flag(50, "inner steps in evaluation", whole(1))
     eval_samples: int = flag(10000, "tasks in the final evaluation of each set", whole(1))
+    eval_sets: str = flag(
+        "all", "sets of the final evaluation: all, or some as test or train,test", sets
+    )
     eval_interval: int = flag(10, "outer steps between evaluations in training", whole(1))
     transductive: bool = flag(False, "predict all query images of a task in one batch", bool)
 
@@ -159,6 +162,13 @@ class Config:
         """Build from a dictionary of flags by name; those missing take their defaults."""
         flags = {"data_dir": f"data/{dataset}", **flags}
         return cls(dataset, **{name: part(group, flags)[0] for name, group in GROUPS.items()})
+
+    @property
+    def final_sets(self) -> list[str]:
+        """The sets of the final evaluation, in the order of the authors."""
+        known = ("train", "test") if self.dataset == "omniglot" else ("train", "val", "test")
+        named = self.evaluation.eval_sets.split(",")
+        return [split for split in known if split in named or named == ["all"]]
 
     def flags(self) -> dict[str, Any]:
         """All flags of the dataset's script by name, but --resume: it makes no other run."""
@@ -253,6 +263,10 @@ def flag_name(key: str) -> str:
 def check(config: Config) -> None:
     """Raise RefusedError for flags that contradict one another."""
     task, evaluation = config.task, config.evaluation
+    if config.dataset == "omniglot" and "val" in evaluation.eval_sets:
+        raise RefusedError(
+            f"--eval-sets {evaluation.eval_sets}: Omniglot has no val set: name train or test"
+        )
     if config.inner.replacement:
         _check_batch("--eval-batch", evaluation.eval_batch, task.classes * task.shots)
     if not config.run.pretrained:

@@ -52,6 +52,15 @@ def _number(kind: type, name: str, bounds: Mapping[str, float], text: str) -> An
     return value
 
 
+def sets(text: str) -> str:
+    """A converter for --eval-sets."""
+    if text != "all" and not {*text.split(",")} <= {"train", "val", "test"}:
+        raise argparse.ArgumentTypeError(
+            f"must be all, or names of train, val and test with commas between them, not {text!r}"
+        )
+    return text
+
+
 def device(text: str) -> str:
     """A converter for --device."""
     if not re.fullmatch(r"auto|cpu|gpu(:\d{1,3})?", text):

@@ -73,6 +73,8 @@ def run(dataset: Dataset, script: str, argv: Sequence[str]) -> None:
     Raises RefusedError, FailedError or what _machine_errors names, Interrupted.
     """
     given = args.parse(script, dataset.name, argv)
+    machine.versions()  # which, as the commit, may change on the disk meanwhile
+    machine.commit()
     computing, given = args.part(args.Computing, given)
     if computing.distribute:
         run_distributed(dataset, computing, given)
@@ -147,7 +149,7 @@ def carry_out(
             directory = finished.config.run.checkpoint
             print(f"{directory} holds a finished run, with these results:", file=sys.stderr)
             for split, result in finished.found.items():
-                results.show(split, result)
+                results.show(split, result, finished.config.evaluation.transductive)
         case SavedModel(asked=args.Classifying() as asked) as model:
             devices()
             assert prepared.examples
@@ -224,6 +226,7 @@ def train_and_evaluate(
     here, saved = algorithm.devices.describe(), None
     if decided.recorded:
         plan.warn_of_machine(decided.recorded, here)
+        record.add_part(folder, here, machine.commit())
         saved = checkpoints.restore_newest(folder, algorithm.model, config)
     else:
         data, commit = images.provenance, machine.commit()

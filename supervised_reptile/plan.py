@@ -24,7 +24,7 @@ from supervised_reptile.system.output import some
 # What a run may be resumed with without another result. Images are compared by their digest.
 HARMLESS = {
     *OWN,
-    *("eval_samples", "eval_interval", "checkpoint_interval", "keep_checkpoints"),
+    *("eval_samples", "eval_sets", "eval_interval", "checkpoint_interval", "keep_checkpoints"),
     *("data_dir", "synthetic"),
 }
 # What a checkpoint itself says of its run: its shapes and its moments are checked.
@@ -244,7 +244,14 @@ def check_images(plan: TrainingRun | SavedModel, images: ImageSet) -> None:
 def check_data(config: Config, images: ImageSet) -> None:
     """Raise RefusedError for tasks that the data cannot fill."""
     task = config.task
-    for split, classes in images.splits.items():
+    sets = config.final_sets if config.run.pretrained else ("train", "val", "test")
+    used = {split: classes for split, classes in images.splits.items() if split in sets}
+    if not used:
+        raise RefusedError(
+            f"--eval-sets {config.evaluation.eval_sets}: the images have no such set, but "
+            f"{' and '.join(images.splits)}"
+        )
+    for split, classes in used.items():
         if task.classes > len(classes):
             raise RefusedError(
                 f"--classes {task.classes}: the {split} set has only {len(classes)} classes: "

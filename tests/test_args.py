@@ -23,6 +23,7 @@ DEFAULTS = {
     "eval_batch": 5,
     "eval_iters": 50,
     "eval_samples": 10000,
+    "eval_sets": "all",
     "eval_interval": 10,
     "weight_decay": 1,
     "transductive": False,
@@ -52,12 +53,13 @@ def test_defaults_are_those_of_the_specification():
 
 def test_every_flag_is_a_flag_and_arrives():
     values = {key: value for key, value in DEFAULTS.items() if not isinstance(value, bool)}
-    words = " ".join(f"--{key.replace('_', '-')} 2" for key in values if key != "weight_decay")
+    other = {"weight_decay": 0.5, "eval_sets": "test"}
+    values = {key: "2" for key in values} | other
+    words = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in values.items())
     line = words + " --foml --parallel-tasks --sgd --replacement --transductive --pretrained"
-    line += " --weight-decay 0.5"
     flags = args.parse("run_omniglot.py", "omniglot", [*line.split(), "--synthetic"])
     assert set(flags) == set(DEFAULTS)
-    assert all(flags[key] in (2, "2") for key in values if key != "weight_decay")
+    assert all(str(flags[key]).removesuffix(".0") == str(value) for key, value in values.items())
     assert all(flags[key] is True for key in DEFAULTS if isinstance(DEFAULTS[key], bool))
 
 
@@ -141,3 +143,12 @@ def test_the_home_folder_that_a_shell_leaves_is_found(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     given = args.parse("x", "omniglot", ["--checkpoint=~/x", "--data-dir=~/y"])
     assert given == {"checkpoint": "/home/somebody/x", "data_dir": "/home/somebody/y"}
+
+
+def test_sets_of_the_final_evaluation_are_named_in_any_order():
+    for line, sets in (("", "train test"), ("test", "test"), ("test,train", "train test")):
+        assert configure(line and f"--eval-sets {line}").final_sets == sets.split()
+    assert plan.resolve("miniimagenet", {"eval_sets": "test,val"}).final_sets == ["val", "test"]
+    for line, reason in (("validation", "must be all, or names"), ("val", "has no val set")):
+        with pytest.raises(RefusedError, match=f"--eval-sets.*{reason}"):
+            configure(f"--eval-sets {line}")

@@ -31,11 +31,11 @@ SMALL = (
     "--shots 1 --inner-batch 5 --inner-iters 2 --meta-batch 2 --eval-iters 3 --eval-samples 30 "
     "--transductive --checkpoint ckpt"
 )
+INTERVAL = r"  \+/- 0\.\d{5} \(95% confidence over 30 tasks, transductive\)\n"
 FINAL = re.compile(
     r"Evaluating\.\.\.\n"
-    r"Train accuracy: (0\.\d+)\n  \+/- 0\.\d{5} \(95% confidence over 30 tasks\)\n"
-    r"(?:Validation accuracy: (0\.\d+)\n  \+/- 0\.\d{5} \(95% confidence over 30 tasks\)\n)?"
-    r"Test accuracy: (0\.\d+)\n  \+/- 0\.\d{5} \(95% confidence over 30 tasks\)\n"
+    rf"Train accuracy: (0\.\d+)\n{INTERVAL}(?:Validation accuracy: (0\.\d+)\n{INTERVAL})?"
+    rf"Test accuracy: (0\.\d+)\n{INTERVAL}"
 )
 
 
@@ -93,11 +93,14 @@ def test_a_saved_model_gives_the_same_results_again(trained, start):
     assert again.startswith("Restoring from checkpoint...\nEvaluating...\nTrain accuracy: ")
     second = re.findall(r"^  transductive: (.*) \+/- (.*)$", again, re.M)
     expected = re.findall(r"accuracy: (.*)\n  \+/- (.*) \(", out)
+    expected = [(f"{float(mean):.5f}", interval) for mean, interval in expected]
     assert second == expected and len(second) == (3 if dataset == "miniimagenet" else 2)
     after = (folder / "ckpt" / "results.jsonl").read_text()
     (line,) = map(json.loads, after.removeprefix(before).splitlines())
     accuracies = line["transductive"]["accuracy"].values()
-    assert after.startswith(before) and list(map(str, accuracies)) == [mean for mean, _ in second]
+    assert after.startswith(before) and [f"{mean:.5f}" for mean in accuracies] == [
+        mean for mean, _ in second
+    ]
 
 
 def test_a_finished_run_that_is_resumed_says_its_results_again(trained, start, few_images):
@@ -154,7 +157,12 @@ def test_whole_runs_of_all_kinds_give_accuracies_and_give_them_again(
     results = map(json.loads, (tmp_path / "ckpt" / "results.jsonl").open())
     for line in results:
         columns = (line["accuracy"], line["transductive"]["accuracy"])
-        assert [str(column[name]) for name in columns[0] for column in columns] == means
+        found = [(str(first), f"{columns[1][name]:.5f}") for name, first in columns[0].items()]
+        assert [text for both in found for text in both] == means
+    only, _ = command(dataset, "--pretrained --checkpoint ckpt --eval-sets test")
+    assert only.partition("Evaluating...\n")[2] == out[out.index("Test accuracy") :]
+    (line,) = map(json.loads, (tmp_path / "ckpt" / "results.jsonl").read_text().splitlines()[2:])
+    assert line["accuracy"].keys() == line["transductive"]["accuracy"].keys() == {"test"}
 
 
 @pytest.mark.parametrize(

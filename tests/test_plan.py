@@ -51,7 +51,8 @@ def test_a_command_means_one_of_four_things(tmp_path, written):
     assert saved.prefix == tmp_path / "model.ckpt-5" and not saved.own_images
     assert decide(f"{where} --pretrained --data-dir mine").own_images
     last = written.config.outer.last
-    line = {"iteration": last, "accuracy": {"test": 0.5}, "confidence_95": {"test": 0.1}}
+    numbers = dict.fromkeys(("train", "test"), 0.5)
+    line = {"iteration": last, "accuracy": numbers, "confidence_95": numbers}
     line["config"] = written.config.flags()
     pathlib.Path(tmp_path, "results.jsonl").write_text(json.dumps(line) + "\n")
     finished = decide(f"{where} --resume")

@@ -13,7 +13,6 @@ from supervised_reptile.system.errors import FailedError, RefusedError, explain
 from supervised_reptile.system.files import write_atomically, write_through
 
 REPORT = "report.md"
-EXPERIMENTS = Path("experiments/results")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,10 +23,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "folder",
-        nargs="?",
+        metavar="FOLDER",
         type=Path,
-        default=EXPERIMENTS,
-        help=f"folder of runs, or of collected results (default: {EXPERIMENTS})",
+        help="a run's folder (its --checkpoint), or one of several, or of collected results",
     )
     for name, meaning in {
         "--output": f"write {REPORT} and the figures to this folder",
@@ -84,9 +82,9 @@ def _keep(keep: Callable[[Run, Path], Path], runs: list[Run], target: Path) -> b
     """Keep the finished runs. Returns whether that worked for all of them."""
     whole = True
     for run in runs:
-        done = f"{run.done:,} of {run.total:,} meta-iterations"
+        done = f"known: {run.done:,} of {run.total:,} meta-iterations"
         if not run.total or not run.finished:
-            warn(f"{run.name} is no finished training run ({done}): it is left out")
+            warn(f"{run.name} is no finished and evaluated training run ({done}): it is left out")
             continue
         try:
             output.say(f"{run.name}: {keep(run, target)}")

@@ -2,12 +2,11 @@
 
 import pathlib
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from supervised_reptile.report import figures, matching
 from supervised_reptile.report.matching import Entry
-from supervised_reptile.report.reading import Evaluation, Run
+from supervised_reptile.report.reading import Evaluation, Json, Run
 from supervised_reptile.settings import GRADIENTS, OVERLAPS, TABLES, Setting
 from supervised_reptile.system.errors import RefusedError
 from supervised_reptile.system.output import escaped
@@ -36,13 +35,13 @@ def write(runs: list[Run], drawn: list[str]) -> str:
     parts = [
         "# What the runs gave\n",
         *([] if runs else ["There are no runs in this folder.\n"]),
-        *(_section("Tables 1 and 2", VERDICT, table, _not_run(placed)) if table else []),
+        *_section("Other runs", others_table(others)),
+        *_section("Unfinished runs", unfinished_table(runs)),
+        *(_section("Tables 1 and 2", VERDICT, table) if table else []),
         *_section("Gradients of the inner loop (section 6.2)", figure_table(GRADIENTS, placed)),
         *_images([name for name in drawn if name == figures.GRADIENTS]),
         *_section("Overlap of mini-batches (section 6.3)", figure_table(OVERLAPS, placed)),
         *_images([name for name in drawn if name == figures.OVERLAP]),
-        *_section("Other runs", others_table(others)),
-        *_section("Unfinished runs", unfinished_table(runs)),
         *_section("Learning curves", *_images([name for name in drawn if name not in own])),
     ]
     return "\n".join(parts)
@@ -96,7 +95,7 @@ def paper_table(placed: Placed) -> str:
         for seeds in matching.pools(placed[setting.name]):
             if len(seeds) > 1:
                 note = ["mean and range of the seeds", *[""] * (len(TAIL) - 1)]
-                rows.append([*head, *_judged(seeds), *note])
+                rows.append([*head, *_judged(seeds, placed[setting.name]), *note])
     return _table([*HEADER, *TAIL], rows)
 
 
@@ -106,7 +105,7 @@ def short_table(placed: Placed) -> str:
     for setting in TABLES:
         found = placed[setting.name]
         for seeds in matching.pools(found):
-            text, verdict = _judged(seeds)
+            text, verdict = _judged(seeds, found)
             rows.append([*_head(setting), f"**{text}**", verdict])
         if found and not matching.pools(found):
             longest = max(found, key=lambda entry: entry.done)
@@ -125,8 +124,9 @@ def _head(setting: Setting) -> list[str]:
     return [setting.label, f"{paper:.2f} ± {interval:.2f}", f"{least:.2f} – {most:.2f}"]
 
 
-def _judged(seeds: list[Entry]) -> list[str]:
-    """The score of the runs of one or several seeds, and the verdict on it."""
+def _judged(seeds: list[Entry], entries: Sequence[Entry] = ()) -> list[str]:
+    """The score of the runs of one or several seeds, and the verdict on it. entries: among which
+    there may be other runs of these seeds."""
     scores = [entry.score for entry in seeds]
     text, percents = str(matching.mean_of(scores)), [score.percent for score in scores]
     if len(seeds) > 1:
@@ -134,6 +134,8 @@ def _judged(seeds: list[Entry]) -> list[str]:
     tasks = sorted({entry.evaluation.tasks for entry in seeds})
     if tasks != [matching.TASKS]:
         text += f" ({' – '.join(f'{number:,}' for number in tasks)} tasks)"
+    if others := matching.left_out(seeds, entries):
+        text += f" (without {', '.join(others)}: another run of a seed)"
     complete = all(entry.complete for entry in seeds)
     return [text + seeds[0].mark, matching.judge(seeds[0].setting, scores, complete)]
 
@@ -159,8 +161,8 @@ def _tail(entry: Entry) -> list[str]:
         f"{entry.evaluation.tasks:,}",
         str(run.seed),
         ", ".join(times),
-        _both(*(machine_text(one.get("machine")) for one in (run.content, line))),
-        _both(*(COMMIT.sub("", one.get("commit") or UNKNOWN) for one in (run.content, line))),
+        _computed(entry, lambda part: machine_text(part.get("machine"))),
+        _computed(entry, lambda part: COMMIT.sub("", part.get("commit") or UNKNOWN)),
         run.name,
     ]
 
@@ -172,7 +174,11 @@ def _iterations(entry: Entry) -> str:
     return f"**shortened:** {done} of {entry.full:,}" if entry.shortened else done
 
 
-def _both(trained: str, evaluated: str) -> str:
+def _computed(entry: Entry, text: Callable[[Json], str]) -> str:
+    """What has computed the parts of a run, and its evaluation. text: of the record of one."""
+    content = entry.run.content
+    parts = dict.fromkeys(map(text, (content, *content.get("parts", ()))))
+    trained, evaluated = ", then ".join(parts), text(entry.evaluation.line)
     both = f"training {trained}, evaluation {evaluated}"
     return trained if trained == evaluated else both
 
@@ -187,7 +193,7 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
-def machine_text(machine: dict[str, Any] | None) -> str:
+def machine_text(machine: Json | None) -> str:
     """The machine that a record names, for people."""
     if not machine:
         return UNKNOWN
@@ -205,14 +211,18 @@ def others_table(others: list[tuple[Run, Evaluation]]) -> str:
     rows = []
     for run, evaluation in others:
         config, done = evaluation.config, evaluation.iteration
+        number = 0 if done is None else done + 1
+        known = done is not None or not config.outer.meta_iters
         note = " (flags of the evaluation were assumed)" if evaluation.line.get("assumed") else ""
+        if config.run.seed != run.seed:
+            note = f" (evaluation: {config.run.seed}){note}"
         rows.append(
             [
                 run.name,
                 matching.other_images(config, evaluation.line.get("data")) or "the paper's",
                 f"{config.task.shots}-shot {config.task.classes}-way",
                 *(str(evaluation.scores.get(together, "")) for together in (False, True)),
-                f"{0 if done is None else done + 1:,} of {run.total:,}",
+                f"{number:,} of {run.total:,}" if known else UNKNOWN,
                 f"{evaluation.tasks:,}",
                 f"{run.seed}{note}",
             ]

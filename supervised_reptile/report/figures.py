@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from supervised_reptile.report.matching import Entry, by_seed, place
+from supervised_reptile.report.matching import Entry, by_seed, other_images, place
 from supervised_reptile.report.reading import Curve, Run, warn
+from supervised_reptile.runs.results import half_width
 from supervised_reptile.settings import GRADIENTS as COMBINATIONS
 from supervised_reptile.settings import METHODS, OVERLAPS, Setting
 from supervised_reptile.system.files import replacing
@@ -20,6 +21,7 @@ from supervised_reptile.system.output import escaped
 Numbers = npt.NDArray[Any]
 GRADIENTS, OVERLAP = "gradients", "overlap"
 WIDTH = 1 / 20  # of a run: the window of the moving averages
+NEAR = 15  # points in a window, at least
 DRAWN = 200  # points of a moving average, and faint points, that are drawn, at most
 STYLE: Any = {"axes.grid": True, "grid.alpha": 0.3, "font.size": 10, "legend.frameon": False}
 STYLE |= {"axes.spines.top": False, "axes.spines.right": False}
@@ -86,7 +88,7 @@ def _axes(columns: int = 1, width: float = 8, height: float = 5) -> tuple[Any, A
     return figure, figure.subplots(1, columns)
 
 
-def smooth(curve: Curve, split: str, width: float) -> tuple[Numbers, Numbers]:
+def smooth(curve: Curve, split: str, width: float, classes: int) -> tuple[Numbers, Numbers]:
     """Moving averages of one set over windows of so many meta-iterations around each point, and
     half the widths of their 95 % intervals, NaN where the window has a single point: [points]."""
     values = curve.accuracy[split]
@@ -94,25 +96,24 @@ def smooth(curve: Curve, split: str, width: float) -> tuple[Numbers, Numbers]:
     end = np.searchsorted(curve.iterations, curve.iterations + width / 2, "right")
     count = end - begin
     sums, squares = (np.concatenate([[0], np.cumsum(v)]) for v in (values, values**2))
-    mean = (sums[end] - sums[begin]) / count
-    freedom = np.where(count > 1, count - 1, np.nan)
-    variance = np.maximum(squares[end] - squares[begin] - count * mean**2, 0) / freedom
-    return mean, 1.96 * np.sqrt(variance / count)
+    mean, several = (sums[end] - sums[begin]) / count, np.where(count > 1, count, np.nan)
+    variance = np.maximum(squares[end] - squares[begin] - count * mean**2, 0) / (several - 1)
+    return mean, half_width(variance, several, classes)
 
 
 def _line(axes: Any, run: Run, split: str, label: str, **style: Any) -> None:
-    """One curve: faint points, moving average, its 95 % interval."""
+    """One curve: single tasks as faint points, their moving average, its 95 % interval."""
     assert run.curve
     iterations, values = run.curve.iterations, run.curve.accuracy[split]
     size = -(-len(values) // DRAWN)
-    averages = smooth(run.curve, split, WIDTH * run.total)
+    width = max(WIDTH * run.total, NEAR * np.ptp(iterations) / len(values))
+    averages = smooth(run.curve, split, width, run.config.task.classes)
     mean, interval = (100 * found[::size] for found in averages)
     (line,) = axes.plot(iterations[::size], mean, label=label, linewidth=1.6, **style)
     faint = {"color": line.get_color(), "linewidth": 0}
     axes.fill_between(iterations[::size], mean - interval, mean + interval, alpha=0.12, **faint)
-    whole = len(values) // size * size
-    x, raw = (of[:whole].reshape(-1, size).mean(axis=1) for of in (iterations, values))
-    axes.plot(x, 100 * raw, alpha=0.25, marker=".", markersize=2, rasterized=True, **faint)
+    single = {"alpha": 0.25, "marker": ".", "markersize": 2, "rasterized": True}
+    axes.plot(iterations[::size], 100 * values[::size], **single, **faint)
 
 
 def _name_axes(axes: Any, title: str) -> None:
@@ -182,5 +183,6 @@ def learning_curve(run: Run) -> Any:
         _line(axes, run, split, {"train": "training", "val": "validation"}.get(split, split))
     axes.legend(loc="lower right")
     done = f"{run.done:,} of {run.total:,} meta-iterations"
-    _name_axes(axes, f"{run.name} ({run.config.dataset}), {done}")
+    images = other_images(run.config, run.content.get("data")) or run.config.dataset
+    _name_axes(axes, f"{run.name} ({images}), {done}")
     return figure

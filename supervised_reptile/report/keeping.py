@@ -64,7 +64,7 @@ def _differences(known: Json, new: Json) -> list[str]:
     differ = [name for name in {**first, **second} if first.get(name) != second.get(name)]
     if all(line in new["results"] for line in known["results"]):
         differ = [name for name in differ if name != "results"]
-    added = ("flags", "seconds", *(() if known["curve"] else ("curve",)))
+    added = ("flags", "seconds", "parts", *(() if known["curve"] else ("curve",)))
     return [name for name in differ if name not in added]
 
 

@@ -127,12 +127,13 @@ def _rank(evaluation: Evaluation) -> tuple[int, int, str]:
 def _entries(run: Run, evaluation: Evaluation, setting: Setting) -> list[Entry]:
     """The entry of an evaluation in a setting, if it is one.
 
-    If its seed was assumed, the model may have been trained on what it was tested on.
+    If its seed was assumed or is another, the model may have been trained on what it was tested on.
     """
-    config, score = CONFIGS[setting.name], None
+    config, score, own = CONFIGS[setting.name], None, evaluation.config.run
     if (
         evaluation.iteration is not None
         and not evaluation.line.get("assumed")
+        and (own.seed, own.train_classes) == (run.seed, run.config.run.train_classes)
         and _adapting(evaluation.config) == _adapting(config)
         and not other_images(evaluation.config, evaluation.line.get("data"))
     ):
@@ -153,6 +154,13 @@ def pools(entries: Sequence[Entry]) -> list[list[Entry]]:
     marks = sorted({entry.mark for entry in entries})
     seeds = [by_seed([entry for entry in entries if entry.mark == mark]) for mark in marks]
     return [[one for one in some if one.complete] or some for some in seeds if some]
+
+
+def left_out(seeds: Sequence[Entry], entries: Sequence[Entry]) -> list[str]:
+    """Names of the other runs of these seeds that are not shortened."""
+    counted, marks = {entry.run.seed for entry in seeds}, {entry.mark for entry in seeds}
+    others = [one for one in entries if one.run.seed in counted and one.mark in marks]
+    return [one.run.name for one in others if one not in seeds and not one.shortened]
 
 
 def mean_of(scores: Sequence[Score]) -> Score:

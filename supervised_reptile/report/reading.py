@@ -7,6 +7,7 @@ import base64
 import dataclasses
 import io
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -81,8 +82,8 @@ class Run:
     """A training run.
 
     path: its folder, or the file it was collected in. content: its run.json, and with that "name",
-    the name of its folder; "results", the lines of its results.jsonl; "seconds" of training, None
-    where these are not recorded.
+    its folder below that of all runs; "results", the lines of its results.jsonl; "seconds" of
+    training, None where these are not recorded.
     """
 
     path: pathlib.Path
@@ -93,7 +94,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The name of its folder."""
+        """The name of its folder, from that of all runs on."""
         return self.content["name"]
 
     @property
@@ -116,12 +117,13 @@ class Run:
         """Meta-iterations that are known to be done."""
         known = [one.iteration for one in self.evaluations if one.iteration is not None]
         known += [int(self.curve.iterations[-1])] if self.curve else []
+        known += record.checkpoints(self.path)
         return max(known, default=-1) + 1
 
 
 def read_runs(folder: pathlib.Path) -> list[Run]:
-    """The runs in a folder, by name: of the folders and of the files of collected runs in it. A
-    run's own folder, or one such file, may be given, too.
+    """The runs in a folder, by name: of the folders, those in them, and the files of collected runs
+    in it. A run's own folder, or one such file, may be given, too.
 
     Raises RefusedError if there is no such folder, or a file of collected runs is damaged; OSError
     if one cannot be read.
@@ -130,10 +132,15 @@ def read_runs(folder: pathlib.Path) -> list[Run]:
         raise RefusedError(f"{folder} is no folder: name one that holds the folders of runs")
     alone = folder.is_file() or (folder / record.RECORD).exists()
     runs: list[Run] = []
-    for path in [folder] if alone else sorted(folder.iterdir()):
+    places = {folder: os.path.basename(os.path.abspath(folder))}
+    if not alone:
+        deeper = (path.parent for path in folder.glob(f"*/*/{record.RECORD}"))
+        within = sorted([*folder.iterdir(), *deeper])
+        places = {path: str(path.relative_to(folder)) for path in within}
+    for path, name in places.items():
         if (path / record.RECORD).is_file():
             try:
-                runs.append(_read_folder(path))
+                runs.append(_read_folder(path, name))
             except (OSError, RefusedError, *DAMAGE) as error:
                 warn(f"{path / record.RECORD} cannot be used ({error}): the run is left out")
         elif path.suffix == ".jsonl" and path.is_file():
@@ -141,9 +148,8 @@ def read_runs(folder: pathlib.Path) -> list[Run]:
     return sorted(runs, key=lambda run: run.name)
 
 
-def _read_folder(folder: pathlib.Path) -> Run:
+def _read_folder(folder: pathlib.Path, name: str) -> Run:
     record.read(folder)  # which refuses what is damaged
-    name = folder.name if folder.name not in ("", "..") else folder.resolve().name
     content = {"name": name, **json.loads((folder / record.RECORD).read_text())}
     content["seconds"] = record.training_seconds(folder, started=True)
     content["results"] = list(_read_results(folder / record.RESULTS))
@@ -169,14 +175,14 @@ def _read_results(path: pathlib.Path) -> Iterator[Json]:
 
 
 def _evaluation(line: Json) -> Evaluation:
-    def score(numbers: Json) -> Score:
-        mean, interval = numbers["accuracy"]["test"], numbers["confidence_95"]["test"]
-        return Score(100 * float(mean), None if interval is None else 100 * float(interval))
-
     config = Config.of(line["dataset"], line["config"])
-    scores = {config.evaluation.transductive: score(line)}
-    if line.get("transductive"):
-        scores[True] = score(line["transductive"])
+    found = {True: line.get("transductive"), config.evaluation.transductive: line}
+    scores = {}
+    for transductive, numbers in found.items():
+        if numbers and "test" in numbers["accuracy"]:  # --eval-sets may have left it out
+            mean, interval = numbers["accuracy"]["test"], numbers["confidence_95"]["test"]
+            half = None if interval is None else 100 * float(interval)
+            scores[transductive] = Score(100 * float(mean), half)
     return Evaluation(line, config, scores)
 
 

@@ -61,19 +61,20 @@ def evaluate(
 def report(
     reptile: Reptile, trained: Trained, images: ImageSet, pixels: tf.Tensor, folder: os.PathLike
 ) -> None:
-    """Evaluate on every split, print the final lines and record them in the run's directory.
+    """Evaluate on the sets that the flags name, print the final lines and record the results.
 
-    What a training run has evaluated is kept there until then; a resumed one continues from it.
+    All is kept in the directory: what a training run has evaluated, too, until it is recorded; a
+    resumed one continues from that.
     """
     config, found = reptile.config, {}
     tally = Tally(None if config.run.pretrained else folder, trained.iteration)
     output.say("Evaluating...")
     try:
-        for split in images.splits:
+        for split in (one for one in config.final_sets if one in images.splits):
             purpose = Purpose[f"FINAL_{split.upper()}"]
             population = Population.of(images, split)
             found[split] = evaluate(reptile, trained.state, pixels, population, purpose, tally)
-            results.show(split, found[split])
+            results.show(split, found[split], config.evaluation.transductive)
     except (signals.Interrupted, LostError):
         with contextlib.suppress(OSError):  # What is not kept is done again.
             tally.keep(at_once=True)

@@ -142,6 +142,18 @@ def begin(record: Record) -> None:
     files.write_atomically(path, json.dumps(content, indent=1))
 
 
+def add_part(directory: os.PathLike, here: dict, commit: str | None) -> None:
+    """Add to the run.json of a run that goes on, in a directory that is held, what computes this
+    part of it, unless that has computed an earlier part. here: Devices.describe of this machine."""
+    path = Path(directory, RECORD)
+    content = json.loads(path.read_text())
+    part = {"commit": commit, "machine": here, "versions": machine.versions()}
+    later = content.get("parts", [])
+    if part not in ({name: one.get(name) for name in part} for one in (content, *later)):
+        content["parts"] = [*later, part]
+        files.write_atomically(path, json.dumps(content, indent=1))
+
+
 def checkpoints(directory: str | os.PathLike) -> list[int]:
     """The numbers of a directory's checkpoints, ascending."""
     if not os.path.isdir(directory):
@@ -209,11 +221,8 @@ def _check(config: Config, content: dict[str, Any]) -> None:
     """Raise ValueError for a record that somebody has changed so that it makes no sense."""
     given, defaults = content["flags"], Config.of(config.dataset, {}).flags()
     for name, default in defaults.items():
-        if name not in given:
-            if name in PLACES:  # a record that is passed on has no places
-                continue
-            raise ValueError(f"it lacks {name}")
-        value = given[name]
+        # A record that is passed on has no places; that of an earlier version lacks newer flags.
+        value = given.get(name, default)
         if type(value) not in ((int, type(None)) if default is None else (type(default),)):
             raise ValueError(f"{name} is {value!r}")
     if unknown := given.keys() - defaults.keys():

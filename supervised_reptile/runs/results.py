@@ -9,7 +9,6 @@ import dataclasses
 import datetime
 import errno
 import json
-import math
 import os
 import sys
 import time
@@ -64,22 +63,39 @@ def summarize(correct: Sequence[Sequence[int]], classes: int, transductive: bool
 
 def accuracy(correct: np.ndarray, classes: int) -> Accuracy:
     """The Accuracy of tasks. correct: correct predictions of each, int [tasks], of so many."""
-    confidence = None
-    if len(correct) > 1:
-        confidence = float(1.96 * np.std(correct / classes, ddof=1) / math.sqrt(len(correct)))
-    return Accuracy(int(correct.sum()) / (len(correct) * classes), confidence, len(correct))
+    tasks, confidence = len(correct), None
+    mean = int(correct.sum()) / (tasks * classes)
+    if tasks > 1:
+        half = float(half_width(float(np.var(correct / classes, ddof=1)), tasks, classes))
+        confidence = min(half, max(mean, 1 - mean))  # which reaches from 0 to 1
+    return Accuracy(mean, confidence, tasks)
 
 
-def show(split: str, result: SetResult) -> None:
-    """Print the final lines of a split."""
+def half_width(variance: np.ndarray | float, tasks: np.ndarray | int, classes: int) -> np.ndarray:
+    """Half the width of the 95 % interval of a mean over tasks, each with a query for each class.
+
+    variance: of the tasks' accuracies. It holds for few tasks and near 1, too: it has Student's t
+    (by Wallace's approximation), and of the two right and two wrong answers that Agresti and Coull
+    add it has the variance where all are right, 2 / queries². tasks: at least 2.
+    """
+    freedom, queries = tasks - 1, tasks * classes
+    t_squared = freedom * np.expm1((1.96 * (8 * freedom + 3) / (8 * freedom + 1)) ** 2 / freedom)
+    return np.sqrt(t_squared * (variance / tasks + 2 / queries**2))
+
+
+def show(split: str, result: SetResult, transductive: bool) -> None:
+    """Print the final lines of a split. transductive: whether the reported accuracy is."""
     reported, together = result.reported, result.transductive
     output.say(f"{TITLES[split]} accuracy: {reported.mean}")
-    if reported.confidence is not None:
-        interval = f"{reported.confidence:.5f} (95% confidence over {reported.tasks} tasks)"
-        output.say(f"  +/- {interval}")
+    kind = "transductive" if transductive else "not transductive"
+    if reported.confidence is None:
+        output.say(f"  ({reported.tasks} task, {kind})")
+    else:
+        over = f"95% confidence over {reported.tasks} tasks, {kind}"
+        output.say(f"  +/- {reported.confidence:.5f} ({over})")
     if together:
         interval = "" if together.confidence is None else f" +/- {together.confidence:.5f}"
-        output.say(f"  transductive: {together.mean}{interval}")
+        output.say(f"  transductive: {together.mean:.5f}{interval}")
 
 
 def append(
@@ -142,7 +158,8 @@ def _append_line(path: Path, text: str) -> None:
 
 
 def of_finished(directory: str | Path, config: Config) -> dict[str, SetResult] | None:
-    """The SetResult by split that a training run recorded at its end, or None."""
+    """The SetResult that a training run recorded at its end of each set that is asked for, or None
+    if it lacks one."""
     path, samples = Path(directory) / record.RESULTS, config.evaluation.eval_samples
 
     def accuracies(line: dict[str, Any]) -> dict[str, Accuracy]:
@@ -156,10 +173,13 @@ def of_finished(directory: str | Path, config: Config) -> dict[str, SetResult] |
             same = (line["iteration"], flags["eval_samples"]) == (config.outer.last, samples)
             if same and not flags["pretrained"]:
                 second = accuracies(together) if together else {}
-                reported = accuracies(line).items()
-                return {split: SetResult(one, second.get(split)) for split, one in reported}
+                reported = accuracies(line)
+                return {
+                    split: SetResult(reported[split], second.get(split))
+                    for split in config.final_sets
+                }
         except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # half-written when the disk was full
+            continue  # half-written when the disk was full, or of other sets
     return None
 
 

@@ -33,7 +33,7 @@ START = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
 NAME = "events.out.tfevents."  # what the names of event files begin with
 MEAN_OF = 50  # points that a running mean looks back at, about
 COMPARED = {"learning_rate", "meta_step", "inner_iters", "train_shots", "seed"}
-NOT_COMPARED = {*OWN, "data_dir", "checkpoint_interval", "keep_checkpoints"}
+NOT_COMPARED = {*OWN, "data_dir", "eval_sets", "checkpoint_interval", "keep_checkpoints"}
 SIDE, GAP = 64, 4  # pixels of an image in a picture, at least, and between them
 RIGHT, WRONG = (42, 157, 63), (208, 48, 48)
 ROW = "a row for each class"

@@ -1,6 +1,7 @@
 """The machine and the installation: cores, processor, versions, commit, commands, imports."""
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
@@ -27,16 +28,19 @@ def processor() -> str:
     return found[1] if found else platform.processor()
 
 
+@functools.cache
 def versions() -> dict:
-    """Versions of Python and of the packages that compute the results."""
+    """Versions of Python and of the packages that compute the results, at the first call."""
     packages = ("tensorflow", "numpy", "pillow")
     return {"python": platform.python_version()} | {
         name: importlib.metadata.version(name) for name in packages
     }
 
 
+@functools.cache
 def commit() -> str | None:
-    """The commit of the program, "-dirty" if its files were changed; None where that is unknown."""
+    """The commit of the program at the first call, "-dirty" if its files were changed; None where
+    that is unknown."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*words: str) -> str:

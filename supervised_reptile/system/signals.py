@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SIGNALS += (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)  # of clusters, before a limit
 _heard: list[int] = []  # the first signal
 

@@ -172,4 +172,3 @@ def test_the_final_report_agrees_with_the_plain_program(algorithm, image_set):
     )
     expected = [plain_accuracy(plain, images, images.pixels / 255.0, "test", i) for i in range(3)]
     assert found.reported.mean == pytest.approx(np.mean(expected))
-    assert found.reported.confidence == pytest.approx(1.96 * np.std(expected, ddof=1) / np.sqrt(3))

@@ -233,3 +233,13 @@ def test_tasks_that_the_data_can_just_fill_are_accepted(image_set):
     plan.check_data(config(shots=5, train_shots=6), images)
     # An evaluation does not train, so that the training shots do not matter.
     plan.check_data(config(pretrained=True, shots=5, train_shots=60), images)
+
+
+def test_of_sets_that_are_not_evaluated_nothing_is_asked(image_set):
+    images = image_set({"train": 4, "test": 5}, shots=6, size=4)
+    plan.check_data(config(pretrained=True, eval_sets="test"), images)
+    with pytest.raises(RefusedError, match="the train set has only 4"):
+        plan.check_data(config(pretrained=True), images)
+    images = dataclasses.replace(images, splits={"test": range(5)})
+    with pytest.raises(RefusedError, match="--eval-sets train: the images have no such set, but"):
+        plan.check_data(config(pretrained=True, eval_sets="train"), images)

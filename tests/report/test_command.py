@@ -63,10 +63,31 @@ def test_of_two_seeds_one_is_drawn_for_a_curve_of_section_6_2(runs):
 def test_a_moving_average_by_hand():
     values = np.array([0.0, 1.0, 0.5, 1.0])
     curve = Curve(np.array([0, 10, 20, 100]), {"test": values})
-    mean, interval = figures.smooth(curve, "test", width=20)
+    mean, interval = figures.smooth(curve, "test", width=20, classes=5)
     assert mean == pytest.approx([0.5, 0.5, 0.75, 1.0])
-    assert interval[1] == pytest.approx(1.96 * np.std(values[:3], ddof=1) / np.sqrt(3))
+    error = np.sqrt(np.var(values[:3], ddof=1) / 3 + 2 / 15**2)
+    assert interval[1] == pytest.approx(4.303 * error, rel=0.05)  # Student's t of two degrees
     assert np.isnan(interval[3])  # nothing is known from one point
+
+
+def test_a_short_curve_is_smoothed_and_its_dots_are_single_tasks(tmp_path):
+    pytest.importorskip("matplotlib")
+    flags = {**FLAGS, "synthetic": True, "meta_iters": 300}
+    made_up.events(made_up.run(tmp_path / "mine", flags), range(0, 300, 10))
+    (run,) = read_runs(tmp_path)
+    (axes,) = figures.learning_curve(run).axes
+    assert axes.get_title().startswith("mine (generated images), ")
+    line, dots = axes.get_lines()[:2]
+    assert list(dots.get_ydata()) == list(100 * run.curve.accuracy["train"])
+    assert np.std(np.diff(line.get_ydata())) < np.std(np.diff(dots.get_ydata())) / 5
+
+
+def test_without_a_folder_it_says_what_is_missing(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    said = capsys.readouterr()
+    assert (caught.value.code, said.out) == (2, "")
+    assert "the following arguments are required: FOLDER" in said.err
 
 
 def test_without_matplotlib_the_tables_are_written(runs, tmp_path, monkeypatch, capsys):
@@ -84,7 +105,7 @@ def test_only_finished_runs_are_collected(runs, tmp_path, capsys):
     assert main([str(runs), "--collect", str(tmp_path / "kept")]) == 0
     assert [run.name for run in read_runs(tmp_path / "kept")] == ["point", "sum", "table"]
     said = capsys.readouterr()
-    left_out = "no finished training run (0 of {} meta-iterations): it is left out"
+    left_out = "no finished and evaluated training run (known: 0 of {} meta-iterations)"
     assert f"unfinished is {left_out.format('100,000')}" in said.err
     assert f"none is {left_out.format('0')}" in said.err
     assert "| Omniglot" not in said.out

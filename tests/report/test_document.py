@@ -45,7 +45,16 @@ def test_a_complete_run_stands_beside_the_paper(tmp_path, written):
         *("training abcdef0, evaluation 0123456", "mine"),
     ]
     assert row(text, "| Omniglot 1-shot 5-way, transductive |")[3] == "97.70 ± 0.10"
-    assert "Not run: Omniglot 5-shot 5-way; " in text and "| Omniglot 5-shot 5-way |" not in text
+    assert "Omniglot 5-shot 5-way" not in text
+
+
+def test_each_commit_and_machine_of_a_run_is_named(tmp_path, written):
+    parts = [{"commit": "2" * 40, "machine": made_up.MACHINE}, {"commit": "1" * 40}]
+    made_up.run(tmp_path / "a", FLAGS, [made_up.line(FLAGS, 95)], commit="1" * 40, parts=parts)
+    assert row(written(), CELL)[9:11] == [
+        "training Abacus 9, 1 core, then not recorded, evaluation Abacus 9, 1 core",
+        "training 1111111, then 2222222, evaluation 0123456",
+    ]
 
 
 def test_the_readme_has_a_row_for_each_cell_that_was_run(tmp_path, written):
@@ -106,6 +115,14 @@ def test_two_seeds_have_each_a_row_and_a_mean(tmp_path, written):
     assert row(written(readme=True), CELL)[3] == f"**{mean}**"
 
 
+def test_two_runs_of_a_seed_are_both_named(tmp_path, written):
+    for name, percent in (("here", 95.3), ("there", 95.4)):
+        made_up.run(tmp_path / name, FLAGS, [made_up.line(FLAGS, percent)])
+    shown = "**95.40 ± 0.10 (without here: another run of a seed)**"
+    assert row(written(readme=True), CELL)[3] == shown
+    assert row(written(), "| here |")[3] == "95.30 ± 0.10"
+
+
 def test_a_second_seed_with_few_tasks_leaves_the_alarm_on(tmp_path, written):
     for seed, percent, tasks in ((0, 90, 10_000), (1, 95.4, 100)):
         flags = {**FLAGS, "seed": seed, "eval_samples": tasks}
@@ -156,11 +173,19 @@ def test_an_evaluation_of_a_run_of_the_paper_that_fits_no_cell_is_listed(tmp_pat
     lines = [made_up.line(FLAGS, 95.4), made_up.line({**FLAGS, "shots": 3}, 97)]
     # If the seed was another, the model has seen most of what it is tested on.
     lines.append(made_up.line(FLAGS, 99.9, assumed=["seed"]))
+    lines.append(made_up.line({**FLAGS, "seed": 4}, 99.8))
+    lines.append(made_up.line(FLAGS, 99.7, iteration=None))  # a checkpoint named best
     made_up.run(tmp_path / "mine", FLAGS, lines)
     text = written()
     assert row(text, "| mine |", "3-shot")[1] == "the paper's"
+    assert row(text, "| mine |", "99.80")[5:] == [
+        "100,000 of 100,000",
+        "10,000",
+        "0 (evaluation: 4)",
+    ]
+    assert row(text, "| mine |", "99.70")[5] == "not recorded"
     assert row(text, "| mine |", "99.90")[7] == "0 (flags of the evaluation were assumed)"
-    assert text.count("| mine |") == 3 and row(text, CELL)[3] == "95.40 ± 0.10"
+    assert text.count("| mine |") == 5 and row(text, CELL)[3] == "95.40 ± 0.10"
 
 
 def test_unfinished_runs_say_how_far_they_are(tmp_path, written):

@@ -50,6 +50,15 @@ def test_of_a_transductive_evaluation_one_column_is_known(tmp_path):
     assert evaluation.scores == {True: Score(pytest.approx(97.7), pytest.approx(0.1))}
 
 
+def test_an_evaluation_of_other_sets_has_no_score(tmp_path):
+    line = made_up.line(FLAGS, 95.4, 97)
+    for numbers in (line, line["transductive"]):
+        numbers["accuracy"] = {"train": 0.9}
+    made_up.run(tmp_path / "a", FLAGS, [line])
+    (run,) = read_runs(tmp_path)
+    assert run.finished and run.evaluations[0].scores == {}
+
+
 GOOD = made_up.line(FLAGS, 95.4)
 
 
@@ -91,6 +100,19 @@ def test_a_linked_run_has_the_name_of_the_link(tmp_path):
     (tmp_path / "runs" / "mine").symlink_to(folder)
     (run,) = read_runs(tmp_path / "runs")
     assert (run.name, run.path) == ("mine", tmp_path / "runs" / "mine")
+
+
+def test_runs_one_level_deeper_are_found_under_a_longer_name(tmp_path):
+    for name in ("mine", "a/mine", "b/mine", "b/far/away"):
+        made_up.run(tmp_path / name, FLAGS, [made_up.line(FLAGS, 95)])
+    assert [run.name for run in read_runs(tmp_path)] == ["a/mine", "b/mine", "mine"]
+    assert [run.name for run in read_runs(tmp_path / "b" / "far" / "..")] == ["far/away", "mine"]
+    assert [run.name for run in read_runs(tmp_path / "b" / "mine")] == ["mine"]
+
+
+def test_what_a_checkpoint_says_is_known_to_be_done(tmp_path):
+    (made_up.run(tmp_path / "a", FLAGS) / "model.ckpt-99.index").touch()
+    assert read_runs(tmp_path)[0].done == 100
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path, capsys):

@@ -55,6 +55,9 @@ def test_an_interrupted_evaluation_goes_on(tmp_path, image_set, monkeypatch, cap
     assert report("cut", 9) == 9
     assert report("cut", None) == (whole, 42 - 7 - 9)
     assert [path.name for path in (tmp_path / "cut").iterdir()] == ["results.jsonl"]
+    # One set alone: the same numbers.
+    only, called = report("only", None, eval_sets="test")
+    assert (called, only) == (21, f"Evaluating...\n{whole[whole.index('Test accuracy') :]}")
     # More tasks: those that are known are not done again.
     report("other", 32)
     more, called = report("other", None, eval_samples=30)

@@ -56,7 +56,6 @@ def test_a_damaged_record_is_refused_by_name(tmp_path, content):
 @pytest.mark.parametrize(
     ("flag", "value", "reason"),
     [
-        ("eval_iters", None, "it lacks eval_iters"),
         ("shots", 1.5, "shots is 1.5"),
         ("label_smoothing", 0.5, "it has label_smoothing, which this version does not know"),
     ],
@@ -66,6 +65,28 @@ def test_a_record_that_was_changed_by_hand_is_refused(tmp_path, recorded, flag, 
     change(tmp_path, **{flag: value})
     with pytest.raises(RefusedError, match=f"run.json is not a complete record .*{reason}"):
         record.read(tmp_path)
+
+
+def test_a_record_of_an_earlier_version_takes_the_defaults_of_newer_flags(tmp_path, recorded):
+    (tmp_path / "run.json").write_text((MODELS / "o15" / "run.json").read_text())
+    assert record.read(tmp_path).config.final_sets == ["train", "test"]
+    record.begin(recorded)
+    change(tmp_path, eval_sets=None)
+    assert record.read(tmp_path) == recorded
+
+
+def test_a_run_that_goes_on_elsewhere_records_each_part_once(tmp_path, recorded):
+    record.begin(recorded)
+    record.add_part(tmp_path, recorded.machine, recorded.commit)
+    for _ in range(2):
+        for cores in (1, 2):
+            record.add_part(tmp_path, {"cores": cores}, "abc")
+    content = json.loads((tmp_path / "run.json").read_text())
+    assert [(part["commit"], part["machine"]["cores"]) for part in content["parts"]] == [
+        *(("abc", 1), ("abc", 2))
+    ]
+    assert content["parts"][0]["versions"] == content["versions"]
+    assert record.read(tmp_path) == recorded
 
 
 STATES = ["model.ckpt-900", "{folder}/model.ckpt-900", "model.ckpt", "foo-12"]

@@ -31,9 +31,29 @@ def test_accuracy_and_interval_by_hand():
     # Four tasks of five queries: accuracies 1, .8, .6, .8; mean .8, sample variance .08 / 3.
     found = results.accuracy(np.array([5, 4, 3, 4]), classes=5)
     assert found.mean == 16 / 20
-    assert found.confidence == pytest.approx(1.96 * math.sqrt(0.08 / 3 / 4))
+    # Student's t with three degrees of freedom is 3.182.
+    assert found.confidence == pytest.approx(3.182 * math.sqrt(0.08 / 3 / 4 + 2 / 20**2), rel=0.02)
     assert found.tasks == 4
     assert results.accuracy(np.array([3]), classes=5).confidence is None
+    # Nothing is outside of 0 to 1.
+    assert results.accuracy(np.array([5, 0]), classes=5).confidence == 0.5
+
+
+@pytest.mark.parametrize("tasks", [2, 5, 10, 50, 1000])
+@pytest.mark.parametrize("true", [0.5, 0.9546, 0.99])
+def test_the_interval_holds_the_truth_in_95_of_100_evaluations_however_few_the_tasks(tasks, true):
+    draws = np.random.default_rng(1)
+    difficulty = draws.beta(30 * true, 30 * (1 - true), (1500, tasks))
+    found = [results.accuracy(correct, 5) for correct in draws.binomial(5, difficulty)]
+    held = np.mean([abs(one.mean - true) <= one.confidence for one in found])
+    assert held > 0.95 - 3 * math.sqrt(0.95 * 0.05 / 1500)
+    assert min(one.confidence for one in found) > 0
+
+
+def test_of_many_tasks_the_interval_is_the_normal_one():
+    correct = np.random.default_rng(0).binomial(5, 0.95, 10_000)
+    normal = 1.96 * np.std(correct / 5, ddof=1) / 100
+    assert results.accuracy(correct, 5).confidence == pytest.approx(normal, rel=0.001)
 
 
 def test_each_evaluation_is_one_line_with_the_whole_configuration(tmp_path, config):
@@ -78,20 +98,27 @@ def test_the_results_of_a_finished_run_are_found(tmp_path):
     with open(tmp_path / "results.jsonl", "a") as file:
         file.write('{"iteration": 7, "acc')  # as a full disk leaves it
     append(7, 0.4)
-    assert results.of_finished(tmp_path, config()) == {"test": result(0.4, 0.01, 50)}
+    assert results.of_finished(tmp_path, config()) is None  # it lacks training characters
+    found = results.of_finished(tmp_path, config(eval_sets="test"))
+    assert found == {"test": result(0.4, 0.01, 50)}
 
 
 def test_both_columns_are_printed_unless_the_second_is_reported(capsys):
-    """The lines of the original program stay; ours begin with two spaces."""
-    correct = [[5, 4], [3, 4], [4, 4], [4, 5]]
-    results.show("test", results.summarize(correct, 5, transductive=False))
+    """The lines of the original program stay; ours begin with two spaces and say the kind."""
+    found = SetResult(Accuracy(2 / 3, 0.16, 3), Accuracy(14 / 15, 0.098, 3))
+    results.show("test", found, transductive=False)
     assert capsys.readouterr().out == (
-        "Test accuracy: 0.8\n"
-        "  +/- 0.16003 (95% confidence over 4 tasks)\n"
-        "  transductive: 0.85 +/- 0.09800\n"
+        "Test accuracy: 0.6666666666666666\n"
+        "  +/- 0.16000 (95% confidence over 3 tasks, not transductive)\n"
+        "  transductive: 0.93333 +/- 0.09800\n"
     )
-    results.show("test", results.summarize(correct, 5, transductive=True))
-    assert "transductive" not in capsys.readouterr().out
+    single = results.summarize([[3, 4]], 5, transductive=True)
+    for found, line in (
+        (SetResult(Accuracy(0.6, 0.16, 3)), "+/- 0.16000 (95% confidence over 3 tasks"),
+        (single, "(1 task"),
+    ):
+        results.show("test", found, transductive=True)
+        assert capsys.readouterr().out == f"Test accuracy: 0.6\n  {line}, transductive)\n"
 
 
 def test_a_line_that_the_disk_has_no_room_for_leaves_none(tmp_path, config):
