@@ -29,7 +29,8 @@ TALLY = "evaluation.json"
 SECONDS = "seconds.json"
 LOCK = "lock"
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what such file systems answer
-PLACES = ("checkpoint", "data_dir")  # flags that say where things are on a machine
+PLACES = ("checkpoint", "data_dir")  # flags that say where things are: records passed on lack them
+ADDED = ("eval_sets",)  # flags that the records of earlier runs lack, which had the default
 KEPT = ("split", "data", "versions", "machine")  # of a Record; commit is optional
 STATE = "checkpoint"  # TensorFlow's own file on which checkpoints there are
 SHOWN = 10  # checkpoints that a refusal names
@@ -221,7 +222,8 @@ def _check(config: Config, content: dict[str, Any]) -> None:
     """Raise ValueError for a record that somebody has changed so that it makes no sense."""
     given, defaults = content["flags"], Config.of(config.dataset, {}).flags()
     for name, default in defaults.items():
-        # A record that is passed on has no places; that of an earlier version lacks newer flags.
+        if name not in given and name not in PLACES + ADDED:
+            raise ValueError(f"it lacks {name}")
         value = given.get(name, default)
         if type(value) not in ((int, type(None)) if default is None else (type(default),)):
             raise ValueError(f"{name} is {value!r}")

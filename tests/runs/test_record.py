@@ -56,6 +56,7 @@ def test_a_damaged_record_is_refused_by_name(tmp_path, content):
 @pytest.mark.parametrize(
     ("flag", "value", "reason"),
     [
+        ("eval_iters", None, "it lacks eval_iters"),
         ("shots", 1.5, "shots is 1.5"),
         ("label_smoothing", 0.5, "it has label_smoothing, which this version does not know"),
     ],
