@@ -74,9 +74,10 @@ def accuracy(correct: np.ndarray, classes: int) -> Accuracy:
 def half_width(variance: np.ndarray | float, tasks: np.ndarray | int, classes: int) -> np.ndarray:
     """Half the width of the 95 % interval of a mean over tasks, each with a query for each class.
 
-    variance: of the tasks' accuracies. It holds for few tasks and near 1, too: it has Student's t
-    (by Wallace's approximation), and of the two right and two wrong answers that Agresti and Coull
-    add it has the variance where all are right, 2 / queries². tasks: at least 2.
+    variance: of the tasks' accuracies. tasks: at least 2. It is Student's t, by Wallace's
+    approximation, times the standard error. The square of that has 2 / queries² added: what is left
+    of it in Agresti and Coull's interval, with two right and two wrong answers added, where all are
+    right. So it holds for few tasks, too.
     """
     freedom, queries = tasks - 1, tasks * classes
     t_squared = freedom * np.expm1((1.96 * (8 * freedom + 3) / (8 * freedom + 1)) ** 2 / freedom)
