@@ -204,12 +204,11 @@ def _check_same(given: dict, recorded: dict) -> None:
     fixed = {"classes", "train_classes"}
     if given.get("resume"):
         fixed = recorded.keys() - HARMLESS
-    differences = [
+    if differences := [
         f"{flag_name(key)} is {given[key]} here but {recorded[key]} there"
         for key in recorded
         if key in fixed and given.get(key, recorded[key]) != recorded[key]
-    ]
-    if differences:
+    ]:
         raise RefusedError(
             f"--checkpoint {given['checkpoint']}: its run had other flags: "
             f"{', '.join(differences)}; omit them, or start a new run in another directory"
@@ -273,12 +272,11 @@ def warn_of_machine(recorded: Record, here: dict) -> None:
 
     here: Devices.describe of this one.
     """
-    differences = [
+    if differences := [
         f"{name}: {here.get(name)} instead of {value}"
         for name, value in recorded.machine.items()
         if here.get(name) != value
-    ]
-    if differences:
+    ]:
         print(
             f"Warning: the run was started with something else ({', '.join(differences)}): it "
             "continues, but its bits may differ from what they would have been",
@@ -296,14 +294,13 @@ def announce(saved: SavedModel, decides: Sequence[tuple[tuple[str, ...], str]] =
         if "seed" in names and saved.config.dataset != "omniglot":
             continue  # there, folders are the split
         # As they stand on a command line that gives them.
-        written = [
+        if written := [
             flag_name(name if flags[name] else f"no_{name}")
             if isinstance(flags[name], bool)
             else f"{flag_name(name)} {flags[name]}"
             for name in names
             if name in saved.assumed
-        ]
-        if written:
+        ]:
             assumed.append(f"assumed: {', '.join(written)}: {meaning}")
     if assumed:
         lines.append(f"Warning: {saved.prefix.parent} has no run.json: give what is assumed")

@@ -80,8 +80,7 @@ def fetch(name: str, sources: Sources) -> None:
 
 def verify() -> None:
     """Check the datasets that are there. Raises FailedError, naming what is broken."""
-    found = [name for name in DATASETS if (FOLDER / name).exists()]
-    if not found:
+    if not (found := [name for name in DATASETS if (FOLDER / name).exists()]):
         raise FailedError(f"{FOLDER}/ holds no dataset.")
     problems = []
     for name in found:

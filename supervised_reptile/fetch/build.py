@@ -108,8 +108,7 @@ def check_images(folder: Path) -> str:
         for group in found:
             results += group
             progress.advance(len(results))
-    broken = [f"{name} ({problem})" for name, (_, problem) in zip(names, results) if problem]
-    if broken:
+    if broken := [f"{name} ({problem})" for name, (_, problem) in zip(names, results) if problem]:
         raise UnsoundError(f"{len(broken)} images cannot be decoded: {some(broken)}")
     return digest_of((str(name), digest) for name, (digest, _) in zip(names, results))
 

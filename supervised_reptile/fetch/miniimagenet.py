@@ -156,12 +156,11 @@ def _find_unpacked(root: Path, lists: Lists) -> dict[Path, Path]:
     example = next(iter(lists)).parent.name
     training = next((root / top for top in TRAINING if (root / top / example).is_dir()), root)
     paths = {name: training / name.parent.name / name.name for name in lists}
-    wrong = [
+    if wrong := [
         f"{path.parent.name}/{path.name}"
         for name, path in paths.items()
         if not path.is_file() or path.stat().st_size != lists[name][1] - lists[name][0] + 1
-    ]
-    if wrong:
+    ]:
         raise FailedError(f"{training} lacks images of the authors, or has others: {some(wrong)}")
     return paths
 
@@ -172,12 +171,11 @@ def check_names(folder: Path) -> None:
     expected = {f"{split}/{name}": name for split, names in CLASSES.items() for name in names}
     if different := expected.keys() ^ found.keys():
         raise UnsoundError(f"these classes are missing, or too many: {some(sorted(different))}")
-    wrong = [
+    if wrong := [
         f"{path} ({found[path]})"
         for path, name in expected.items()
         if found[path] not in (IMAGES, AUTHORS_IMAGES.get(name))
-    ]
-    if wrong:
+    ]:
         raise UnsoundError(f"not {IMAGES} images each: {some(wrong)}")
 
 

@@ -23,8 +23,7 @@ def read(settings: Sources, work: Path) -> Contents:
     place = sources.locate(source, work, [f"{name}.zip" for name in ARCHIVES])
     zips = [place / f"{name}.zip" for name in ARCHIVES]
     parts = [path if path.is_file() else path.with_suffix("") for path in zips]
-    missing = [f"{part.name}.zip or {part.name}/" for part in parts if not part.exists()]
-    if missing:
+    if missing := [f"{part.name}.zip or {part.name}/" for part in parts if not part.exists()]:
         raise FailedError(f"{place} is no folder with {' and '.join(missing)}")
     folders = [sources.unpack(part, work / "unpacked" / part.stem) for part in parts]
     # Some programs unpack an archive into one more folder of its name.
@@ -46,10 +45,8 @@ def check_names(folder: Path) -> None:
             f"{len(alphabets)} alphabets with {len(drawings)} characters instead of "
             f"{ALPHABETS} with {CHARACTERS}"
         )
-    uneven = sorted(character for character, number in drawings.items() if number != DRAWINGS)
-    if uneven:
-        counts = [f"{path} ({drawings[path]})" for path in uneven]
-        raise UnsoundError(f"not {DRAWINGS} drawings each: {some(counts)}")
+    if uneven := sorted(f"{path} ({n})" for path, n in drawings.items() if n != DRAWINGS):
+        raise UnsoundError(f"not {DRAWINGS} drawings each: {some(uneven)}")
 
 
 def check(folder: Path) -> str:

@@ -44,8 +44,7 @@ def _address(environment: Mapping[str, str], name: str) -> str:
     address = environment.get(name, "")
     if not address or re.match("https?://", address):
         return address
-    path = local_path(address) or Path(address)
-    if not path.exists():
+    if not (path := local_path(address) or Path(address)).exists():
         raise RefusedError(f"{name}={address} is no http, https or file address, and no such file")
     return path.resolve().as_uri()
 

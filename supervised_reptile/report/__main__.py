@@ -55,8 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace) -> bool:
     """Do what a command line asks for. Returns whether all that was to be kept could be."""
-    runs = read_runs(given.folder)
-    if not runs:
+    if not (runs := read_runs(given.folder)):
         warn(f"{given.folder} holds no runs: a run is a folder with a run.json")
         if given.readme:
             raise RefusedError(

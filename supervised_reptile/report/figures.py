@@ -54,13 +54,10 @@ def draw(runs: list[Run], folder: pathlib.Path) -> list[str]:
 def figures(runs: list[Run]) -> Iterator[tuple[str, Any]]:
     """The names of the figures that there are runs for, and the figures themselves."""
     placed, _ = place(runs)
-    curves = [(one, run) for one in COMBINATIONS if (run := _whole(placed[one.name]))]
-    if curves:
+    if curves := [(one, run) for one in COMBINATIONS if (run := _whole(placed[one.name]))]:
         yield GRADIENTS, gradients(curves)
-    points = [(one, by_seed(placed[one.name])) for one in OVERLAPS]
-    points = [(one, found) for one, found in points if found]
-    if points:
-        yield OVERLAP, overlap([(one, found[0]) for one, found in points])
+    if points := [(one, by[0]) for one in OVERLAPS if (by := by_seed(placed[one.name]))]:
+        yield OVERLAP, overlap(points)
     shown = [run for _, run in curves]
     for run in runs:
         if run.curve and len(run.curve.iterations) > 1 and run not in shown:

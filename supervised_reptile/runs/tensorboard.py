@@ -31,6 +31,7 @@ from supervised_reptile.system import files, machine
 Metadata = tf.compat.v1.SummaryMetadata
 START = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
 NAME = "events.out.tfevents."  # what the names of event files begin with
+MEAN = "running mean/{} accuracy"  # the tag of a running mean of a set
 MEAN_OF = 50  # points that a running mean looks back at, about
 COMPARED = {"learning_rate", "meta_step", "inner_iters", "train_shots", "seed"}
 NOT_COMPARED = {*OWN, "data_dir", "eval_sets", "checkpoint_interval", "keep_checkpoints"}
@@ -98,16 +99,11 @@ class Overview(Events):
         self._last, self._time = iteration, now
         self.write(
             iteration,
-            *(scalar(mean_tag(split), float(mean)) for split, mean in self._means.items()),
+            *(scalar(MEAN.format(split), float(mean)) for split, mean in self._means.items()),
             scalar("outer step size", step_size),
             scalar("loss of the last inner step", loss),
             scalar("meta-iterations per second", rate),
         )
-
-
-def mean_tag(split: str) -> str:
-    """The tag of a running mean."""
-    return f"running mean/{split} accuracy"
 
 
 def earlier(folder: os.PathLike) -> tuple[int, dict[str, np.float32]]:
@@ -122,7 +118,7 @@ def earlier(folder: os.PathLike) -> tuple[int, dict[str, np.float32]]:
                 values = {
                     value.tag: np.float32(value.simple_value) for value in event.summary.value
                 }
-                tags = {split: mean_tag(split) for split in ("train", "val", "test")}
+                tags = {split: MEAN.format(split) for split in ("train", "val", "test")}
                 if means := {split: values[tag] for split, tag in tags.items() if tag in values}:
                     points.append((event.step, means))
     return len(points), points[-1][1] if points else {}

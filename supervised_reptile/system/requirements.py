@@ -8,8 +8,7 @@ import os
 import signal
 import sys
 
-PACKAGES = {"numpy": "numpy", "PIL": "pillow", "tqdm": "tqdm", "tensorboard": "tensorboard"}
-PACKAGES["tensorflow"] = "tensorflow"
+PACKAGES = ("numpy", "PIL", "tqdm", "tensorboard", "tensorflow")  # PIL is Pillow
 OLDEST = (3, 10)
 
 
@@ -34,7 +33,7 @@ def check(program: str) -> None:
     open_streams()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback until there is an answer
-    missing = [name for module, name in PACKAGES.items() if not importlib.util.find_spec(module)]
+    missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
     problem = sys.executable + " lacks the packages " + ", ".join(missing) if missing else ""
     if sys.version_info < OLDEST:
         problem = "needs Python 3.10 to 3.13, but this is {}.{}".format(*sys.version_info)

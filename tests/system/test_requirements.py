@@ -19,7 +19,7 @@ def test_a_python_without_the_packages_is_told_which_and_what_to_do():
     command = [sys.executable, "-S", TOP / "run_omniglot.py", "--help"]
     found = subprocess.run(command, capture_output=True, text=True)
     assert found.returncode == 2 and found.stdout == "" and found.stderr.count("\n") == 1
-    assert "lacks the packages numpy, pillow" in found.stderr and "make venv" in found.stderr
+    assert "lacks the packages numpy, PIL" in found.stderr and "make venv" in found.stderr
 
 
 def test_an_old_python_is_told_which_is_needed(monkeypatch, capsys):
