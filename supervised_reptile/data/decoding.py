@@ -23,6 +23,7 @@ from supervised_reptile.system.output import some
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Source = str | os.PathLike[str] | Image.Image
 
 
 class ClassImages(typing.NamedTuple):
@@ -30,7 +31,7 @@ class ClassImages(typing.NamedTuple):
     read, and why."""
 
     pixels: np.ndarray
-    problems: list[tuple[str, str]]
+    problems: list[tuple[Source, str]]
 
 
 def read_classes(
@@ -96,8 +97,9 @@ def _leave_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def read_class(files: Sequence[str], format: Format) -> ClassImages:
-    """The ClassImages of files. Raises OSError where the system is at fault, and not a file."""
+def read_class(files: Sequence[Source], format: Format) -> ClassImages:
+    """The ClassImages of files or opened images. Raises OSError where the system is at fault, and
+    not a file."""
     found = ClassImages(np.zeros((len(files), *format.shape), np.uint8), [])
     for index, file in enumerate(files):
         try:
@@ -107,7 +109,7 @@ def read_class(files: Sequence[str], format: Format) -> ClassImages:
                 raise
             reason = (str(error) or repr(error)).splitlines()[0]
             if isinstance(error, UnidentifiedImageError):
-                empty = os.path.exists(file) and not os.path.getsize(file)
+                empty = os.path.exists(str(file)) and not os.path.getsize(str(file))
                 reason = "empty" if empty else "its content is of no known kind"
             found.problems.append((file, reason))
     return found
@@ -118,7 +120,7 @@ def pixels_of(classes: Iterable[ClassImages]) -> Iterator[np.ndarray]:
 
     Raises RefusedError after the last one if images cannot be read, naming the first few.
     """
-    problems: list[tuple[str, str]] = []
+    problems: list[tuple[Source, str]] = []
     for found in classes:
         problems += found.problems
         yield found.pixels
@@ -128,12 +130,12 @@ def pixels_of(classes: Iterable[ClassImages]) -> Iterator[np.ndarray]:
         raise RefusedError(f"{images} cannot be read: {shown}: replace or remove what is broken")
 
 
-def _decode(file: str, format: Format) -> np.ndarray:
-    """The pixels of a file: resized with nearest neighbour as the paper's Pillow did, then
+def _decode(file: Source, format: Format) -> np.ndarray:
+    """The pixels of an image: resized with nearest neighbour as the paper's Pillow did, then
     converted. format.as_shown: turned upright first, and put on white. Raises as Pillow does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as large is refused
-        opened = Image.open(file)
+        opened = file.copy() if isinstance(file, Image.Image) else Image.open(file)
     with opened as image:
         if image.mode[0] in "IF":
             # What is white in them is not known; scientific ones often use 12 of 16 bits.

@@ -1,0 +1,61 @@
+"""From a name or a folder to a model, in one import."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import supervised_reptile
+from supervised_reptile.classification.command import classify
+from supervised_reptile.system.errors import RefusedError
+
+EXPERIMENTS = pathlib.Path(__file__).parents[2] / "experiments"
+O15 = EXPERIMENTS / "models" / "o15"
+LABELLED = EXPERIMENTS / "drawings" / "labelled"
+
+
+def test_the_import_is_light_and_loading_is_silent():
+    heavy = "{'numpy', 'tensorflow', 'PIL'} & set(sys.modules)"
+    code = f"import sys, supervised_reptile; print({heavy}); supervised_reptile.load('o15')"
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("set()\n", "", 0)
+
+
+def test_an_included_model_by_name_is_that_in_its_folder():
+    by_name = supervised_reptile.load("o15").parameters
+    reader = tf.train.load_checkpoint(str(O15 / "model.ckpt-99999"))
+    assert by_name and by_name.keys() < reader.get_variable_to_shape_map().keys()
+    for name, value in by_name.items():
+        assert (value == reader.get_tensor(name)).all()
+
+
+def test_the_command_gives_what_a_program_gets():
+    model = supervised_reptile.load(str(O15), seed=3, eval_iters=9)
+    paths = sorted(LABELLED.glob("*/*.png"))
+    adapted = model.adapt(paths, [path.parent.name for path in paths])
+    new = sorted(map(str, (EXPERIMENTS / "drawings" / "new").iterdir()))
+    found = classify(str(O15), str(LABELLED), new, seed=3, eval_iters=9)
+    rows = [[answer.probabilities[name] for name in adapted.classes] for answer in found]
+    assert (adapted.probabilities(new) == np.array(rows, np.float32)).all()
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "flags", "reason"),
+    [
+        ("o16", {}, "there is no checkpoint in o16"),
+        (f"{O15}/model.ckpt-1", {}, "no checkpoint model.ckpt-1 in .*o15, but model.ckpt-99999"),
+        (str(O15), {"evil_iters": 3}, "evil_iters is no flag of a model"),
+        (str(O15), {"eval_iters": 0}, "--eval-iters: must be at least 1"),
+        (str(O15), {"transductive": 3}, "transductive: ignored explicit argument '3'"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused_in_one_line(checkpoint, flags, reason):
+    with pytest.raises(RefusedError, match=reason):
+        supervised_reptile.load(checkpoint, **flags)
