@@ -25,8 +25,9 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.10,<3.14",
-    packages=find_packages(include=["supervised_reptile*"]),
-    package_data={"supervised_reptile": ["py.typed"]},
+    packages=[*find_packages(include=["supervised_reptile*"]), "supervised_reptile.models"],
+    package_dir={"supervised_reptile.models": "experiments/models"},
+    package_data={"supervised_reptile": ["py.typed"], "supervised_reptile.models": ["[mo]*/*"]},
     scripts=["run_omniglot.py", "run_miniimagenet.py"],
     entry_points={
         "console_scripts": ["fetch-reptile-data = supervised_reptile.fetch.__main__:main"]

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +14,8 @@ import supervised_reptile
 from supervised_reptile.classification.command import classify
 from supervised_reptile.system.errors import RefusedError
 
-EXPERIMENTS = pathlib.Path(__file__).parents[2] / "experiments"
+TOP = pathlib.Path(__file__).parents[2]
+EXPERIMENTS = TOP / "experiments"
 O15 = EXPERIMENTS / "models" / "o15"
 LABELLED = EXPERIMENTS / "drawings" / "labelled"
 
@@ -59,3 +61,18 @@ def test_the_command_gives_what_a_program_gets():
 def test_what_cannot_be_loaded_is_refused_in_one_line(checkpoint, flags, reason):
     with pytest.raises(RefusedError, match=reason):
         supervised_reptile.load(checkpoint, **flags)
+
+
+@pytest.mark.slow
+def test_an_installed_package_has_the_models_of_the_tables(tmp_path):
+    for name in ("supervised_reptile", "experiments/models"):
+        shutil.copytree(TOP / name, tmp_path / name)
+    for name in ("setup.py", "README.md", "run_omniglot.py", "run_miniimagenet.py"):
+        shutil.copy(TOP / name, tmp_path)
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--quiet"]
+    subprocess.run([*pip, "--target", tmp_path / "there", tmp_path], check=True)
+    code = "import supervised_reptile as s; print(s.__file__, s.load('o120').config.run.checkpoint)"
+    there = tmp_path / "there"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=there)
+    package = there / "supervised_reptile"
+    assert done.stdout.split() == [str(package / "__init__.py"), str(package / "models" / "o120")]
