@@ -130,6 +130,8 @@ class Classifying:
     repeats: int = flag(1, "adaptations whose probabilities are averaged", whole(1))
     json: str = flag("", "file for the answers, as JSON", path)
     page: str = flag("", "file for a page to look at, as HTML", path)
+    draw: bool = flag(False, "serve a page to draw examples and questions in", bool, "omniglot")
+    port: int = flag(0, "of that page; 0: any that is free", whole(0, 2**16), "omniglot")
 
 
 @dataclasses.dataclass(frozen=True)

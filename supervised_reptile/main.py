@@ -86,8 +86,8 @@ def run(dataset: Dataset, script: str, argv: Sequence[str]) -> None:
 
 def run_distributed(dataset: Dataset, computing: args.Computing, given: dict) -> None:
     """`run` with all devices of this machine, or as one of several processes. Raises as `run`."""
-    if "classify" in given:
-        raise RefusedError("--classify is work for one process: omit --distribute")
+    for name in given.keys() & {"classify", "draw"}:
+        raise RefusedError(f"--{name} is work for one process: omit --distribute")
     with quiet():
         from supervised_reptile.devices import distribute
         from supervised_reptile.learning import team
@@ -125,9 +125,11 @@ def _prepare(dataset: Dataset, given: dict) -> Prepared:
     no work has been done yet."""
     try:
         decided = plan.decide(dataset.name, given)
-        if isinstance(decided, plan.Classification):
+        if isinstance(decided, plan.Classification) and not decided.asked.draw:
             return Prepared(decided, examples=command.prepare(decided.asked))
-        return Prepared(decided) if isinstance(decided, FinishedRun) else _load(dataset, decided)
+        if isinstance(decided, plan.Classification | FinishedRun):
+            return Prepared(decided)
+        return _load(dataset, decided)
     except OSError as error:
         raise RefusedError(explain(error)) from None
 
@@ -150,8 +152,10 @@ def carry_out(
                 results.show(split, result)
         case plan.Classification(model, asked):
             devices()
-            assert prepared.examples
-            command.carry_out(model, prepared.examples, asked)
+            if prepared.examples:
+                command.carry_out(model, prepared.examples, asked)
+            else:
+                command.draw(model, asked.port)
         case SavedModel() as saved:
             evaluate_saved(saved, prepared, *_ready(prepared, devices(), share))
         case NewRun() | ResumedRun() as training:
