@@ -1,5 +1,10 @@
 "use strict";
 const $ = (id) => document.getElementById(id);
+const make = (tag, ...content) => {
+  const made = document.createElement(tag);
+  made.append(...content);
+  return made;
+};
 const PEN = 12; // of 224 pixels: 1.5 of the 28 that the network sees
 const paper = $("canvas").getContext("2d");
 let classes = []; // {name, drawings: addresses of PNG files, seen: the same, 28 x 28}
@@ -50,15 +55,16 @@ for (const end of ["pointerup", "pointercancel"]) {
 function drawn(now) {
   strokes = now;
   repaint();
-  for (const button of document.querySelectorAll("#undo, #clear, .add")) button.disabled = !strokes.length;
+  const buttons = document.querySelectorAll("#undo, #clear, .add");
+  for (const button of buttons) button.disabled = !strokes.length;
   ask();
 }
 $("undo").onclick = () => drawn(strokes.slice(0, -1));
 $("clear").onclick = () => drawn([]);
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "z" || !(event.ctrlKey || event.metaKey) || event.target.matches("input")) return;
-  event.preventDefault();
-  drawn(strokes.slice(0, -1));
+  if (event.key === "z" && (event.ctrlKey || event.metaKey) && !event.target.matches("input")) {
+    drawn(strokes.slice(0, -1));
+  }
 });
 
 // Classes
@@ -66,6 +72,7 @@ document.addEventListener("keydown", (event) => {
 function image(address, kind, words) {
   const made = new Image();
   Object.assign(made, { src: address, className: kind, alt: words });
+  if (kind === "seen") made.title = "28 × 28 pixels";
   return made;
 }
 
@@ -78,19 +85,26 @@ function show() {
     name.value = one.name;
     name.oninput = () => { one.name = name.value; };
     name.onchange = changed;
-    card.querySelector(".remove").onclick = () => { classes.splice(classes.indexOf(one), 1); changed(); };
-    card.querySelector(".remove").setAttribute("aria-label", `Remove the class ${one.name}`);
+    const remove = card.querySelector(".remove");
+    remove.setAttribute("aria-label", `Remove the class ${one.name}`);
+    remove.onclick = () => { classes = classes.filter((other) => other !== one); changed(); };
     const add = card.querySelector(".add");
     add.disabled = !strokes.length;
-    add.onclick = () => { one.drawings.push($("canvas").toDataURL()); strokes = []; changed(); };
+    add.onclick = () => {
+      one.drawings.push($("canvas").toDataURL());
+      strokes = [];
+      changed();
+    };
     card.querySelector("ul").append(...one.drawings.map((address, index) => {
-      const item = document.createElement("li"), button = document.createElement("button");
+      const button = make("button", image(address, "drawn", `Drawing ${index + 1} of ${one.name}`));
+      if (one.seen[index]) button.append(image(one.seen[index], "seen", "as the network sees it"));
       button.title = "Remove this drawing";
-      button.append(image(address, "drawn", `Drawing ${index + 1} of ${one.name}`));
-      if (one.seen[index]) button.append(image(one.seen[index], "seen", "what the network sees"));
-      button.onclick = () => { one.drawings.splice(index, 1); changed(); };
-      item.append(button);
-      return item;
+      button.onclick = () => {
+        one.drawings.splice(index, 1);
+        one.seen.splice(index, 1);
+        changed();
+      };
+      return make("li", button);
     }));
     return card;
   }));
@@ -100,7 +114,6 @@ function show() {
 }
 
 function changed() {
-  for (const one of classes) one.seen = [];
   show();
   drawn(strokes);
 }
@@ -118,7 +131,8 @@ $("clear-all").onclick = () => { classes = []; changed(); };
 async function post(path) {
   const query = strokes.length ? $("canvas").toDataURL() : "";
   const parts = classes.map(({ name, drawings }) => ({ name, drawings }));
-  const response = await fetch(path, { method: "POST", body: JSON.stringify({ classes: parts, query }) });
+  const body = JSON.stringify({ classes: parts, query });
+  const response = await fetch(path, { method: "POST", body });
   if (!response.ok) throw new Error(await response.text());
   return response;
 }
@@ -133,7 +147,9 @@ async function ask() {
     if (!again) tell(found);
   } catch (error) {
     $("bars").replaceChildren();
-    $("status").textContent = error instanceof TypeError ? "The program has ended: start it again." : `This cannot be answered: ${error.message}.`;
+    $("status").textContent = error instanceof TypeError
+      ? "The program has ended: start it again."
+      : `This cannot be answered: ${error.message}.`;
   }
   asking = false;
   if (again) ask();
@@ -143,20 +159,18 @@ function tell({ seen, adapted, answered, probabilities }) {
   const fresh = classes.some((one) => one.seen.length !== one.drawings.length);
   for (const one of classes) one.seen = seen.splice(0, one.drawings.length);
   if (fresh) show();
-  $("query-seen").replaceChildren(...seen.map((address) => image(address, "seen", "what the network sees")));
+  $("query-seen").replaceChildren();
+  for (const address of seen) {
+    $("query-seen").append("the network sees", image(address, "seen", "your drawing"));
+  }
   const best = Math.max(...probabilities ?? []);
   $("bars").replaceChildren(...classes.flatMap(({ name }, index) => {
     const part = probabilities?.[index];
     if (part == null) return [];
-    const item = document.createElement("li"), bar = document.createElement("i");
+    const bar = make("i"), words = `${(100 * part).toFixed(1)} %`;
     bar.style.width = `${100 * part}%`;
+    const item = make("li", bar, make("span", name), make("span", words));
     item.className = part === best ? "best" : "";
-    const words = [name, `${(100 * part).toFixed(1)} %`].map((text) => {
-      const span = document.createElement("span");
-      span.textContent = text;
-      return span;
-    });
-    item.append(bar, ...words);
     return [item];
   }));
   const number = classes.reduce((sum, one) => sum + one.drawings.length, 0);
