@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import re
+import socket
 import threading
 import time
 import zipfile
@@ -202,17 +203,19 @@ def serve(model: Classifier, port: int) -> None:
     Raises RefusedError if the port cannot be used.
     """
     page = Page(model, set())
+    try:
+        listening = socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise RefusedError(f"--port {port} cannot be used ({explain(error)}): omit it") from None
     two = page.start()["classes"][:2]
     page.answer({"classes": two, "query": two[0]["drawings"][0]})  # TensorFlow needs time at first
-    try:
-        server = make_server("127.0.0.1", port, page, threaded=True, request_handler=_Quiet)
-    except (OSError, SystemExit):
-        raise RefusedError(f"--port {port} cannot be used: another program may use it") from None
-    page.hosts = {f"{name}:{server.port}" for name in ("127.0.0.1", "localhost")}
-    output.say(f"Draw at http://127.0.0.1:{server.port} (Ctrl-C ends it)")
-    try:
-        server.serve_forever()
-    except Interrupted:
-        page.at_work.acquire(timeout=5)  # TensorFlow does not like to be ended at work
-    finally:
-        server.server_close()
+    with listening:
+        server = make_server(
+            "127.0.0.1", port, page, True, request_handler=_Quiet, fd=listening.fileno()
+        )
+        page.hosts = {f"{name}:{server.port}" for name in ("127.0.0.1", "localhost")}
+        output.say(f"Draw at http://127.0.0.1:{server.port} (Ctrl-C ends it)")
+        try:
+            server.serve_forever()
+        except Interrupted:
+            page.at_work.acquire(timeout=5)  # TensorFlow does not like to be ended at work

@@ -4,6 +4,7 @@ import base64
 import copy
 import io
 import re
+import socket
 import zipfile
 
 import numpy as np
@@ -12,9 +13,11 @@ from PIL import Image
 from werkzeug.test import Client
 
 import supervised_reptile
+from supervised_reptile import args, plan
 from supervised_reptile.classification.command import classify
 from supervised_reptile.drawing import server
 from supervised_reptile.drawing.server import Page
+from supervised_reptile.system.errors import RefusedError
 
 HOST = "127.0.0.1:5"
 FAST = {"eval_iters": 3}
@@ -136,3 +139,25 @@ def test_nothing_comes_from_elsewhere_and_no_code_is_inline(send):
             "https://arxiv.org/abs/1803.02999"
         }
     assert not re.search(r"<script>|<style|\son\w+=|\sstyle=", send("/").text)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("--draw", "--draw needs a saved model"),
+        ("--pretrained --port 5", "--port is part of --draw"),
+        ("--pretrained --draw --repeats 3", "--draw and --repeats: omit one"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(line, reason):
+    with pytest.raises(RefusedError, match=reason):
+        plan.decide("omniglot", args.parse("run_omniglot.py", "omniglot", line.split()))
+
+
+def test_a_port_that_is_taken_is_refused_in_one_line(page, capfd):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(RefusedError, match=r"--port \d+ cannot be used \(Address already in use"),
+    ):
+        server.serve(page.model, taken.getsockname()[1])
+    assert capfd.readouterr() == ("", "")
