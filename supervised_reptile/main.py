@@ -14,6 +14,7 @@ from supervised_reptile.classification import command
 from supervised_reptile.data.image_set import Dataset
 from supervised_reptile.devices import choice
 from supervised_reptile.devices.choice import Devices
+from supervised_reptile.drawing import command as drawing
 from supervised_reptile.plan import FinishedRun, NewRun, Prepared, ResumedRun, SavedModel
 from supervised_reptile.runs import record, results
 from supervised_reptile.system import errors, machine, output, signals
@@ -155,7 +156,7 @@ def carry_out(
             if prepared.examples:
                 command.carry_out(model, prepared.examples, asked)
             else:
-                command.draw(model, asked.port)
+                drawing.draw(model, asked.port)
         case SavedModel() as saved:
             evaluate_saved(saved, prepared, *_ready(prepared, devices(), share))
         case NewRun() | ResumedRun() as training:

@@ -117,16 +117,6 @@ def carry_out(model: SavedModel, given: Examples, asked: Classifying) -> None:
         _write("--page", asked.page, answers.page(given, found))
 
 
-def draw(model: SavedModel, port: int) -> None:
-    """Serve a page to draw in, until Ctrl-C. Raises RefusedError as `supervised_reptile.load`, or
-    if the port cannot be used."""
-    plan.announce(model, plan.ADAPTING)
-    classifier = loading.restore(model)
-    from supervised_reptile.drawing import server
-
-    server.serve(classifier, port)
-
-
 def _write(flag: str, path: str, text: str) -> None:
     try:
         files.write_through(Path(path), text)

@@ -213,7 +213,8 @@ def serve(model: Classifier, port: int) -> None:
         server = make_server(
             "127.0.0.1", port, page, True, request_handler=_Quiet, fd=listening.fileno()
         )
-        page.hosts = {f"{name}:{server.port}" for name in ("127.0.0.1", "localhost")}
+        names = ("127.0.0.1", "localhost")
+        page.hosts = {f"{name}:{server.port}".removesuffix(":80") for name in names}
         output.say(f"Draw at http://127.0.0.1:{server.port} (Ctrl-C ends it)")
         try:
             server.serve_forever()

@@ -50,8 +50,8 @@ def test_what_cannot_be_loaded_is_refused_in_one_line(checkpoint, flags, reason)
 
 
 @pytest.mark.slow
-def test_an_installed_package_has_the_models_of_the_tables(tmp_path):
-    for name in ("supervised_reptile", "experiments/models"):
+def test_an_installed_package_has_the_models_of_the_tables_and_the_page(tmp_path):
+    for name in ("supervised_reptile", "experiments/models", "experiments/drawings"):
         shutil.copytree(TOP / name, tmp_path / name)
     for name in ("setup.py", "README.md", "run_omniglot.py", "run_miniimagenet.py"):
         shutil.copy(TOP / name, tmp_path)
@@ -62,3 +62,5 @@ def test_an_installed_package_has_the_models_of_the_tables(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=there)
     package = there / "supervised_reptile"
     assert done.stdout.split() == [str(package / "__init__.py"), str(package / "models" / "o120")]
+    assert {path.suffix for path in package.glob("drawing/page.*")} == {".html", ".css", ".js"}
+    assert len(list(package.glob("drawing/examples/*/*.png"))) == 6

@@ -18,8 +18,7 @@ BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
     not (BROWSER and DRIVER), reason="there is no chromium with chromedriver"
 )
-TOP = pathlib.Path(__file__).parents[2]
-MODEL = str(TOP / "experiments" / "models" / "o15")
+MODEL = str(pathlib.Path(__file__).parents[2] / "experiments" / "models" / "o15")
 HOUSE = (
     [(50, 190), (52, 100), (172, 96), (175, 188), (50, 190)],
     [(40, 104), (110, 40), (184, 100)],
@@ -28,9 +27,10 @@ HOUSE = (
 
 
 @pytest.fixture(scope="module")
-def address(start):
+def address(start, tmp_path_factory):
     """Of the page that the command serves; Ctrl-C ends it without a complaint."""
-    with start("omniglot", f"--pretrained --checkpoint {MODEL} --draw", TOP) as served:
+    home = tmp_path_factory.mktemp("home")
+    with start("omniglot", f"--pretrained --checkpoint {MODEL} --draw", home) as served:
         line = served.stdout.readline()
         yield line.split()[2]
         served.send_signal(signal.SIGINT)
