@@ -1,4 +1,5 @@
 # make demo      Try the program on generated images.
+# make draw      Serve a page on which an included model learns what you draw.
 # make test      Run the tests that take at most five minutes on two cores.
 # make test-all  Run the slow tests as well, and compile with all optimizations.
 # make soak      Kill training, fetching and reading of images many times. This takes an hour.
@@ -9,7 +10,7 @@ DEMO = runs/demo
 # Two processes run the tests, and each file is one's own: its fixtures are made once.
 PYTEST = .venv/bin/python -m pytest -n 2 --dist loadfile
 
-.PHONY: venv demo test test-all soak lint clean
+.PHONY: venv demo draw test test-all soak lint clean
 
 venv: .venv/ready
 
@@ -30,6 +31,9 @@ demo: venv
 	@echo
 	@echo "Chance is 0.2. The curves of this run:"
 	@echo "    .venv/bin/tensorboard --logdir $(DEMO)"
+
+draw: venv
+	.venv/bin/python run_omniglot.py --pretrained --checkpoint experiments/models/o15 --draw
 
 test: venv
 	$(PYTEST)

@@ -7,6 +7,11 @@ from setuptools import find_packages, setup
 
 PACKAGE = Path(__file__).parent / "supervised_reptile"
 REPORT = ["matplotlib>=3.10,<4"]
+# What an installed package has, too, by the names of its folders.
+ELSEWHERE = {
+    "supervised_reptile.models": "experiments/models",
+    "supervised_reptile.drawing.examples": "experiments/drawings/labelled",
+}
 
 setup(
     name="supervised-reptile",
@@ -25,8 +30,14 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.10,<3.14",
-    packages=find_packages(include=["supervised_reptile*"]),
-    package_data={"supervised_reptile": ["py.typed"]},
+    packages=[*find_packages(include=["supervised_reptile*"]), *ELSEWHERE],
+    package_dir=ELSEWHERE,
+    package_data={
+        "supervised_reptile": ["py.typed"],
+        "supervised_reptile.models": ["[mo]*/*"],  # those of the paper's tables
+        "supervised_reptile.drawing": ["page.*"],
+        "supervised_reptile.drawing.examples": ["*/*"],
+    },
     scripts=["run_omniglot.py", "run_miniimagenet.py"],
     entry_points={
         "console_scripts": ["fetch-reptile-data = supervised_reptile.fetch.__main__:main"]
@@ -39,6 +50,7 @@ setup(
         "tensorflow>=2.21,<3",
         "tqdm>=4.67,<5",
         "urllib3>=2.2,<3",
+        "werkzeug>=3.1,<4",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<3"],
@@ -50,6 +62,7 @@ setup(
             "pytest>=9,<10",
             "pytest-xdist>=3.8,<4",
             "ruff>=0.17,<1",
+            "selenium>=4.40,<5",
             "types-requests>=2.33,<3",
             "types-tqdm>=4.70,<5",
         ],

@@ -15,8 +15,23 @@ from typing import Any, NoReturn, TypeVar
 
 from supervised_reptile import __version__
 from supervised_reptile.flags import device, flag, path, plain_path, real, sets, whole
+from supervised_reptile.settings import PRESETS
 from supervised_reptile.system import output
 from supervised_reptile.system.errors import RefusedError
+
+EXAMPLES = """
+examples:
+  Train as the paper does, and evaluate:
+    {script} --preset {preset} --checkpoint runs/{preset}
+  The same from other random numbers:
+    {script} --preset {preset} --seed 1 --checkpoint runs/{preset}_seed1
+  Continue a run that was stopped:
+    {script} --resume --checkpoint runs/{preset}
+  Evaluate a model again, with other shots:
+    {script} --pretrained --checkpoint runs/{preset} --shots 3
+  Try everything in minutes, on generated images:
+    {script} --synthetic --meta-iters 300 --eval-samples 100
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +132,8 @@ class Classifying:
     repeats: int = flag(1, "adaptations whose probabilities are averaged", whole(1))
     json: str = flag("", "file for the answers, as JSON", path)
     page: str = flag("", "file for a page to look at, as HTML", path)
+    draw: bool = flag(False, "serve a page to draw examples and questions in", bool, "omniglot")
+    port: int = flag(0, "of that page; 0: any that is free", whole(0, 2**16), "omniglot")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,11 +223,19 @@ def parse(script: str, dataset: str, argv: Sequence[str]) -> dict[str, Any]:
     Prints and exits with 0 for --help and --version. Raises RefusedError, and OSError where that
     cannot be printed.
     """
+    presets = [name for name, setting in PRESETS.items() if setting.dataset == dataset]
     parser = _Parser(
         prog=script,
         description=f"Few-shot classification on {dataset} with Reptile or first-order MAML.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES.format(script=script, preset=presets[0]),
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help=f"flags of a command of the paper; others that are given win: {', '.join(presets)}",
     )
     for group in (*GROUPS.values(), Computing, Classifying):
         section = parser.add_argument_group((group.__doc__ or "").rstrip("."))
@@ -232,7 +257,22 @@ def parse(script: str, dataset: str, argv: Sequence[str]) -> dict[str, Any]:
         meant = [near[like] for word in words for like in difflib.get_close_matches(word, near, 1)]
         advice = f"; did you mean {' '.join(meant)}?" if meant else ""
         parser.error(f"unrecognized arguments: {shlex.join(unknown)}{advice}")
-    return vars(given)
+    return _with_preset(dataset, vars(given))
+
+
+def _with_preset(dataset: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The flags, and those of --preset that are not given themselves."""
+    name = given.pop("preset", None)
+    if name is None:
+        return given
+    if name not in PRESETS:
+        raise RefusedError(f"--preset {name} is none of {', '.join(PRESETS)}")
+    preset = PRESETS[name]
+    if preset.dataset != dataset:
+        raise RefusedError(
+            f"--preset {name} is a command of the other script: use run_{preset.dataset}.py"
+        )
+    return preset.flags | given
 
 
 def _add_flag(

@@ -13,6 +13,7 @@ from supervised_reptile.classification import command
 from supervised_reptile.data.image_set import Dataset
 from supervised_reptile.devices import choice
 from supervised_reptile.devices.choice import Devices
+from supervised_reptile.drawing import command as drawing
 from supervised_reptile.plan import FinishedRun, Prepared, SavedModel, TrainingRun
 from supervised_reptile.runs import record, results
 from supervised_reptile.system import errors, files, machine, output, signals
@@ -88,8 +89,8 @@ def run(dataset: Dataset, script: str, argv: Sequence[str]) -> None:
 
 def run_distributed(dataset: Dataset, computing: args.Computing, given: dict) -> None:
     """`run` with all devices of this machine, or as one of several processes. Raises as `run`."""
-    if "classify" in given:
-        raise RefusedError("--classify is work for one process: omit --distribute")
+    for name in given.keys() & {"classify", "draw"}:
+        raise RefusedError(f"--{name} is work for one process: omit --distribute")
     with quiet():
         from supervised_reptile.devices import distribute
         from supervised_reptile.learning import team
@@ -127,9 +128,11 @@ def _prepare(dataset: Dataset, given: dict) -> Prepared:
     no work has been done yet."""
     try:
         decided = plan.decide(dataset.name, given)
-        if isinstance(decided, SavedModel) and decided.asked:
+        if isinstance(decided, SavedModel) and decided.asked and not decided.asked.draw:
             return Prepared(decided, examples=command.prepare(decided.asked))
-        return Prepared(decided) if isinstance(decided, FinishedRun) else _load(dataset, decided)
+        if isinstance(decided, FinishedRun) or (isinstance(decided, SavedModel) and decided.asked):
+            return Prepared(decided)
+        return _load(dataset, decided)
     except OSError as error:
         raise RefusedError(explain(error)) from None
 
@@ -152,8 +155,10 @@ def carry_out(
                 results.show(split, result, finished.config.evaluation.transductive)
         case SavedModel(asked=args.Classifying() as asked) as model:
             devices()
-            assert prepared.examples
-            command.carry_out(model, prepared.examples, asked)
+            if prepared.examples:
+                command.carry_out(model, prepared.examples, asked)
+            else:
+                drawing.draw(model, asked.port)
         case SavedModel() as saved:
             evaluate_saved(saved, prepared, *_ready(prepared, devices(), share))
         case TrainingRun() as training:

@@ -117,10 +117,14 @@ def decide(dataset: str, given: dict) -> Plan:
     """
     asked, rest = part(Classifying, given)
     if own := given.keys() - rest.keys():
-        if not asked.classify:
-            raise RefusedError(f"{flag_name(min(own))} is part of --classify: give that, too")
+        drawing = own & {"draw", "port"}
+        part_of = "draw" if drawing else "classify"
+        if not getattr(asked, part_of):
+            raise RefusedError(f"{flag_name(min(own))} is part of --{part_of}: give that, too")
+        if drawing and own - drawing:
+            raise RefusedError(f"--draw and {flag_name(min(own - drawing))}: omit one of them")
         if not given.get("pretrained"):
-            raise RefusedError("--classify needs a saved model: add --pretrained --checkpoint")
+            raise RefusedError(f"--{part_of} needs a saved model: add --pretrained --checkpoint")
         return dataclasses.replace(saved_model(dataset, rest), asked=asked)
     if given.get("pretrained"):
         return saved_model(dataset, given)

@@ -106,4 +106,5 @@ OVERLAPS = tuple(
     _point(method, order, *varied)
     for method, order, varied in itertools.product(METHODS, ("cycling", "replacement"), VARIED)
 )
+PRESETS = {setting.name: setting for setting in (*TABLES, *GRADIENTS)}  # of --preset
 SETTINGS = {setting.name: setting for setting in (*TABLES, *GRADIENTS, *OVERLAPS)}

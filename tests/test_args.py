@@ -72,6 +72,18 @@ def test_help_names_every_flag(capsys):
         assert f"--{key.replace('_', '-')}" in printed
 
 
+@pytest.mark.parametrize("dataset", ["omniglot", "miniimagenet"])
+def test_the_examples_of_the_help_are_accepted(dataset, capsys):
+    script = f"run_{dataset}.py"
+    with pytest.raises(SystemExit):
+        args.parse(script, dataset, ["--help"])
+    examples = capsys.readouterr().out.partition("examples:")[2]
+    lines = [line.split(script)[1] for line in examples.splitlines() if script in line]
+    assert len(lines) == 5
+    for line in lines:
+        plan.resolve(dataset, args.parse(script, dataset, line.split()))
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

@@ -8,7 +8,8 @@ import pytest
 
 from supervised_reptile import args, plan
 from supervised_reptile.args import Config
-from supervised_reptile.settings import GRADIENTS, OVERLAPS, SETTINGS, TABLES
+from supervised_reptile.settings import GRADIENTS, OVERLAPS, PRESETS, SETTINGS, TABLES
+from supervised_reptile.system.errors import RefusedError
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAPER = ROOT.parent / "shared" / "spec" / "paper.md"
@@ -62,6 +63,35 @@ def test_they_are_those_of_the_specification():
         assert plan.resolve("omniglot", args.parse("run", "omniglot", words)).flags() == (
             as_flags(one.name)
         )
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_the_command_of_that_name(name):
+    """Which the tests above compare with the paper's."""
+    dataset = SETTINGS[name].dataset
+    given = args.parse("run", dataset, ["--preset", name, "--checkpoint", f"ckpt_{name}"])
+    assert plan.resolve(dataset, given).flags() == as_flags(name)
+
+
+def test_flags_beside_a_preset_win():
+    for line in (
+        "--preset o55t --seed 2 --no-transductive",
+        "--seed 2 --no-transductive --preset o55t",
+    ):
+        config = plan.resolve("omniglot", args.parse("run", "omniglot", line.split()))
+        assert config.flags() == {**as_flags("o55"), "seed": 2, "checkpoint": "model_checkpoint"}
+
+
+@pytest.mark.parametrize(
+    ("preset", "reason"),
+    [
+        ("m15", "--preset m15 is a command of the other script: use run_miniimagenet.py"),
+        ("o16", "--preset o16 is none of o15, o15t, "),
+    ],
+)
+def test_other_presets_are_refused(preset, reason):
+    with pytest.raises(RefusedError, match=reason):
+        args.parse("run_omniglot.py", "omniglot", ["--preset", preset])
 
 
 def test_the_overlap_is_varied_around_the_settings_of_the_gradients():

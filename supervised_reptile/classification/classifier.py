@@ -1,86 +1,152 @@
 """Classifying images of new classes, given a few examples of each (section 1 of the paper)."""
 
-import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from supervised_reptile.args import Config
+from supervised_reptile.classification.examples import Images, pixels_of
 from supervised_reptile.learning.models import Model
 from supervised_reptile.learning.reptile import Reptile
 from supervised_reptile.learning.sampling import Batches, Draws, Purpose, batches_of
 from supervised_reptile.learning.state import State, Tensors, copies
+from supervised_reptile.system.errors import FailedError, RefusedError
 
-AT_ONCE = 50  # queries that a compiled call answers
+NEVER = -1e30  # the bias of an output that no class has: its probability and gradients are 0
 
 
 class Classifier:
-    """A trained State that learns new classes from examples, as in evaluation."""
+    """A trained model that learns new classes from examples, as in evaluation.
+
+    format: of the images that the network sees. Nothing is compiled by XLA, which takes longer than
+    hundreds of questions: numbers agree with those of an evaluation but for rounding.
+    """
 
     def __init__(self, model: Model, config: Config, state: State) -> None:
         """config: of the evaluation: inner steps, mini-batches, optimizer, transduction, seed."""
-        self._model, self._config, self._state = model, config, state
+        self._reptile, self.config, self._state = Reptile(model, config), config, state
+        self.format = model.format
+        evaluation = config.evaluation
+        steps = tf.TensorSpec([1, evaluation.eval_iters, evaluation.eval_batch], tf.int32)
+        pixels = tf.TensorSpec([None, *self.format.shape], tf.uint8)
+        signature = [pixels, Batches(steps, steps), tf.TensorSpec([], tf.int32)]
+        self._adapted = tf.function(self._train, signature, autograph=False)
+        # One for each number of images: TensorFlow warns of one that is often traced anew.
+        self._asking = functools.cache(lambda images: tf.function(self._ask, autograph=False))
 
-    def probabilities(
-        self, support: np.ndarray, labels: np.ndarray, queries: np.ndarray, repeats: int = 1
-    ) -> Iterator[np.ndarray]:
-        """Yield how likely each query is of each class, once for each of some adaptations, which
-        differ in the order of the mini-batches: float32 [queries, classes].
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The initialization: float32 arrays by the authors' variable names, such as
+        conv2d/kernel [3, 3, channels, filters], dense/kernel [features, classes]."""
+        return {name: value.numpy() for name, value in self._state.parameters.items()}
 
-        support, queries: uint8 [images, height, width, channels]. labels: int [images], classes
-        from 0 on, at most as many as the model tells apart; its other outputs take no part.
+    @property
+    def classes(self) -> int:
+        """How many classes it tells apart, at most."""
+        return self.config.task.classes
+
+    def adapt(
+        self, images: Images, labels: Sequence[Any] | np.ndarray, repeat: int = 0
+    ) -> "Adapted":
+        """Train a copy of the network on examples of new classes; this model stays as it is.
+
+        images: paths or Pillow images, which are read as a viewer shows them, or an array uint8
+        [images, height, width, channels] of the size that the network sees: [images, 28, 28] for
+        Omniglot, dark ink on light paper; [images, 84, 84, 3] for miniImageNet. labels: the class
+        of each, numbers or names. repeat: another number is another order of the mini-batches.
+        Raises RefusedError for images that cannot be read, and unless there is one label for each
+        and there are 2 to `classes` different ones.
         """
-        reptile, state = self._for(int(labels.max()) + 1)
-        pixels = tf.constant(np.concatenate([support, queries]))
-        transductive = self._config.evaluation.transductive
-        predict = reptile.answer if transductive else reptile.answer_one_by_one
+        pixels = self.pixels(images)
+        if np.shape(labels) != (len(pixels),):
+            raise RefusedError(
+                f"there are {len(pixels)} images, but labels of shape {np.shape(labels)}: give one "
+                "label for each image"
+            )
+        names, numbers = np.unique(labels, return_inverse=True)
+        if not 2 <= len(names) <= self.classes:
+            raise RefusedError(
+                f"there are {len(names)} classes of examples, but the model in "
+                f"{self.config.run.checkpoint} tells 2 to {self.classes} apart"
+            )
+        batches = self._batches(numbers, repeat)
+        parameters = self._adapted(tf.constant(pixels), batches, tf.constant(len(names)))
+        return Adapted(self, names.tolist(), pixels, parameters)
 
-        @tf.function(jit_compile=True, autograph=False)
-        def adapt(state: State, pixels: tf.Tensor, batches: Batches) -> Tensors:
-            return reptile.inner_loop(copies(state, 1), pixels, batches).state.parameters
+    def pixels(self, images: Images) -> np.ndarray:
+        """What the network sees of images: uint8 [images, height, width, channels]. images: as in
+        `adapt`, which says what is refused."""
+        return pixels_of(images, self.format)
 
-        @tf.function(jit_compile=True, autograph=False)
-        def answer(adapted: Tensors, pixels: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-            return tf.nn.softmax(predict(adapted, pixels, images))
-
-        # Together, or each query after the examples; always as many, so that it is compiled once.
-        images = np.arange(len(support), len(pixels), dtype=np.int32)
-        examples = np.arange(len(support), dtype=np.int32)
-        count = len(images) if transductive else min(AT_ONCE, len(images))
-        for repeat in range(repeats):
-            adapted, found = adapt(state, pixels, self._batches(labels, repeat)), []
-            for start in range(0, len(images), count):
-                some = images[start : start + count]
-                padded = np.pad(some, (0, count - len(some)), mode="edge")
-                passes = np.stack([np.append(examples, query) for query in padded])
-                asked = some if transductive else passes
-                answers = answer(adapted, pixels, tf.constant(asked[None]))[0]
-                found.append(answers.numpy()[: len(some)])
-            yield np.concatenate(found)
-
-    def _for(self, classes: int) -> tuple[Reptile, State]:
-        """The algorithm for so many classes, and the State without the outputs of others."""
-        task = dataclasses.replace(self._config.task, classes=classes)
-        config = dataclasses.replace(self._config, task=task)
-
-        shapes = self._model.shapes(classes)
-
-        def first(tensors: Tensors) -> Tensors:
-            return {name: value[..., : shapes[name][-1]] for name, value in tensors.items()}
-
-        state = self._state
-        state = State(first(state.parameters), first(state.second_moments), state.beta2_power)
-        return Reptile(self._model, config), state
+    def _train(self, pixels: tf.Tensor, batches: Batches, classes: tf.Tensor) -> Tensors:
+        """The parameters after the inner loop, of a network with so many outputs."""
+        parameters = self._state.parameters
+        bias = tf.where(tf.range(self.classes) < classes, parameters["dense/bias"], NEVER)
+        state = self._state._replace(parameters={**parameters, "dense/bias": bias})
+        return self._reptile.inner_loop(copies(state, 1), pixels, batches).state.parameters
 
     def _batches(self, labels: np.ndarray, repeat: int) -> Batches:
-        evaluation, seed = self._config.evaluation, self._config.run.seed
+        evaluation, seed = self.config.evaluation, self.config.run.seed
+        if self.config.inner.replacement and len(labels) < evaluation.eval_batch:
+            raise RefusedError(
+                f"there are {len(labels)} examples, but mini-batches of {evaluation.eval_batch} "
+                "different ones (--replacement): give more, or a smaller --eval-batch"
+            )
         batches = batches_of(
             np.arange(len(labels))[None, None],
             labels,
             evaluation.eval_iters,
             evaluation.eval_batch,
-            self._config.inner.replacement,
+            self.config.inner.replacement,
             Draws(seed, Purpose.CLASSIFYING, [repeat]),
         )
         return Batches(*(tf.constant(part[0]) for part in batches))
+
+    def ask(self, parameters: Tensors, examples: np.ndarray, queries: np.ndarray) -> np.ndarray:
+        """Logits, float32 [queries, outputs], of an adapted network: each query in a batch with the
+        examples, or, with --transductive, all queries in one. Both are pixels."""
+        if self.config.evaluation.transductive:
+            return self._asking(len(queries))(parameters, tf.constant(queries)).numpy()
+        ask = self._asking(len(examples) + 1)
+        batches = (np.concatenate([examples, query[None]]) for query in queries)
+        return np.stack([ask(parameters, tf.constant(batch)).numpy()[-1] for batch in batches])
+
+    def _ask(self, parameters: Tensors, pixels: tf.Tensor) -> tf.Tensor:
+        return self._reptile.model.logits(parameters, pixels[None, None])[0, 0]
+
+
+class Adapted:
+    """A network that has learned classes from examples.
+
+    classes: their labels, sorted: the order of the columns of what it answers.
+    """
+
+    def __init__(
+        self, model: Classifier, classes: list, examples: np.ndarray, parameters: Tensors
+    ) -> None:
+        self.classes = classes
+        self._model, self._examples, self._parameters = model, examples, parameters
+
+    def logits(self, images: Images) -> np.ndarray:
+        """Scores of the classes for each image, float32 [images, classes].
+
+        images: as in `Classifier.adapt`. As in evaluation, batch norm uses the statistics of a
+        batch: each image's with the examples, or, with transductive=True, those of all images.
+        Raises RefusedError for images that cannot be read, FailedError if the scores are not
+        finite.
+        """
+        queries = self._model.pixels(images)
+        logits = self._model.ask(self._parameters, self._examples, queries)
+        if not np.isfinite(logits).all():
+            raise FailedError(
+                "after adapting to the examples, the network's outputs are no longer finite: "
+                "classify with a smaller --learning-rate or fewer --eval-iters"
+            )
+        return logits[:, : len(self.classes)]
+
+    def probabilities(self, images: Images) -> np.ndarray:
+        """The softmax of `logits`, float32 [images, classes]; it raises the same."""
+        return tf.nn.softmax(self.logits(images)).numpy()

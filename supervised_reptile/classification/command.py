@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,15 @@ import numpy as np
 
 from supervised_reptile import plan
 from supervised_reptile.args import Classifying
-from supervised_reptile.classification import answers, examples
+from supervised_reptile.classification import answers, examples, loading
 from supervised_reptile.classification.answers import Answer
 from supervised_reptile.classification.examples import Examples
 from supervised_reptile.plan import SavedModel
-from supervised_reptile.runs import record
 from supervised_reptile.system import files, output
 from supervised_reptile.system.errors import FailedError, RefusedError, explain
-from supervised_reptile.system.machine import quiet
+
+if typing.TYPE_CHECKING:
+    from supervised_reptile.classification.classifier import Classifier
 
 
 def classify(
@@ -48,41 +50,21 @@ def classify(
     Raises RefusedError if the model, the examples or the flags are not as they have to be, and
     FailedError if the adapted network's outputs are not finite.
     """
-    prefix = record.find_checkpoint(checkpoint)
-    recorded = record.read(prefix.parent)
-    name = recorded.config.dataset if recorded else dataset
-    if name is None:
-        raise RefusedError(f"{prefix.parent} has no run.json: say which dataset it was trained on")
-    model = plan.saved_model(name, {"checkpoint": checkpoint, **flags})
-    return answer(model, examples.find(labelled, unlabelled), repeats)
+    given = examples.find(labelled, unlabelled)
+    return answer(loading.load(checkpoint, dataset, **flags), given, repeats)
 
 
-def answer(model: SavedModel, given: Examples, repeats: int) -> list[Answer]:
+def answer(model: "Classifier", given: Examples, repeats: int) -> list[Answer]:
     """The Answer to each query. Raises as `classify` does."""
-    classes, known = list(given.support), model.config.task.classes
-    if not 2 <= len(classes) <= known:
-        raise RefusedError(
-            f"--classify: there are {len(classes)} classes of examples, but the model in "
-            f"{model.prefix.parent} tells 2 to {known} apart"
-        )
-    with quiet():
-        from supervised_reptile.classification.classifier import Classifier
-        from supervised_reptile.learning import evaluation, models
-        from supervised_reptile.runs import checkpoints
+    from supervised_reptile.learning import evaluation  # with TensorFlow, as the model is
 
-    network = models.MODELS[model.config.dataset]
-    state = checkpoints.restore(model.prefix, network, model.config)
-    support, queries = examples.read(given, network.format)
-    classifier = Classifier(network, model.config, state)
-    (found,) = evaluation.interruptible(
-        lambda: list(classifier.probabilities(support, given.labels, queries, repeats))
-    )
-    if not np.isfinite(found).all():
-        raise FailedError(
-            "after adapting to the examples, the network's outputs are no longer finite: classify "
-            "with a smaller --learning-rate or fewer --eval-iters"
-        )
-    means = np.mean(found, axis=0)
+    support, queries = examples.read(given, model.format)
+
+    def ask(repeat: int) -> np.ndarray:
+        return model.adapt(support, given.labels, repeat).probabilities(queries)
+
+    (found,) = evaluation.interruptible(lambda: [ask(repeat) for repeat in range(repeats)])
+    means, classes = np.mean(found, axis=0), list(given.support)
     likeliest_first = np.argsort(-means, axis=1, kind="stable")
     return [
         Answer(path, {classes[index]: float(row[index]) for index in order}, truth)
@@ -123,7 +105,7 @@ def carry_out(model: SavedModel, given: Examples, asked: Classifying) -> None:
     Raises as `classify` does, and FailedError or OSError where something cannot be written.
     """
     plan.announce(model, plan.ADAPTING)
-    found = answer(model, given, asked.repeats)
+    found = answer(loading.restore(model), given, asked.repeats)
     for each in found:
         output.say(answers.line(each))
     if given.truth:

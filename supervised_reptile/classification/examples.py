@@ -1,16 +1,21 @@
 """The images to learn from and the images to classify, as people have them in folders."""
 
 import dataclasses
+import os
 import sys
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from supervised_reptile.data import decoding
 from supervised_reptile.data.folders import Folder, is_image
 from supervised_reptile.data.formats import CHARACTERS, Format
 from supervised_reptile.system.errors import RefusedError
+
+Images = np.ndarray | Sequence[np.ndarray] | Sequence[decoding.Source]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,15 +84,39 @@ def _classes(folder: str) -> dict[str, list[str]]:
     return {name: files for name, files in classes.items() if files}
 
 
+def pixels_of(images: Images, format: Format) -> np.ndarray:
+    """uint8 [images, *format.shape] of paths and Pillow images, as a viewer shows them, or of
+    arrays like that; a single channel may be omitted.
+
+    Raises RefusedError for what is none of these, or cannot be read.
+    """
+    if isinstance(images, str | os.PathLike | Image.Image) or not len(images):
+        raise RefusedError("images: give a list of one image or more, or an array of them")
+    if not isinstance(images[0], np.ndarray):
+        shown = dataclasses.replace(format, as_shown=True)
+        sources = typing.cast(Sequence[decoding.Source], images)
+        (pixels,) = decoding.pixels_of([decoding.read_class(sources, shown)])
+        return pixels
+    try:
+        array = np.asarray(images)
+    except ValueError:
+        raise RefusedError("images: the arrays differ in shape: make them alike") from None
+    pixels = array[..., None] if array.ndim == 3 else array
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != format.shape:
+        raise RefusedError(
+            f"images: {array.dtype} of shape {array.shape}, but the network sees uint8 of shape "
+            f"(images, {', '.join(map(str, format.shape))}): convert them, or give Pillow images"
+        )
+    return pixels
+
+
 def read(examples: Examples, format: Format) -> tuple[np.ndarray, np.ndarray]:
     """The pixels of the support images and of the queries, as a viewer shows them.
 
     Raises RefusedError, naming them, if images cannot be read.
     """
     support = [file for files in examples.support.values() for file in files]
-    shown = dataclasses.replace(format, as_shown=True)
-    found = decoding.read_class([*support, *examples.queries], shown)
-    (pixels,) = decoding.pixels_of([found])
+    pixels = pixels_of([*support, *examples.queries], format)
     if format == CHARACTERS and np.median(pixels) < 128:
         print(
             "Warning: most images are light on dark, but the model has learned dark ink on light "

@@ -20,6 +20,7 @@ from supervised_reptile.system.output import some
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Source = str | os.PathLike[str] | Image.Image
 
 
 # Of a class: its pixels, uint8 [images, size, size, channels], and the files that cannot be read,
@@ -80,8 +81,9 @@ def _leave_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def read_class(files: Sequence[str], format: Format) -> ClassImages:
-    """The ClassImages of files. Raises OSError where the system is at fault, and not a file."""
+def read_class(files: Sequence[Source], format: Format) -> ClassImages:
+    """The ClassImages of files or opened images. Raises OSError where the system is at fault, and
+    not a file."""
     pixels, problems = np.zeros((len(files), *format.shape), np.uint8), []
     for index, file in enumerate(files):
         try:
@@ -112,12 +114,12 @@ def pixels_of(classes: Iterable[ClassImages]) -> Iterator[np.ndarray]:
         )
 
 
-def _decode(file: str, format: Format) -> np.ndarray:
-    """The pixels of a file: resized with nearest neighbour as the paper's Pillow did, then
+def _decode(file: Source, format: Format) -> np.ndarray:
+    """The pixels of an image: resized with nearest neighbour as the paper's Pillow did, then
     converted. format.as_shown: turned upright first, and put on white. Raises as Pillow does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as large is refused
-        opened = Image.open(file)
+        opened = file.copy() if isinstance(file, Image.Image) else Image.open(file)
     with opened as image:
         if image.mode[0] in "IF":
             # What is white in them is not known; scientific ones often use 12 of 16 bits.

@@ -5,16 +5,24 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from supervised_reptile.args import Config
-from supervised_reptile.classification import classifier as classifiers
 from supervised_reptile.classification.classifier import Classifier
+from supervised_reptile.data.formats import Format
 from supervised_reptile.learning import models
-from supervised_reptile.learning.reptile import Reptile
-from supervised_reptile.learning.sampling import Draws, Purpose, batches_of
+from supervised_reptile.learning.reptile import Reptile, tree_map
+from supervised_reptile.learning.sampling import (
+    Draws,
+    Population,
+    Purpose,
+    batches_of,
+    evaluation_tasks,
+)
 from supervised_reptile.learning.state import State
+from supervised_reptile.system.errors import RefusedError
 
-SMALL = dataclasses.replace(models.OMNIGLOT, size=12, filters=4)
+SMALL = dataclasses.replace(models.OMNIGLOT, format=Format(12, "L"), filters=4)
 LABELS = np.array([0, 0, 0, 1, 2, 2])
 STEPS, BATCH, RATE = 4, 4, 0.01
 
@@ -82,18 +90,72 @@ def plain(state, images, repeat, seed, sgd):
 @pytest.mark.parametrize("transductive", [True, False])
 def test_it_is_a_plain_loop_whose_spare_outputs_take_no_part(images, sgd, transductive):
     found, state = classifier(sgd=sgd, transductive=transductive, seed=3)
-    given = found.probabilities(images[:6], LABELS, images[6:], repeats=2)
-    for repeat, probabilities in enumerate(given):
+    for repeat in (0, 1):
+        adapted = found.adapt(images[:6], LABELS, repeat)
         expected = plain(state, images, repeat, 3, sgd)[transductive]
-        assert probabilities.shape == (5, 3)
-        np.testing.assert_allclose(probabilities, expected, rtol=0, atol=2e-5)
-    assert repeat == 1
+        np.testing.assert_allclose(adapted.probabilities(images[6:]), expected, rtol=0, atol=2e-5)
 
 
-@pytest.mark.slow
-def test_how_many_queries_a_call_answers_changes_nothing(images, monkeypatch):
+def test_a_test_task_has_the_logits_of_its_evaluation(images, monkeypatch):
+    """Given its mini-batches, which an evaluation draws from another stream."""
+    found, state = classifier(classes=3, shots=2, seed=5)
+    population = Population(np.array([4, 4, 3]), np.array([0, 4, 8]))
+    task = evaluation_tasks(found.config, population, Purpose.FINAL_TEST, [7])
+    support, labels = task.queries[0, 0, :-1], np.repeat(np.arange(3), 2)
+    place = np.vectorize({image: index for index, image in enumerate(support)}.get)
+    batches = task.batches._replace(indices=place(task.batches.indices).astype(np.int32))
+    monkeypatch.setattr(found, "_batches", lambda *given: tree_map(tf.constant, batches))
+    logits = found.adapt(images[support], labels).logits(images[task.queries[0, :, -1]])
+    expected = Reptile(SMALL, found.config).predict(
+        state, tf.constant(images), tree_map(tf.constant, task)
+    )
+    np.testing.assert_allclose(logits, expected.reported[0], rtol=0, atol=2e-5)
+
+
+def test_labels_may_be_names_and_images_paths_or_pillows(images, tmp_path):
     found, _ = classifier()
-    (together,) = found.probabilities(images[:6], LABELS, images[6:])
-    monkeypatch.setattr(classifiers, "AT_ONCE", 2)
-    (in_parts,) = found.probabilities(images[:6], LABELS, images[6:])
-    np.testing.assert_allclose(in_parts, together, rtol=0, atol=1e-6)
+    expected = found.adapt(images[:6], LABELS).logits(images[6:])
+    names = np.array(["a", "b", "c"])[LABELS]
+    opened = [Image.fromarray(image[..., 0]) for image in images]
+    for number, image in enumerate(opened):
+        image.save(tmp_path / f"{number:02}.png")
+    for given in (sorted(tmp_path.iterdir()), opened, list(images[..., 0])):
+        adapted = found.adapt(given[:6], names)
+        assert adapted.classes == ["a", "b", "c"]
+        assert (adapted.logits(given[6:]) == expected).all()
+
+
+def test_neither_other_examples_nor_other_questions_are_traced_again(images):
+    found, _ = classifier()
+    for count in (6, 5, 4, 6):
+        adapted = found.adapt(images[:count], LABELS[:count])
+        adapted.logits(images[6:8]), adapted.logits(images[:1])
+    assert found._adapted.experimental_get_tracing_count() == 1
+    assert found._asking(7).experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"labels": LABELS[:5]}, r"6 images, but labels of shape \(5,\): give one label for each"),
+        ({"labels": [LABELS] * 6}, r"6 images, but labels of shape \(6, 6\)"),
+        ({"labels": [1] * 6}, "1 classes of examples, but the model in .* tells 2 to 5 apart"),
+        ({"labels": range(6)}, "6 classes of examples, but the model in .* tells 2 to 5 apart"),
+        ({"images": []}, "give a list of one image or more"),
+        ({"images": "a.png"}, "give a list of one image or more"),
+        ({"images": ["a.png"] * 6}, "6 of the images cannot be read: a.png .*No such file"),
+        ({"images": np.zeros((6, 12, 12))}, r"float64 of shape \(6, 12, 12\), but .* uint8"),
+        ({"images": np.zeros((6, 9, 12), np.uint8)}, r"sees uint8 of shape \(images, 12, 12, 1\)"),
+        ({"images": [np.zeros(n, np.uint8) for n in range(1, 7)]}, "the arrays differ in shape"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused_in_one_line(images, change, reason):
+    found, _ = classifier()
+    with pytest.raises(RefusedError, match=reason):
+        found.adapt(**{"images": images[:6], "labels": LABELS, **change})
+
+
+def test_mini_batches_of_distinct_examples_need_as_many():
+    found, _ = classifier(replacement=True)
+    with pytest.raises(RefusedError, match="3 examples, but mini-batches of 4 different ones"):
+        found.adapt(np.zeros((3, 12, 12), np.uint8), [0, 1, 2])

@@ -1,0 +1,56 @@
+"""From the folder of a run to the Classifier of its model."""
+
+import typing
+from pathlib import Path
+from typing import Any
+
+from supervised_reptile import args, plan
+from supervised_reptile.args import Config, flag_name
+from supervised_reptile.plan import SavedModel
+from supervised_reptile.runs import record
+from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.system.machine import PACKAGE, quiet
+
+if typing.TYPE_CHECKING:
+    from supervised_reptile.classification.classifier import Classifier
+
+# The included models: of an installed package, and of a checkout.
+INCLUDED = (PACKAGE / "models", PACKAGE.with_name("experiments") / "models")
+
+
+def load(checkpoint: str, dataset: str | None = None, **flags: Any) -> "Classifier":
+    """`supervised_reptile.load`, which says what is given, returned and raised."""
+    place = Path(checkpoint)
+    if place.name == checkpoint and not place.exists():
+        place = next((of / checkpoint for of in INCLUDED if (of / checkpoint).is_dir()), place)
+    recorded = record.read(record.find_checkpoint(place).parent)
+    name = recorded.config.dataset if recorded else dataset
+    if name is None:
+        raise RefusedError(f"{place} has no run.json: say which dataset it was trained on")
+    given = {**_checked(name, flags), "checkpoint": str(place)}
+    return restore(plan.saved_model(name, given))
+
+
+def _checked(dataset: str, flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags, as the command line would take them. Raises RefusedError as it does."""
+    if strangers := flags.keys() - Config.of(dataset, {}).flags().keys():
+        raise RefusedError(f"{min(strangers)} is no flag of a model: check its name")
+    words = [
+        flag_name(name if value else f"no_{name}")
+        if isinstance(value, bool)
+        else f"{flag_name(name)}={value}"
+        for name, value in flags.items()
+    ]
+    return args.parse(f"run_{dataset}.py", dataset, words)
+
+
+def restore(model: SavedModel) -> "Classifier":
+    """The Classifier of a checkpoint. Raises RefusedError if that is not sound."""
+    with quiet():
+        from supervised_reptile.classification.classifier import Classifier
+        from supervised_reptile.learning import models
+        from supervised_reptile.runs import checkpoints
+
+    network = models.MODELS[model.config.dataset]
+    state = checkpoints.restore(model.prefix, network, model.config)
+    return Classifier(network, model.config, state)

@@ -1,0 +1,1 @@
+"""A page to draw in, served on this machine alone (--draw)."""
