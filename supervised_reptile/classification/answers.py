@@ -2,11 +2,13 @@
 
 import base64
 import dataclasses
+import datetime
 import html
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from PIL import Image, ImageOps
 
 from supervised_reptile.classification.examples import Examples
@@ -22,6 +24,7 @@ section { display: flex; flex-wrap: wrap; gap: 12px; margin-bottom: 1.5em }
 figure { margin: 0; padding: 8px; background: #fff; width: 120px; text-align: center }
 figure.wrong { outline: 3px solid #c33 }
 img { max-width: 96px; max-height: 96px; background: #fff }
+img.seen { width: 28px; border: 1px solid #ccc; image-rendering: pixelated }
 figcaption { font-size: 13px; overflow-wrap: anywhere }
 small { color: #666 }
 </style>
@@ -91,33 +94,48 @@ def as_json(answers: Sequence[Answer]) -> str:
     return json.dumps(known, indent=1) + "\n"
 
 
-def page(examples: Examples, answers: Sequence[Answer]) -> str:
-    """A self-contained HTML page; the least certain answers come first."""
-    parts = [HEAD, "<h1>Examples</h1>"]
+def page(
+    examples: Examples,
+    answers: Sequence[Answer],
+    model: str,
+    pixels: Callable[[Sequence[str]], np.ndarray],
+) -> str:
+    """A self-contained HTML page; the least certain answers come first.
+
+    model: its checkpoint. pixels: gives what the network sees of files, shown next to each.
+    """
+    date = datetime.date.today().isoformat()
+    parts = [HEAD, f"<p>{html.escape(model)}, {date}. Small: what the network saw.</p>"]
+    parts.append("<h1>Examples</h1>")
     for name, files in examples.support.items():
-        pictures = "".join(_figure(file, "") for file in files)
+        pictures = "".join(_figure(*one, "") for one in zip(files, pixels(files)))
         parts.append(f"<h2>{html.escape(name)}</h2><section>{pictures}</section>")
     unsure = sorted(answers, key=lambda answer: answer.probability)
     parts.append("<h1>Answers, the least certain first</h1><section>")
-    for answer in unsure:
+    for answer, seen in zip(unsure, pixels([answer.path for answer in unsure])):
         best, second = html.escape(answer.best), html.escape(answer.runner_up)
         caption = f"<b>{best}</b> {answer.probability:.1%}<br><small>or {second}</small>"
         wrong = answer.truth is not None and answer.truth != answer.best
         if wrong:
             caption += f"<br>in truth {html.escape(answer.truth or '')}"
-        parts.append(_figure(answer.path, caption, "wrong" if wrong else ""))
+        parts.append(_figure(answer.path, seen, caption, "wrong" if wrong else ""))
     return "\n".join([*parts, "</section></html>\n"])
 
 
-def _figure(file: str, caption: str, kind: str = "") -> str:
-    """An image with its caption; its address is its own content."""
+def _figure(file: str, seen: np.ndarray, caption: str, kind: str = "") -> str:
+    """An image, and what the network saw of it, with a caption."""
     with Image.open(file) as image:
         ImageOps.exif_transpose(image, in_place=True)
         small = image.convert("RGBA")
     small.thumbnail((SIDE, SIDE))
-    content = io.BytesIO()
-    small.save(content, "PNG")
-    address = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
     path = html.escape(file)
-    picture = f'<img src="{address}" alt="{path}" title="{path}">'
+    picture = f'<img src="{_address(small)}" alt="{path}" title="{path}">'
+    picture += f'<img class="seen" src="{_address(Image.fromarray(seen.squeeze()))}" alt="">'
     return f'<figure class="{kind}">{picture}<figcaption>{caption}</figcaption></figure>'
+
+
+def _address(image: Image.Image) -> str:
+    """The address of an image that is its own content."""
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()

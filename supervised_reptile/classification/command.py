@@ -105,7 +105,8 @@ def carry_out(model: SavedModel, given: Examples, asked: Classifying) -> None:
     Raises as `classify` does, and FailedError or OSError where something cannot be written.
     """
     plan.announce(model, plan.ADAPTING)
-    found = answer(loading.restore(model), given, asked.repeats)
+    classifier = loading.restore(model)
+    found = answer(classifier, given, asked.repeats)
     for each in found:
         output.say(answers.line(each))
     if given.truth:
@@ -114,7 +115,9 @@ def carry_out(model: SavedModel, given: Examples, asked: Classifying) -> None:
     if asked.json:
         _write("--json", asked.json, answers.as_json(found))
     if asked.page:
-        _write("--page", asked.page, answers.page(given, found))
+        _write(
+            "--page", asked.page, answers.page(given, found, str(model.prefix), classifier.pixels)
+        )
 
 
 def _write(flag: str, path: str, text: str) -> None:

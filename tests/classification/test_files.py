@@ -1,11 +1,14 @@
 """Classifying people's own files: what is accepted, what is refused, what is written."""
 
+import base64
+import datetime
 import io
 import json
 import os
 import re
 import sys
 import threading
+import zlib
 
 import numpy as np
 import pytest
@@ -87,7 +90,7 @@ def test_one_line_for_each_image_and_the_truth_if_it_is_known(folders, model, ha
     ]
     assert all(abs(sum(answer["probabilities"].values()) - 1) < 1e-5 for answer in kept)
     text = (folders / "p.html").read_text()
-    assert text.count("data:image/png;base64,") == 12 and "http" not in text
+    assert text.count("data:image/png;base64,") == 24 and "http" not in text
     device, restoring = err.splitlines()
     assert device.startswith("Computing on the CPU") and restoring == "Restoring ckpt/model.ckpt-0"
 
@@ -203,12 +206,19 @@ def test_accuracy_by_class_and_the_confusion_matrix():
     ]
 
 
+def seen(files):
+    """Other pixels for each file."""
+    return np.stack(
+        [np.full((4, 4, 1), zlib.crc32(file.encode()) % 251, np.uint8) for file in files]
+    )
+
+
 def test_names_that_would_break_a_line_or_a_page_do_not(folders):
     name = "a\tb\n<b>.png"
     (folders / "flat" / name).write_bytes((folders / "flat" / "ka0.png").read_bytes())
     answer = Answer(f"flat/{name}", {"<i>": 0.7, "x": 0.3})
     assert answers.line(answer) == "flat/a\\tb\\n<b>.png\t<i>\t0.7000\tx"
-    text = answers.page(examples.find("l", "flat"), [answer])
+    text = answers.page(examples.find("l", "flat"), [answer], "<i>", seen)
     assert "<b>.png" not in text and "<i>" not in text
 
 
@@ -216,9 +226,15 @@ def test_the_least_certain_come_first_on_the_page(folders):
     found = [
         Answer(f"flat/k{v}0.png", {"x": p, "y": 1 - p}) for v, p in zip("aiu", (0.9, 0.6, 0.8))
     ]
-    text = answers.page(examples.find("l", "flat"), found)
+    text = answers.page(examples.find("l", "flat"), found, "o15/model.ckpt-9", seen)
     places = [text.index(f'alt="flat/k{v}0.png"') for v in "iua"]
-    assert places == sorted(places)
+    assert places == sorted(places) and f"o15/model.ckpt-9, {datetime.date.today()}" in text
+    # Next to each picture is what the network saw of it.
+    pictures = re.findall(r'alt="([^"]+)" title[^>]+><img class="seen" src="[^,]+,([^"]+)"', text)
+    assert len(pictures) > len(found)
+    for file, content in pictures:
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
+        np.testing.assert_array_equal(shown, seen([file])[0, :, :, 0])
 
 
 @pytest.mark.parametrize(
