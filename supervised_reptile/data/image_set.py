@@ -34,6 +34,7 @@ class ImageSet:
     origin: where the images came from. digest: cache.digest_of the data folder, before any split
         or augmentation.
     passed_over: how many files of each kind the data folder holds besides.
+    rotations: how often each training class is there: turned, it is another class.
     """
 
     pixels: np.ndarray
@@ -43,6 +44,7 @@ class ImageSet:
     origin: dict[str, str] = dataclasses.field(default_factory=dict)
     digest: str = ""
     passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    rotations: int = 1
 
     @functools.cached_property
     def first(self) -> np.ndarray:
@@ -68,12 +70,22 @@ class ImageSet:
             return tf.constant(self.pixels)
         return tf.identity(tf.experimental.dlpack.from_dlpack(self.pixels.__dlpack__()))
 
+    def _turns(self, split: str) -> int:
+        return self.rotations if split == "train" else 1
+
+    def classes_of(self, split: str) -> str:
+        """How many classes a split has, in words: those that are only turned are not counted."""
+        turns = self._turns(split)
+        count = f"{len(self.splits[split]) // turns:,} classes"
+        return f"{count}, each in {turns} rotations" if turns > 1 else count
+
     def __str__(self) -> str:
-        """What was read, by split, and what was passed over."""
-        parts = [
-            f"{split} {len(classes):,} classes with {self.counts[list(classes)].sum():,} images"
-            for split, classes in self.splits.items()
-        ]
+        """What was read, by split, before rotations, and what was passed over."""
+        parts = []
+        for split, classes in self.splits.items():
+            turns = self._turns(split)
+            images, comma = self.counts[list(classes)].sum() // turns, "," if turns > 1 else ""
+            parts.append(f"{split} {self.classes_of(split)}{comma} with {images:,} images")
         others = [f"{number:,} {kind}" for kind, number in self.passed_over.items()]
         return ", ".join(parts) + ("; passed over: " + ", ".join(others) if others else "")
 

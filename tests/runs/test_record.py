@@ -69,7 +69,8 @@ def test_a_record_that_was_changed_by_hand_is_refused(tmp_path, recorded, flag, 
 
 def test_a_record_of_an_earlier_version_takes_the_defaults_of_newer_flags(tmp_path, recorded):
     (tmp_path / "run.json").write_text((MODELS / "o15" / "run.json").read_text())
-    assert record.read(tmp_path).config.final_sets == ["train", "test"]
+    config = record.read(tmp_path).config
+    assert config.final_sets == ["train", "test"] and config.run.rotations
     record.begin(recorded)
     change(tmp_path, eval_sets=None)
     assert record.read(tmp_path) == recorded
