@@ -1,5 +1,6 @@
 """Run directories: their record, their checkpoints, and who holds them."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -39,6 +40,12 @@ def test_a_record_is_read_as_it_was_written(tmp_path, recorded):
     assert record.read(tmp_path) is None  # as in the directories of the authors' program
     record.begin(recorded)
     assert record.read(tmp_path) == recorded
+
+
+def test_class_names_of_a_record_are_composed_as_those_of_folders(tmp_path, recorded):
+    decomposed = {**recorded.split, "test": ["cafe\u0301"]}
+    record.begin(dataclasses.replace(recorded, split=decomposed))
+    assert record.read(tmp_path).split["test"] == ["caf\u00e9"]
 
 
 @pytest.mark.parametrize("folder", sorted(MODELS.iterdir()), ids=lambda folder: folder.name)
