@@ -125,10 +125,13 @@ def read_folders(
     check_present(split, folders, data_dir)
     source = provenance.read(data_dir)
     listing = cache.list_files(folders, format, source)
-    pixels, digest = cache.load(data_dir, listing)
+    pixels, digest, hashes = cache.load(data_dir, listing)
     others = passed_over(root, folders.values())
     whole = ImageSet(pixels, listing.names, listing.counts, {}, source, digest, others)
     _check_different(whole, data_dir)
+    if "digest" not in source:  # of the paper's own, docs/data.md says how many there are
+        of_class = dict(zip(listing.names, np.split(hashes, whole.first[1:])))
+        _warn_of_repeated(of_class, split, data_dir)
     return select(whole, split)
 
 
@@ -151,6 +154,21 @@ def _check_different(whole: ImageSet, where: Path) -> None:
     if uniform:
         note = "within each of these classes all images are the same"
         print(f"Warning: {where}: {note}: {some(uniform)}", file=sys.stderr)
+
+
+def _warn_of_repeated(hashes: Mapping[str, np.ndarray], split: Split, where: Path) -> None:
+    """Say how many images of the other sets are among the training images, whatever their names.
+
+    hashes: cache.hashes_of the images of each class.
+    """
+    sets = {part: np.concatenate([hashes[name] for name in split[part]]) for part in split}
+    training, found = sets.pop("train", np.zeros(0)), []
+    for part, members in sets.items():
+        if repeated := np.isin(members, training).sum():
+            found.append(f"{repeated:,} of {len(members):,} {part} images")
+    if found:
+        note = "are also training images: this is no test of new classes"
+        print(f"Warning: {where}: {' and '.join(found)} {note}", file=sys.stderr)
 
 
 def _all_equal(pixels: np.ndarray) -> bool:
