@@ -119,6 +119,9 @@ class Run:
     train_classes: int = flag(
         1200, "characters for training, before rotations; the rest test", whole(1), "omniglot"
     )
+    rotations: bool = flag(
+        True, "train on each class also turned, each time as another class", bool, "omniglot"
+    )
     synthetic: bool = flag(False, "use generated images instead of downloaded ones", bool)
 
 
@@ -283,7 +286,8 @@ def _add_flag(
     if convert is bool:
         # A recorded run may have set the flag: --no-... takes it back for an evaluation.
         action: Any = "store_true" if field.name in OWN else argparse.BooleanOptionalAction
-        section.add_argument(name, action=action, help=f"{meaning} (default: off)")
+        usual = "on" if field.default else "off"
+        section.add_argument(name, action=action, help=f"{meaning} (default: {usual})")
     else:
         shown = default or ("none" if field.default in (None, (), "") else field.default)
         section.add_argument(

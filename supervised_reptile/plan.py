@@ -36,7 +36,7 @@ ASSUMED = (
         "decides which characters are test characters; if the model was trained with others, it "
         "has seen some of them",
     ),
-    (("shots", "transductive"), "decides what is measured"),
+    (("shots", "transductive", "rotations"), "decides what is measured"),
     (
         ("eval_batch", "eval_iters", "learning_rate", "weight_decay", "replacement"),
         "decides how the model adapts to a task; give what it was trained and evaluated with",
@@ -205,7 +205,7 @@ def check_free(directory: str) -> None:
 
 def _check_same(given: dict, recorded: dict) -> None:
     """Refuse other flags than those of a run that is resumed, or than what decides its model."""
-    fixed = {"classes", "train_classes"}
+    fixed = {"classes", "train_classes", "rotations"}
     if given.get("resume"):
         fixed = recorded.keys() - HARMLESS
     if differences := [
@@ -257,7 +257,7 @@ def check_data(config: Config, images: ImageSet) -> None:
     for split, classes in used.items():
         if task.classes > len(classes):
             raise RefusedError(
-                f"--classes {task.classes}: the {split} set has only {len(classes)} classes: "
+                f"--classes {task.classes}: the {split} set has only {images.classes_of(split)}: "
                 "ask for fewer, or give more data"
             )
         needed, name = task.shots + 1, f"--shots {task.shots} and one query image"

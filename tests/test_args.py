@@ -35,6 +35,7 @@ DEFAULTS = {
     "keep_checkpoints": 5,
     "data_dir": "data/omniglot",
     "train_classes": 1200,
+    "rotations": True,
     "synthetic": False,
 }
 
@@ -47,8 +48,9 @@ def configure(line, recorded=None):
 def test_defaults_are_those_of_the_specification():
     assert configure("").flags() == DEFAULTS
     assert plan.resolve("miniimagenet", {}).run.data_dir == "data/miniimagenet"
-    with pytest.raises(RefusedError, match="--train-classes"):
-        args.parse("run_miniimagenet.py", "miniimagenet", ["--train-classes", "10"])
+    for words in (["--train-classes", "10"], ["--no-rotations"]):
+        with pytest.raises(RefusedError, match=words[0]):
+            args.parse("run_miniimagenet.py", "miniimagenet", words)
 
 
 def test_every_flag_is_a_flag_and_arrives():
@@ -57,7 +59,8 @@ def test_every_flag_is_a_flag_and_arrives():
     values = {key: "2" for key in values} | other
     words = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in values.items())
     line = words + " --foml --parallel-tasks --sgd --replacement --transductive --pretrained"
-    flags = args.parse("run_omniglot.py", "omniglot", [*line.split(), "--synthetic"])
+    line += " --synthetic --rotations"
+    flags = args.parse("run_omniglot.py", "omniglot", line.split())
     assert set(flags) == set(DEFAULTS)
     assert all(str(flags[key]).removesuffix(".0") == str(value) for key, value in values.items())
     assert all(flags[key] is True for key in DEFAULTS if isinstance(DEFAULTS[key], bool))
@@ -70,6 +73,8 @@ def test_help_names_every_flag(capsys):
     printed = capsys.readouterr().out
     for key in DEFAULTS:
         assert f"--{key.replace('_', '-')}" in printed
+    ons = " ".join(printed.split()).split("(default: on)")
+    assert len(ons) == 2 and "--no-rotations " in ons[0][-100:]
 
 
 @pytest.mark.parametrize("dataset", ["omniglot", "miniimagenet"])

@@ -42,7 +42,7 @@ FINAL = re.compile(
 def without_images(err):
     """Standard error after its first lines: what images were read, and what computes."""
     line, _, rest = err.partition("\n")
-    assert re.fullmatch(r"Images \(.*\): train [\d,]+ classes with [\d,]+ images, .*", line)
+    assert re.fullmatch(r"Images \(.*\): train [\d,]+ classes(, .*,)? with [\d,]+ images, .*", line)
     line, _, rest = rest.partition("\n")
     assert re.fullmatch(r"Computing on the CPU, \d+ cores?", line)
     return rest

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from supervised_reptile.data import decoding
-from supervised_reptile.data.folders import Folder, is_image
+from supervised_reptile.data import cache, decoding
+from supervised_reptile.data.folders import Folder, by_name, is_image
 from supervised_reptile.data.formats import CHARACTERS, Format
 from supervised_reptile.system.errors import RefusedError
 
@@ -74,7 +74,8 @@ def _classes(folder: str) -> dict[str, list[str]]:
     if not Path(folder).is_dir():
         raise RefusedError(f"--classify {folder} is no folder: check the path")
     parts = Folder(folder).folders
-    classes = {part.name: [entry.path for entry in part.images] for part in parts}
+    named = by_name((part.name, part) for part in parts)
+    classes = {name: [entry.path for entry in part.images] for name, part in named.items()}
     empty = [part for part in parts if not part.images]
     if empty and len(empty) < len(parts):
         raise RefusedError(
@@ -123,4 +124,11 @@ def read(examples: Examples, format: Format) -> tuple[np.ndarray, np.ndarray]:
             "paper: invert them",
             file=sys.stderr,
         )
-    return pixels[: len(support)], pixels[len(support) :]
+    shown, asked = pixels[: len(support)], pixels[len(support) :]
+    if repeated := np.isin(cache.hashes_of(asked), cache.hashes_of(shown)).sum():
+        print(
+            f"Warning: {repeated} of {len(asked)} images to classify are among the examples: that "
+            "the network knows them says nothing of new ones",
+            file=sys.stderr,
+        )
+    return shown, asked

@@ -1,7 +1,8 @@
 """Image files of classes, and their pixels, decoded once and kept in a file that later runs map.
 
-The file holds two arrays in NumPy's format, one after the other: the pixels, then the key of the
-image files and the digest of the pixels. It is renamed into its place when it is whole.
+The file holds three arrays in NumPy's format, one after the other: the pixels, then the key of the
+image files and the digest of the pixels, then the hashes_of all images. It is renamed into its
+place when it is whole.
 """
 
 import dataclasses
@@ -64,7 +65,8 @@ class ClassFiles:
         return pixels
 
 
-Cached = tuple[np.ndarray, str]  # pixels as of ClassFiles.decode, and their digest_of
+# Pixels as of ClassFiles.decode, their digest_of, and their hashes_of.
+Cached = tuple[np.ndarray, str, np.ndarray]
 
 
 def list_files(
@@ -104,6 +106,13 @@ def digest_of(names: Iterable[str], counts: np.ndarray, pixels: np.ndarray) -> s
     return digest.hexdigest()
 
 
+def hashes_of(pixels: np.ndarray) -> np.ndarray:
+    """uint64 [images], the same for images [images, ...] that are the same, pixel by pixel, and in
+    practice for no others."""
+    hashes = (hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in pixels)
+    return np.frombuffer(b"".join(hashes), np.uint64)
+
+
 def place_of(data_dir: str | Path, listing: ClassFiles) -> Path:
     """The path of the cache of a data folder."""
     return Path(data_dir) / FOLDER / f"{listing.format.size}-{listing.format.mode}.npy"
@@ -136,17 +145,18 @@ def load(data_dir: str | Path, listing: ClassFiles) -> Cached:
 
 
 def _keep(place: Path, listing: ClassFiles) -> Cached:
-    pixels, digest = decoded = _decode(listing)
+    pixels, digest, hashes = decoded = _decode(listing)
     with files.replacing(place) as beside, open(beside, "wb") as file:
         # Not through a mapping: on a full disk that would end the process.
         np.save(file, pixels)
         np.save(file, [listing.key, digest])
+        np.save(file, hashes)
     return read(place, listing) or decoded
 
 
 def _decode(listing: ClassFiles) -> Cached:
     pixels = listing.decode()
-    return pixels, digest_of(listing.names, listing.counts, pixels)
+    return pixels, digest_of(listing.names, listing.counts, pixels), hashes_of(pixels)
 
 
 def read(place: Path, listing: ClassFiles) -> Cached | None:
@@ -157,7 +167,7 @@ def read(place: Path, listing: ClassFiles) -> Cached | None:
         pixels = np.load(place, mmap_mode="c")
         with open(place, "rb") as file:
             file.seek(pixels.offset + pixels.nbytes)
-            key, digest = np.load(file)
+            (key, digest), hashes = np.load(file), np.load(file)
     except (OSError, ValueError, EOFError):
         return None
-    return (pixels, str(digest)) if key == listing.key else None
+    return (pixels, str(digest), hashes) if key == listing.key else None

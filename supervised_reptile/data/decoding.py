@@ -2,12 +2,15 @@
 
 import concurrent.futures.process
 import contextlib
+import io
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -23,9 +26,12 @@ Result = TypeVar("Result")
 Source = str | os.PathLike[str] | Image.Image
 
 
-# Of a class: its pixels, uint8 [images, size, size, channels], and the files that cannot be read,
-# each with the reason in brackets.
-ClassImages = tuple[np.ndarray, list[str]]
+# Of a class: its pixels, uint8 [images, size, size, channels]; the files that cannot be read, each
+# with the reason in brackets; and those of which it cannot be told whether they are whole.
+ClassImages = tuple[np.ndarray, list[str], list[str]]
+
+# How files of a kind begin, and what comes before and after the last of their pixels: PNG, JPEG.
+MARKS = {b"\x89P": (b"IDAT", b"IEND"), b"\xff\xd8": (b"\xff\xda", b"\xff\xd9")}
 
 
 @contextlib.contextmanager
@@ -84,10 +90,16 @@ def _leave_with_parent() -> None:
 def read_class(files: Sequence[Source], format: Format) -> ClassImages:
     """The ClassImages of files or opened images. Raises OSError where the system is at fault, and
     not a file."""
-    pixels, problems = np.zeros((len(files), *format.shape), np.uint8), []
+    pixels, problems, doubtful = np.zeros((len(files), *format.shape), np.uint8), [], []
     for index, file in enumerate(files):
         try:
-            pixels[index] = _decode(file, format)
+            data = file if isinstance(file, Image.Image) else Path(file).read_bytes()
+            pixels[index] = _decode(data, format)
+            whole = isinstance(data, Image.Image) or _is_whole(data)
+            if whole is None:
+                doubtful.append(str(file))
+            elif not whole:
+                raise ValueError("its end is lost: there are zeros instead")
         except Exception as error:  # Pillow raises many kinds for damaged files.
             if is_exhausted(error):
                 raise
@@ -95,18 +107,37 @@ def read_class(files: Sequence[Source], format: Format) -> ClassImages:
             if isinstance(error, UnidentifiedImageError):
                 reason = "empty, or of no known kind"
             problems.append(f"{file} ({reason})")
-    return pixels, problems
+    return pixels, problems, doubtful
+
+
+def _is_whole(data: bytes) -> bool | None:
+    """Whether an image file has its end, or zeros in its place, which Pillow often overlooks: a
+    power cut or a full disk leaves them. None if that cannot be told."""
+    kept = data.rstrip(b"\0")
+    zeros = len(data) - len(kept)
+    if marks := MARKS.get(data[:2]):
+        return zeros < 16 or kept.rfind(marks[0]) < kept.rfind(marks[1])
+    return None if 3 * zeros > len(data) else True
 
 
 def pixels_of(classes: Iterable[ClassImages]) -> Iterator[np.ndarray]:
     """The pixels of each class.
 
-    Raises RefusedError after the last one if images cannot be read, naming the first few.
+    Warns after the last one of doubtful images. Raises RefusedError if images cannot be read,
+    naming the first few.
     """
     problems: list[str] = []
-    for pixels, unreadable in classes:
+    doubtful: list[str] = []
+    for pixels, unreadable, perhaps in classes:
         problems += unreadable
+        doubtful += perhaps
         yield pixels
+    if doubtful:
+        print(
+            f"Warning: {len(doubtful):,} of the images end in zeros, a third of the file or more, "
+            f"as after a power cut or on a full disk: look at them: {some(doubtful)}",
+            file=sys.stderr,
+        )
     if problems:
         raise RefusedError(
             f"{len(problems):,} of the images cannot be read: {some(problems)}: replace or remove "
@@ -114,12 +145,13 @@ def pixels_of(classes: Iterable[ClassImages]) -> Iterator[np.ndarray]:
         )
 
 
-def _decode(file: Source, format: Format) -> np.ndarray:
-    """The pixels of an image: resized with nearest neighbour as the paper's Pillow did, then
-    converted. format.as_shown: turned upright first, and put on white. Raises as Pillow does."""
+def _decode(data: bytes | Image.Image, format: Format) -> np.ndarray:
+    """The pixels of an image, or of a file's bytes: resized with nearest neighbour as the paper's
+    Pillow did, then converted. format.as_shown: turned upright first, and put on white. Raises as
+    Pillow does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as large is refused
-        opened = file.copy() if isinstance(file, Image.Image) else Image.open(file)
+        opened = data.copy() if isinstance(data, Image.Image) else Image.open(io.BytesIO(data))
     with opened as image:
         if image.mode[0] in "IF":
             # What is white in them is not known; scientific ones often use 12 of 16 bits.

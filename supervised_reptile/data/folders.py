@@ -5,6 +5,7 @@ import collections
 import functools
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,15 +24,21 @@ def is_image(name: str) -> bool:
     return name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
+def composed(name: str) -> str:
+    """A name in the form in which names are compared, NFC: in a Mac's zip files, accents are
+    characters of their own."""
+    return unicodedata.normalize("NFC", name)
+
+
 class Folder:
     """A folder, read when it is looked into. Names that start with a dot are left out.
 
-    path, name: of the folder.
+    path, name: of the folder; the name is composed.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.name = self.path.name
+        self.name = composed(self.path.name)
 
     @functools.cached_property
     def _entries(self) -> "list[os.DirEntry[str]]":
@@ -45,7 +52,7 @@ class Folder:
                     f"{entry.path} is a link to {os.readlink(entry.path)}, which does not exist: "
                     "mend the link, or remove it"
                 )
-        return sorted(entries, key=lambda entry: entry.name)
+        return sorted(entries, key=lambda entry: composed(entry.name))
 
     @functools.cached_property
     def folders(self) -> "list[Folder]":

@@ -34,6 +34,7 @@ class ImageSet:
     origin: where the images came from. digest: cache.digest_of the data folder, before any split
         or augmentation.
     passed_over: how many files of each kind the data folder holds besides.
+    rotations: how often each training class is there: turned, it is another class.
     """
 
     pixels: np.ndarray
@@ -43,6 +44,7 @@ class ImageSet:
     origin: dict[str, str] = dataclasses.field(default_factory=dict)
     digest: str = ""
     passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    rotations: int = 1
 
     @functools.cached_property
     def first(self) -> np.ndarray:
@@ -68,12 +70,22 @@ class ImageSet:
             return tf.constant(self.pixels)
         return tf.identity(tf.experimental.dlpack.from_dlpack(self.pixels.__dlpack__()))
 
+    def _turns(self, split: str) -> int:
+        return self.rotations if split == "train" else 1
+
+    def classes_of(self, split: str) -> str:
+        """How many classes a split has, in words: those that are only turned are not counted."""
+        turns = self._turns(split)
+        count = f"{len(self.splits[split]) // turns:,} classes"
+        return f"{count}, each in {turns} rotations" if turns > 1 else count
+
     def __str__(self) -> str:
-        """What was read, by split, and what was passed over."""
-        parts = [
-            f"{split} {len(classes):,} classes with {self.counts[list(classes)].sum():,} images"
-            for split, classes in self.splits.items()
-        ]
+        """What was read, by split, before rotations, and what was passed over."""
+        parts = []
+        for split, classes in self.splits.items():
+            turns = self._turns(split)
+            images, comma = self.counts[list(classes)].sum() // turns, "," if turns > 1 else ""
+            parts.append(f"{split} {self.classes_of(split)}{comma} with {images:,} images")
         others = [f"{number:,} {kind}" for kind, number in self.passed_over.items()]
         return ", ".join(parts) + ("; passed over: " + ", ".join(others) if others else "")
 
@@ -113,10 +125,13 @@ def read_folders(
     check_present(split, folders, data_dir)
     source = provenance.read(data_dir)
     listing = cache.list_files(folders, format, source)
-    pixels, digest = cache.load(data_dir, listing)
+    pixels, digest, hashes = cache.load(data_dir, listing)
     others = passed_over(root, folders.values())
     whole = ImageSet(pixels, listing.names, listing.counts, {}, source, digest, others)
     _check_different(whole, data_dir)
+    if "digest" not in source:  # of the paper's own, docs/data.md says how many there are
+        of_class = dict(zip(listing.names, np.split(hashes, whole.first[1:])))
+        _warn_of_repeated(of_class, split, data_dir)
     return select(whole, split)
 
 
@@ -139,6 +154,21 @@ def _check_different(whole: ImageSet, where: Path) -> None:
     if uniform:
         note = "within each of these classes all images are the same"
         print(f"Warning: {where}: {note}: {some(uniform)}", file=sys.stderr)
+
+
+def _warn_of_repeated(hashes: Mapping[str, np.ndarray], split: Split, where: Path) -> None:
+    """Say how many images of the other sets are among the training images, whatever their names.
+
+    hashes: cache.hashes_of the images of each class.
+    """
+    sets = {part: np.concatenate([hashes[name] for name in split[part]]) for part in split}
+    training, found = sets.pop("train", np.zeros(0)), []
+    for part, members in sets.items():
+        if repeated := np.isin(members, training).sum():
+            found.append(f"{repeated:,} of {len(members):,} {part} images")
+    if found:
+        note = "are also training images: this is no test of new classes"
+        print(f"Warning: {where}: {' and '.join(found)} {note}", file=sys.stderr)
 
 
 def _all_equal(pixels: np.ndarray) -> bool:

@@ -70,7 +70,8 @@ def find_classes(root: Folder, flat: bool = False) -> tuple[dict[str, Folder], S
     Raises RefusedError if a split is missing or a class belongs to two.
     """
     if root.depth == 1:
-        classes = {folder.name: folder for folder in root.folders if folder.images}
+        there = (folder for folder in root.folders if folder.images)
+        classes = folders.by_name((folder.name, folder) for folder in there)
         known = {name: split for split, names in CLASSES.items() for name in names}
         split = {part: [n for n in classes if known.get(n) == part] for part in CLASSES}
         if classes.keys() <= known.keys() and all(split.values()):

@@ -41,7 +41,7 @@ def load(
             split = image_set.other_split(split, classes, classes)
         split = split or draw_split(list(classes), seed, run.train_classes)
         unrotated = image_set.read_folders(root, classes, split, CHARACTERS)
-    return rotate_training_classes(unrotated), split
+    return rotate_training_classes(unrotated) if run.rotations else unrotated, split
 
 
 def find_characters(root: Folder) -> dict[str, Folder]:
@@ -103,6 +103,7 @@ def rotate_training_classes(unrotated: ImageSet) -> ImageSet:
         names=(*names, *unrotated.names[train:]),
         counts=np.concatenate(counts),
         splits=image_set.ranges(sizes),
+        rotations=ROTATIONS,
     )
 
 

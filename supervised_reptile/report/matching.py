@@ -88,7 +88,8 @@ def _training(config: Config) -> Hashable:
     """The flags that decide what is learned, but for the seed and the meta-iterations."""
     outer = dataclasses.replace(config.outer, meta_iters=0)
     task = (config.task.classes, config.task.training_shots)
-    return config.dataset, task, config.inner, outer, config.run.train_classes
+    run = config.run
+    return config.dataset, task, config.inner, outer, run.train_classes, run.rotations
 
 
 def _adapting(config: Config) -> Hashable:

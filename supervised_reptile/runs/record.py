@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from supervised_reptile.args import Config
+from supervised_reptile.data.folders import composed
 from supervised_reptile.system import files, machine
 from supervised_reptile.system.errors import FailedError, RefusedError, explain
 from supervised_reptile.system.output import some
@@ -244,7 +245,8 @@ def read(directory: str | Path) -> Record | None:
         return None
     try:
         content = json.loads(path.read_text())
-        config = Config.of(content["dataset"], content["flags"])
+        split = {part: list(map(composed, names)) for part, names in content["split"].items()}
+        content["split"], config = split, Config.of(content["dataset"], content["flags"])
         _check(config, content)
         kept = {name: content[name] for name in KEPT}
         return Record(config, **kept, commit=content.get("commit"))  # which earlier runs lack

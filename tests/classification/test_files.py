@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import threading
+import unicodedata
 import zlib
 
 import numpy as np
@@ -309,3 +310,19 @@ def test_no_class_is_named_where_numbers_are_no_longer_finite(folders, model, ha
     out, err = capsys.readouterr()
     assert caught.value.code == 1 and out == ""
     assert "no longer finite: classify with a smaller --learning-rate" in err
+
+
+def test_examples_among_the_images_to_classify_are_counted_whatever_their_names(folders, capsys):
+    (folders / "flat" / "copy.png").write_bytes(next((folders / "l" / "ka").iterdir()).read_bytes())
+    given = examples.find("l", "flat")
+    examples.read(given, CHARACTERS)
+    said = f"Warning: 1 of {len(given.queries)} images to classify are among the examples"
+    assert said in capsys.readouterr().err
+
+
+def test_two_class_folders_of_one_name_in_two_unicode_forms_are_refused(folders):
+    for form in ("NFC", "NFD"):
+        (folders / "l" / "ka").rename(folders / "l" / unicodedata.normalize(form, "k\u00e1"))
+        (folders / "l" / "ka").mkdir()
+    with pytest.raises(RefusedError, match="are one class by their names"):
+        examples.find("l", "flat")

@@ -222,5 +222,6 @@ def test_a_run_that_starts_while_another_writes_waits_for_its_cache(folder, deco
         with open(place, "wb") as file:
             np.save(file, pixels)
             np.save(file, [listing.key, "1234"])
+            np.save(file, cache.hashes_of(pixels))
     check(waiting.result())
     assert waiting.result().digest == "1234" and decodings == []

@@ -1,5 +1,6 @@
 """Pixels of every kind of image file, compared with Pillow's resize and with hand-made values."""
 
+import itertools
 import os
 
 import numpy as np
@@ -191,6 +192,38 @@ def test_what_is_not_a_whole_image_is_refused_by_name(tmp_path, suffix, damage):
     path.write_bytes({"empty": b"", "truncated": whole[: len(whole) // 2], "text": b"<p>"}[damage])
     with pytest.raises(RefusedError, match=rf"1 of the images cannot be read: .*a\.{suffix}"):
         read_image(path, Format(4, "L"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [
+        *itertools.product(["jpeg", "png"], [0.5, 0.97, 0, 1]),
+        *itertools.product(["webp", "tiff", "bmp"], [0.5, 0.97, 1]),
+    ],
+)
+def test_zeros_in_the_place_of_an_images_end_are_noticed(tmp_path, capsys, kind, kept):
+    """Pillow reads JPEG files without their end, and PNG files without their last 16 bytes: 0."""
+    path = save(tmp_path / f"a.{kind}", "RGB")
+    whole = path.read_bytes()
+    first = whole[: int(kept * len(whole)) or -16]
+    lost = bytes(len(whole) - len(first))
+    path.write_bytes(first + lost)
+    if kept < 1 and kind in ("jpeg", "png"):
+        with pytest.raises(RefusedError, match=rf"1 of the images cannot be read: .*a\.{kind}"):
+            read_image(path, SHOWN)
+        return
+    read_image(path, SHOWN)
+    warning = "Warning: 1 of the images end in zeros, a third of the file or more, as"
+    assert capsys.readouterr().err.startswith(warning) == (kept == 0.5)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+@pytest.mark.parametrize("added", [bytes(900), b"a film", bytes(900) + b"a film"])
+def test_what_cameras_add_after_the_end_does_no_harm(tmp_path, capsys, kind, added):
+    path = save(tmp_path / f"a.{kind}", "RGB")
+    expected = read_image(path, SHOWN)
+    path.write_bytes(path.read_bytes() + added)
+    assert (read_image(path, SHOWN) == expected).all() and not capsys.readouterr().err
 
 
 def test_a_killed_reader_is_a_failure_and_no_endless_wait():

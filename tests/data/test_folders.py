@@ -65,6 +65,19 @@ def test_one_name_in_both_archives_is_refused(tmp_path):
         characters(tmp_path)
 
 
+@pytest.mark.parametrize("find", [characters, lambda folder: list(photographs(folder)["test"])])
+def test_names_are_composed_and_sorted_so_however_a_system_writes_them(tmp_path, find):
+    """A decomposed é sorts before f, a composed one after z."""
+    cafe, other = "caf\u00e9", "cafz"
+    for name in ("cafe\u0301", other):
+        for part in ("train", "val", "test") if find is not characters else ("",):
+            fill(tmp_path / "d" / part / (name if part in ("", "test") else f"{part} {name}"))
+    assert find(tmp_path / "d") == [other, cafe]
+    fill(next((tmp_path / "d").rglob("caf?*")).with_name(cafe))
+    with pytest.raises(RefusedError, match="are one class by their names"):
+        find(tmp_path / "d")
+
+
 def test_a_class_without_images_is_refused_on_every_level(alphabets):
     for folder in (alphabets, alphabets / "Greek"):
         (alphabets / "Greek" / "empty").mkdir(exist_ok=True)
@@ -143,6 +156,7 @@ def test_what_is_passed_over_is_counted_by_kind(alphabets):
         "images outside class folders": 1,
     }
     assert str(found) == (
-        "train 4 classes with 8 images, test 2 classes with 4 images; passed over: 2 .jfif, "
-        "1 .txt, 1 README, 3 images in folders within classes, 1 images outside class folders"
+        "train 1 classes, each in 4 rotations, with 2 images, test 2 classes with 4 images; "
+        "passed over: 2 .jfif, 1 .txt, 1 README, 3 images in folders within classes, 1 images "
+        "outside class folders"
     )

@@ -1,5 +1,8 @@
 """Reading folders of images: order, padding, where they came from, and what is refused."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -101,6 +104,27 @@ def test_classes_whose_images_all_look_the_same_are_named(folders, capsys):
     read(folders, {"train": ["c0", "c1", "c2"]})
     warning = "within each of these classes all images are the same: c0\n"
     assert capsys.readouterr().err.endswith(warning)
+
+
+def test_test_images_that_are_also_training_images_are_counted(folders, capsys):
+    """At each start, whatever they are called; not those of the paper's own data."""
+    for name in ("7.png", "8.png"):
+        shutil.copy(folders["c0"] / "0.png", folders["c2"] / name)
+    split = {"train": ["c0"], "val": ["c1"], "test": ["c2"]}
+    data_dir = folders["c0"].parent
+    warning = f"Warning: {data_dir}: 2 of 4 test images are also training images: this is"
+    for _ in range(2):
+        read(folders, split)
+        assert capsys.readouterr().err.startswith(warning)
+    os.symlink(folders["c0"], data_dir / "c3")
+    linked = {**folders, "c3": data_dir / "c3"}
+    read(linked, {**split, "val": ["c3"]})
+    assert ": 3 of 3 val images and 2 of 4 test images are also" in capsys.readouterr().err
+    for quiet in ({"train": ["c0", "c2"], "test": ["c1"]}, {"test": ["c0", "c2"]}):
+        read(folders, quiet)
+    provenance.write(data_dir, "https://example.org", "archives", "12ab")
+    read(folders, split)
+    assert not capsys.readouterr().err
 
 
 def test_a_model_is_tested_on_classes_that_it_has_not_seen():

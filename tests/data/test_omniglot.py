@@ -1,5 +1,6 @@
 """Omniglot's folders, split and rotations."""
 
+import dataclasses
 import hashlib
 import pathlib
 import zipfile
@@ -94,6 +95,17 @@ def test_folders_become_classes_with_their_split(small):
     for index, name in enumerate([*split["train"] * 4, *split["test"]]):
         assert (found.of_class(index)[0] == first[name]).all()
         assert (found.of_class(index)[1] == first[name] + 10).all()
+
+
+def test_turned_classes_are_not_counted_as_classes(small):
+    found, split = omniglot.load(run_on(small), seed=0)
+    assert str(found) == (
+        "train 3 classes, each in 4 rotations, with 6 images, test 1 classes with 2 images"
+    )
+    plain, same = omniglot.load(dataclasses.replace(run_on(small), rotations=False), seed=0)
+    assert str(plain) == "train 3 classes with 6 images, test 1 classes with 2 images"
+    assert (same, plain.digest) == (split, found.digest)
+    assert list(plain.names) == split["train"] + split["test"]
 
 
 def test_a_recorded_split_is_used_whatever_the_seed(small):

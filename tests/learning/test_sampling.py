@@ -228,6 +228,14 @@ def test_tasks_that_the_data_cannot_fill_are_refused(image_set, flags, reason):
         plan.check_data(config(**flags), images)
 
 
+def test_turned_classes_make_tasks_but_are_not_called_classes(image_set):
+    images = image_set({"train": 8, "test": 9}, shots=20, size=4)
+    images = dataclasses.replace(images, rotations=4)
+    plan.check_data(config(classes=8), images)
+    with pytest.raises(RefusedError, match="train set has only 2 classes, each in 4 rotations: "):
+        plan.check_data(config(classes=9), images)
+
+
 def test_tasks_that_the_data_can_just_fill_are_accepted(image_set):
     images = image_set({"train": 5, "test": 5}, shots=6, size=4)
     plan.check_data(config(shots=5, train_shots=6), images)

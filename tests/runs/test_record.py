@@ -1,5 +1,6 @@
 """Run directories: their record, their checkpoints, and who holds them."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -41,6 +42,12 @@ def test_a_record_is_read_as_it_was_written(tmp_path, recorded):
     assert record.read(tmp_path) == recorded
 
 
+def test_class_names_of_a_record_are_composed_as_those_of_folders(tmp_path, recorded):
+    decomposed = {**recorded.split, "test": ["cafe\u0301"]}
+    record.begin(dataclasses.replace(recorded, split=decomposed))
+    assert record.read(tmp_path).split["test"] == ["caf\u00e9"]
+
+
 @pytest.mark.parametrize("folder", sorted(MODELS.iterdir()), ids=lambda folder: folder.name)
 def test_the_records_of_the_models_of_version_0_2_0_are_read(folder):
     assert record.read(folder).config.flags().keys() >= {"shots", "inner_iters", "seed"}
@@ -70,7 +77,8 @@ def test_a_record_that_was_changed_by_hand_is_refused(tmp_path, recorded, flag, 
 
 def test_a_record_of_an_earlier_version_takes_the_defaults_of_newer_flags(tmp_path, recorded):
     (tmp_path / "run.json").write_text((MODELS / "o15" / "run.json").read_text())
-    assert record.read(tmp_path).config.final_sets == ["train", "test"]
+    config = record.read(tmp_path).config
+    assert config.final_sets == ["train", "test"] and config.run.rotations
     record.begin(recorded)
     change(tmp_path, eval_sets=None)
     assert record.read(tmp_path) == recorded
