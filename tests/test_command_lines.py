@@ -32,7 +32,7 @@ NUMBERS = (
 TEXTS = (
     *("", " ", "-", "--", "-x", "~", ".", "..", "ckpt", "deep/er", "名前", "é", "%s", "{0}", "a b"),
     *("*", "a?", "a[1]", "a\\b", "ram://a", "a\0b", "a\nb", "a\r\nb", "\x1b[31m", "\x85", "\u2028"),
-    *("\ud800", "\udce9", "x" * 5000),
+    *("\ud800", "\udce9", "x" * 5000, "all", "test", "val", "train,test"),
 )
 # Not the separator, so that a command line names nothing outside the current folder.
 ANYTHING = (
@@ -106,15 +106,16 @@ def check_refusal(message, dataset):
 
 
 def written_out(config):
-    """A command line that gives all flags of a configuration which are on or have a value."""
+    """A command line that gives all switches of a configuration that are not as usual, and all
+    flags that have a value."""
     flags = {**config.flags(), "resume": config.run.resume}
     for field in declared(config.dataset):
         value = flags[field.name]
         if field.name == "data_dir" and config.run.synthetic:
             continue  # the two exclude each other
-        if value is True:
-            yield args.flag_name(field.name)
-        elif value is not False and value is not None:
+        if value is not field.default and isinstance(value, bool):
+            yield args.flag_name(field.name if value else f"no_{field.name}")
+        elif not isinstance(value, bool) and value is not None:
             yield f"{args.flag_name(field.name)}={value}"
 
 
