@@ -158,7 +158,8 @@ def _head(config: Config, images: ImageSet) -> list[Any]:
     """The run itself: texts, pictures of tasks, its flags in the table of runs (HParams)."""
     flags, task = config.flags(), config.task
     shown = {name: value for name, value in flags.items() if name not in NOT_COMPARED}
-    compared = {name: "none" if value is None else value for name, value in shown.items()}
+    # A column has one type: TensorBoard does not filter or sort numbers beside "none".
+    compared = shown | {"foml_tail": str(flags["foml_tail"] or "none")}
     kinds = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
     columns = [
         api_pb2.HParamInfo(

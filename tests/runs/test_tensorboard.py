@@ -209,6 +209,21 @@ def test_runs_can_be_compared_by_flags_and_final_accuracies(setting, tmp_path):
     assert content["end"].session_end_info.status == 1  # success
 
 
+def test_a_flag_has_one_type_in_the_table_of_runs_whatever_its_value(setting, tmp_path):
+    """TensorBoard fails to filter or sort a column that has numbers beside text."""
+    config, images = setting
+    kinds = []
+    for name, outer in {"a": {}, "b": {"foml": True, "foml_tail": 1}}.items():
+        (tmp_path / name).mkdir()
+        changed = dataclasses.replace(config, outer=dataclasses.replace(config.outer, **outer))
+        Overview(changed, images, -1, tmp_path / name).close()
+        metadata = loaded(tmp_path / name).summary_metadata["_hparams_/session_start_info"]
+        content = plugin_data_pb2.HParamsPluginData.FromString(metadata.plugin_data.content)
+        flags = content.session_start_info.hparams
+        kinds.append({flag: flags[flag].WhichOneof("kind") for flag in flags})
+    assert kinds[0] == kinds[1]
+
+
 def test_tasks_are_seen_as_the_network_sees_them(setting, tmp_path):
     """Pixels of the picture are those of the images, enlarged; its frames say right and wrong."""
     config, images = setting
