@@ -202,8 +202,8 @@ def check_free(directory: str) -> None:
     place = Path(os.path.realpath(folder))
     if place.name in curves and (place.parent / record.RECORD).exists():
         raise RefusedError(
-            f"--checkpoint {folder}: the run in {place.parent} keeps its curves there: name another "
-            "directory"
+            f"--checkpoint {folder}: the run in {place.parent} keeps its curves there: name "
+            "another directory"
         )
 
 
