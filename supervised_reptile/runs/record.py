@@ -144,9 +144,11 @@ def begin(record: Record) -> None:
 
 
 def add_part(directory: os.PathLike, here: dict, commit: str | None) -> None:
-    """Add to the run.json of a run that goes on, in a directory that is held, what computes this
-    part of it, unless that has computed an earlier part. here: Devices.describe of this machine."""
+    """Add to the run.json of a run that goes on, in a directory that is held, what trains this
+    part of it, unless that has trained an earlier part. here: Devices.describe of this machine."""
     path = Path(directory, RECORD)
+    if not path.exists():
+        return  # training that is no run of a command
     content = json.loads(path.read_text())
     part = {"commit": commit, "machine": here, "versions": machine.versions()}
     later = content.get("parts", [])
