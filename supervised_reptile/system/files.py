@@ -4,6 +4,7 @@ A kill, a full disk or a power cut leaves the old file or the new one, and drops
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -12,6 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from supervised_reptile.system.errors import FailedError
+
+# What file systems answer that cannot be asked to put the names in a folder on the disk.
+WITHOUT_ORDER = (errno.EINVAL, errno.EOPNOTSUPP)
 
 
 def temporary(path: Path) -> Path:
@@ -70,6 +74,9 @@ def sync(path: Path) -> None:
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in WITHOUT_ORDER):
+            raise
     finally:
         os.close(number)
 
