@@ -212,6 +212,7 @@ def parse(script: str, dataset: str, argv: Sequence[str]) -> dict[str, Any]:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
+    parser._negative_number_matcher = re.compile(r"-\.?\d")  # -1e-3, too, is no flag
     for group in (*GROUPS.values(), Computing, Classifying):
         section = parser.add_argument_group((group.__doc__ or "").rstrip("."))
         for field in dataclasses.fields(group):
