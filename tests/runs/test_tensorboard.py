@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,17 @@ def test_a_half_written_point_does_not_matter(tmp_path):
             newest(folder).write_bytes(content[:kept] + tail)
             write(folder, [20, 30], 15)
             assert points(folder) == expected([0, 10, 20, 30])
+
+
+def test_a_curve_that_somebody_removes_does_not_end_the_run(tmp_path, capsys):
+    with contextlib.closing(Events(tmp_path, -1, "test")) as curve:
+        curve.sync()
+        shutil.rmtree(tmp_path / "test")
+        for _ in range(2):
+            curve.write(10, scalar("accuracy", 0.5))
+            curve.sync()
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "test/events.out.tfevents.000000 was removed: the" in err
 
 
 @pytest.fixture
