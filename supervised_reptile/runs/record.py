@@ -116,6 +116,11 @@ def _locked(directory: Path) -> Iterator[None]:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             lock.enter_context(files.locked(directory / LOCK))
+            try:  # the folder itself, too: that file may be tidied away
+                lock.enter_context(files.locked(directory))
+            except OSError as error:
+                if isinstance(error, BlockingIOError):
+                    raise  # others: NFS has locks of files alone
         except BlockingIOError:
             raise RefusedError(
                 f"--checkpoint {directory}: another process is training there; let it finish, or "
