@@ -231,7 +231,6 @@ def train_and_evaluate(
     here, saved = algorithm.devices.describe(), None
     if decided.recorded:
         plan.warn_of_machine(decided.recorded, here)
-        record.add_part(folder, here, machine.commit())
         saved = checkpoints.restore_newest(folder, algorithm.model, config)
     else:
         data, commit = images.provenance, machine.commit()

@@ -194,12 +194,20 @@ def check_free(directory: str) -> None:
     own = (record.RECORD, record.RESULTS, *record.OWN_FILES)
     found = [name for name in own if (folder / name).exists()]
     found += [f"model.ckpt-{number}" for number in record.checkpoints(folder)]
-    found += [name for name in ("train", "val", "test") if (folder / name).is_file()]
+    curves = ("train", "val", "test")
+    found += [name for name in curves if (folder / name).is_file()]
+    found += [f"the run {name}" for name in curves if (folder / name / record.RECORD).exists()]
     if found:
         raise RefusedError(
             f"--checkpoint {folder} already holds {some(found)}: name another directory; a run "
             f"can be resumed with --resume if its {record.RECORD} is there, or evaluated with "
             "--pretrained"
+        )
+    place = Path(os.path.realpath(folder))
+    if place.name in curves and (place.parent / record.RECORD).exists():
+        raise RefusedError(
+            f"--checkpoint {folder}: the run in {place.parent} keeps its curves there: name "
+            "another directory"
         )
 
 

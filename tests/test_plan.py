@@ -241,3 +241,14 @@ def test_files_of_others_are_not_overwritten(tmp_path, name):
 def test_a_run_among_the_images_is_refused(tmp_path, inside):
     with pytest.raises(RefusedError, match="lies in the data folder"):
         decide(f"--checkpoint {tmp_path}{inside} --data-dir {tmp_path}")
+
+
+def test_no_run_lies_where_another_keeps_its_curves(written, tmp_path):
+    record.begin(written)
+    with pytest.raises(RefusedError, match="keeps its curves there"):
+        decide(f"--checkpoint {tmp_path}/test")
+    decide(f"--checkpoint {tmp_path}/tests")
+    (tmp_path / "test").mkdir()
+    (tmp_path / "run.json").rename(tmp_path / "test" / "run.json")
+    with pytest.raises(RefusedError, match="already holds the run test: name another"):
+        decide(f"--checkpoint {tmp_path}")

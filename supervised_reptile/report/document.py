@@ -201,7 +201,8 @@ def machine_text(machine: Json | None) -> str:
     text = f"{machine.get('cpu', 'unknown processor')}, {cores} core{'' if cores == 1 else 's'}"
     if device != "CPU":
         count = machine.get("gpus", 1)
-        text = f"{machine.get('gpu', device)}{f' x {count}' if count != 1 else ''}, {text}"
+        tf32 = ", TF32" if machine.get("tf32") else ""  # other numbers
+        text = f"{machine.get('gpu', device)}{f' x {count}' if count != 1 else ''}{tf32}, {text}"
     processes = machine.get("processes", 1)
     return text if processes == 1 else f"{processes} processes on {text} each"
 

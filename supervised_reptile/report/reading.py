@@ -135,8 +135,10 @@ def read_runs(folder: pathlib.Path) -> list[Run]:
     places = {folder: os.path.basename(os.path.abspath(folder))}
     if not alone:
         deeper = (path.parent for path in folder.glob(f"*/*/{record.RECORD}"))
-        within = sorted([*folder.iterdir(), *deeper])
-        places = {path: str(path.relative_to(folder)) for path in within}
+        within = sorted([*folder.iterdir(), *deeper], key=lambda path: (path.is_symlink(), path))
+        # A link such as "latest" is no second run. The names of links come last.
+        found = {os.path.realpath(path): path for path in reversed(within)}
+        places = {path: str(path.relative_to(folder)) for path in found.values()}
     for path, name in places.items():
         if (path / record.RECORD).is_file():
             try:
@@ -176,6 +178,8 @@ def _read_results(path: pathlib.Path) -> Iterator[Json]:
 
 def _evaluation(line: Json) -> Evaluation:
     config = Config.of(line["dataset"], line["config"])
+    if not (isinstance(line["time"], str) and isinstance(line["iteration"], (int, type(None)))):
+        raise ValueError("its time is no text, or its iteration no whole number")
     found = {True: line.get("transductive"), config.evaluation.transductive: line}
     scores = {}
     for transductive, numbers in found.items():

@@ -102,8 +102,8 @@ def restore(prefix: Path, model: Model, config: Config) -> State:
     """The State in a checkpoint of this program or of the authors'.
 
     Raises RefusedError if it holds another network or number of classes, other types or shapes, or
-    lacks the second moments that Adam continues from; DamagedError if it is not as it was written,
-    or not finite.
+    lacks the second moments that Adam continues from, or is gone; DamagedError if it is not as it
+    was written, or not finite.
     """
     shapes, adam = dict(model.shapes(config.task.classes)), not config.inner.sgd
     moments = {name + MOMENT: shape for name, shape in shapes.items()} | {POWER: ()}
@@ -118,6 +118,11 @@ def restore(prefix: Path, model: Model, config: Config) -> State:
     except (tf.errors.OpError, LookupError, ValueError, TypeError, RuntimeError) as error:
         if elsewhere := of_the_system(error):
             raise elsewhere from None
+        if not os.path.exists(f"{prefix}.index"):
+            raise RefusedError(
+                f"the checkpoint {prefix} is gone: a run that trains there keeps only its newest "
+                "ones: give the same command again, or name a newer one"
+            ) from None
         reason = str(error).splitlines()[0]
         raise DamagedError(f"the checkpoint {prefix} is damaged: {reason}") from None
     state = State(

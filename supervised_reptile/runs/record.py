@@ -29,7 +29,8 @@ RESULTS = "results.jsonl"
 TALLY = "evaluation.json"
 SECONDS = "seconds.json"
 LOCK = "lock"
-WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what such file systems answer
+# What such file systems answer; 524 is the kernel's ENOTSUPP, which NFS lets through.
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524)
 PLACES = ("checkpoint", "data_dir")  # flags that say where things are: records passed on lack them
 ADDED = ("eval_sets",)  # flags that the records of earlier runs lack, which had the default
 KEPT = ("split", "data", "versions", "machine")  # of a Record; commit is optional
@@ -116,6 +117,11 @@ def _locked(directory: Path) -> Iterator[None]:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             lock.enter_context(files.locked(directory / LOCK))
+            try:  # the folder itself, too: that file may be tidied away
+                lock.enter_context(files.locked(directory))
+            except OSError as error:
+                if isinstance(error, BlockingIOError):
+                    raise  # others: NFS has locks of files alone
         except BlockingIOError:
             raise RefusedError(
                 f"--checkpoint {directory}: another process is training there; let it finish, or "
@@ -145,9 +151,11 @@ def begin(record: Record) -> None:
 
 
 def add_part(directory: os.PathLike, here: dict, commit: str | None) -> None:
-    """Add to the run.json of a run that goes on, in a directory that is held, what computes this
-    part of it, unless that has computed an earlier part. here: Devices.describe of this machine."""
+    """Add to the run.json of a run that goes on, in a directory that is held, what trains this
+    part of it, unless that has trained an earlier part. here: Devices.describe of this machine."""
     path = Path(directory, RECORD)
+    if not path.exists():
+        return  # training that is no run of a command
     content = json.loads(path.read_text())
     part = {"commit": commit, "machine": here, "versions": machine.versions()}
     later = content.get("parts", [])

@@ -50,7 +50,7 @@ class Events:
         # Read in the order of their names. Clocks of machines differ, so that these are numbers.
         found = [path.suffix[1:] for path in folder.glob(f"{NAME}*")]
         number = max((int(text) + 1 for text in found if text.isdigit()), default=0)
-        self._run, self._name = run, f"{split}/{NAME}{number:06}".lstrip("/")
+        self._removed, self._run, self._name = False, run, f"{split}/{NAME}{number:06}".lstrip("/")
         self._records = tf.io.TFRecordWriter(str(Path(run, self._name)))
         self._write(file_version="brain.Event:2")
         for _ in range(2):  # the first one of a run voids nothing, and runs of 0.2.0 had none
@@ -66,8 +66,16 @@ class Events:
         self._records.flush()
 
     def sync(self) -> None:
-        """Wait until all events are on the disk."""
-        files.sync(Path(self._run, self._name))
+        """Wait until all events are on the disk. A file that somebody removes is no reason to stop
+        a run, but it is said once."""
+        path = Path(self._run, self._name)
+        try:
+            files.sync(path)
+        except FileNotFoundError:
+            if not self._removed:
+                note = "the points until the run is resumed are lost, the run itself is not"
+                print(f"Warning: {path} was removed: {note}", file=sys.stderr)
+            self._removed = True
 
     def close(self) -> None:
         """Close the file."""
@@ -154,7 +162,8 @@ def _head(config: Config, images: ImageSet) -> list[Any]:
     """The run itself: texts, pictures of tasks, its flags in the table of runs (HParams)."""
     flags, task = config.flags(), config.task
     shown = {name: value for name, value in flags.items() if name not in NOT_COMPARED}
-    compared = {name: "none" if value is None else value for name, value in shown.items()}
+    # A column has one type: TensorBoard does not filter or sort numbers beside "none".
+    compared = shown | {"foml_tail": str(flags["foml_tail"] or "none")}
     kinds = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
     columns = [
         api_pb2.HParamInfo(

@@ -26,13 +26,15 @@ class Bar(tqdm):
             dynamic_ncols=True,
             leave=False,
         )
+        self._time = time.monotonic  # tqdm's clock can be set, and the bar would stand still
+        self.start_t = self.last_print_t = self._time()
         self._name, self._unit, self._total = name, unit, total
         self._first: tuple[int, float] | None = None  # how many came first, and when
 
     def advance(self, done: int) -> None:
         """Show how many are done. What the first call brings has taken as long as the start, which
         says nothing of the rest: it is no part of the rate."""
-        now = time.time()
+        now = self._time()
         if self._first is None:
             self._first, self._told = (done, now), now
             if not self.disable:
@@ -52,4 +54,4 @@ class Bar(tqdm):
         """Leave the line to what is printed; a pipe to tee brings it a moment later."""
         if not self.disable:
             self.clear()
-            self.last_print_t = time.time()
+            self.last_print_t = self._time()

@@ -4,6 +4,7 @@ A kill, a full disk or a power cut leaves the old file or the new one, and drops
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -12,6 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from supervised_reptile.system.errors import FailedError
+
+# What file systems answer that cannot be asked to put the names in a folder on the disk.
+WITHOUT_ORDER = (errno.EINVAL, errno.EOPNOTSUPP)
 
 
 def temporary(path: Path) -> Path:
@@ -70,6 +74,9 @@ def sync(path: Path) -> None:
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in WITHOUT_ORDER):
+            raise
     finally:
         os.close(number)
 
@@ -101,18 +108,21 @@ class OwnFolder(os.PathLike):
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold the lock of a file, which is made if it is missing and stays.
+    """Hold the lock of a folder, or of a file, which is made if it is missing and stays.
 
     waiting: called before waiting for the process that holds it.
     Raises BlockingIOError if another process holds it and there is no `waiting`, OSError if the
     file cannot be opened or its file system has no locks.
     """
-    with open(path, "a") as file:
+    number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if waiting is None:
                 raise
             waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(number, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(number)

@@ -234,5 +234,6 @@ def test_machines_are_named_for_people(tmp_path, written):
     text = "Counting Frame 2 x 2, Abacus 9, 4 cores"
     assert document.machine_text(gpu) == text
     assert document.machine_text({**gpu, "processes": 3}) == f"3 processes on {text} each"
+    assert document.machine_text({**gpu, "tf32": True}) == text.replace(" x 2", " x 2, TF32")
     made_up.run(tmp_path / "mine", FLAGS, [made_up.line(FLAGS, 95.4, machine=None)], machine=gpu)
     assert row(written(), CELL)[9] == f"training {text}, evaluation not recorded"

@@ -71,9 +71,11 @@ GOOD = made_up.line(FLAGS, 95.4)
         json.dumps({**GOOD, "config": []}),
         json.dumps({**GOOD, "accuracy": {"test": "high"}}),
         json.dumps({**GOOD, "confidence_95": {}}),
+        json.dumps({**GOOD, "time": 1}),
+        json.dumps({**GOOD, "iteration": "9"}),
         b"\xff\xfe".decode(errors="surrogateescape"),
     ],
-    ids=range(7),
+    ids=range(9),
 )
 def test_a_damaged_line_is_named_and_the_others_are_used(tmp_path, text, capsys):
     folder = made_up.run(tmp_path / "mine", FLAGS)
@@ -100,6 +102,15 @@ def test_a_linked_run_has_the_name_of_the_link(tmp_path):
     (tmp_path / "runs" / "mine").symlink_to(folder)
     (run,) = read_runs(tmp_path / "runs")
     assert (run.name, run.path) == ("mine", tmp_path / "runs" / "mine")
+
+
+def test_a_link_to_a_run_beside_it_is_no_second_run(tmp_path):
+    folder = made_up.run(tmp_path / "mine", FLAGS)
+    for link in ("latest", "z"):
+        (tmp_path / link).symlink_to(folder)
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "mine").symlink_to(folder)
+    assert [run.name for run in read_runs(tmp_path)] == ["mine"]
 
 
 def test_runs_one_level_deeper_are_found_under_a_longer_name(tmp_path):

@@ -1,7 +1,9 @@
 """Run directories: their record, their checkpoints, and who holds them."""
 
 import dataclasses
+import errno
 import json
+import os
 import pathlib
 
 import pytest
@@ -159,12 +161,14 @@ def test_no_checkpoint_is_refused(tmp_path, name):
 
 
 def test_two_runs_cannot_hold_one_directory(tmp_path, recorded):
-    with (
-        record.claim(tmp_path, None),
-        pytest.raises(RefusedError, match="another process is training there"),
-        record.claim(tmp_path, None),
-    ):
-        pass
+    with record.claim(tmp_path, None):
+        for _ in range(2):
+            with (
+                pytest.raises(RefusedError, match="another process is training there"),
+                record.claim(tmp_path, None),
+            ):
+                pass
+            (tmp_path / "lock").unlink()  # somebody tidies up
     with record.claim(tmp_path, None):
         record.begin(recorded)
     # It was there when the images had been read, but not before.
@@ -172,6 +176,18 @@ def test_two_runs_cannot_hold_one_directory(tmp_path, recorded):
         pass
     with record.claim(tmp_path, recorded):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, 524])
+def test_where_there_are_no_locks_a_run_is_only_warned(tmp_path, monkeypatch, capsys, number):
+    """524 is what NFS on clusters answers."""
+
+    def flock(*given):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with record.claim(tmp_path, None):
+        assert "cannot be locked" in capsys.readouterr().err
 
 
 def test_a_run_that_leaves_before_its_first_checkpoint_gives_the_directory_up(tmp_path, recorded):

@@ -111,7 +111,7 @@ class Killed:
         (result,) = map(json.loads, (run / "results.jsonl").read_text().splitlines())
         seconds = result.pop("seconds")
         assert seconds["training"] > 0 and seconds["evaluation"] > 0
-        del result["time"]
+        del result["time"], result["commit"]  # somebody may be editing the program meanwhile
         return {
             "newest": newest,
             "variables": {name: reader.get_tensor(name).tobytes() for name in variables},

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,17 @@ def test_a_half_written_point_does_not_matter(tmp_path):
             assert points(folder) == expected([0, 10, 20, 30])
 
 
+def test_a_curve_that_somebody_removes_does_not_end_the_run(tmp_path, capsys):
+    with contextlib.closing(Events(tmp_path, -1, "test")) as curve:
+        curve.sync()
+        shutil.rmtree(tmp_path / "test")
+        for _ in range(2):
+            curve.write(10, scalar("accuracy", 0.5))
+            curve.sync()
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "test/events.out.tfevents.000000 was removed: the" in err
+
+
 @pytest.fixture
 def setting(tmp_path, image_set):
     images = image_set({"train": 3, "test": 2}, shots=2, size=2)
@@ -207,6 +219,21 @@ def test_runs_can_be_compared_by_flags_and_final_accuracies(setting, tmp_path):
     assert flags["meta_iters"].number_value == 500 and flags["sgd"].bool_value
     assert "foml" in flags and "checkpoint" not in flags
     assert content["end"].session_end_info.status == 1  # success
+
+
+def test_a_flag_has_one_type_in_the_table_of_runs_whatever_its_value(setting, tmp_path):
+    """TensorBoard fails to filter or sort a column that has numbers beside text."""
+    config, images = setting
+    kinds = []
+    for name, outer in {"a": {}, "b": {"foml": True, "foml_tail": 1}}.items():
+        (tmp_path / name).mkdir()
+        changed = dataclasses.replace(config, outer=dataclasses.replace(config.outer, **outer))
+        Overview(changed, images, -1, tmp_path / name).close()
+        metadata = loaded(tmp_path / name).summary_metadata["_hparams_/session_start_info"]
+        content = plugin_data_pb2.HParamsPluginData.FromString(metadata.plugin_data.content)
+        flags = content.session_start_info.hparams
+        kinds.append({flag: flags[flag].WhichOneof("kind") for flag in flags})
+    assert kinds[0] == kinds[1]
 
 
 def test_tasks_are_seen_as_the_network_sees_them(setting, tmp_path):

@@ -1,5 +1,6 @@
 """The training run: schedule, lines, curves, checkpoints; the arithmetic is a stand-in."""
 
+import json
 import os
 import signal
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from supervised_reptile.args import Config
+from supervised_reptile.devices.choice import Devices
 from supervised_reptile.learning import reptile, state
 from supervised_reptile.runs import checkpoints, record, training
 from supervised_reptile.system import signals
@@ -20,6 +22,7 @@ class StandIn:
 
     def __init__(self, config, on_train=lambda done: None):
         self.config, self.calls, self._on_train = config, [], on_train
+        self.devices = Devices()
 
     def train(self, before, pixels, tasks, step_sizes, count):
         done = int(before.parameters["x"])
@@ -120,6 +123,16 @@ def test_a_run_goes_on_with_the_same_lines_and_points(run, tmp_path, capsys):
         again = capsys.readouterr().out.splitlines()
         assert again == [line for line in lines if int(line[6:].split(":")[0]) >= done]
         assert {split: scalars(tmp_path / split) for split in points} == points
+
+
+def test_what_trains_a_later_part_is_recorded_unless_nothing_is_left_to_train(run, tmp_path):
+    path = tmp_path / record.RECORD
+    path.write_text("{}")
+    run(meta_iters=30, done=30)
+    assert path.read_text() == "{}"
+    run(meta_iters=30, done=20)
+    (part,) = json.loads(path.read_text())["parts"]
+    assert part["machine"] == Devices().describe()
 
 
 def test_points_are_on_the_disk_before_their_checkpoint(run, tmp_path, monkeypatch):
