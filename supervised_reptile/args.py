@@ -240,7 +240,6 @@ def parse(script: str, dataset: str, argv: Sequence[str]) -> dict[str, Any]:
         metavar="NAME",
         help=f"flags of a command of the paper; others that are given win: {', '.join(presets)}",
     )
-    parser._negative_number_matcher = re.compile(r"-\.?\d")  # -1e-3, too, is no flag
     for group in (*GROUPS.values(), Computing, Classifying):
         section = parser.add_argument_group((group.__doc__ or "").rstrip("."))
         for field in dataclasses.fields(group):

@@ -110,7 +110,6 @@ def test_the_examples_of_the_help_are_accepted(dataset, capsys):
         ("--meta-step inf", "--meta-step: must be at most"),
         ("--meta-step 1e39", "--meta-step: must be at most"),
         ("--meta-step-final -0.1", "--meta-step-final: must be at least 0"),
-        ("--learning-rate -1e-3", "--learning-rate: must be above 0, not -0.001"),
         ("--weight-decay 1.01", "--weight-decay: must be at most 1"),
         ("--foml-tail 0 --foml", "--foml-tail"),
         ("--checkpoint=", "--checkpoint: must not be empty"),

@@ -32,7 +32,7 @@ LOCK = "lock"
 # What such file systems answer; 524 is the kernel's ENOTSUPP, which NFS lets through.
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524)
 PLACES = ("checkpoint", "data_dir")  # flags that say where things are: records passed on lack them
-ADDED = ("eval_sets",)  # flags that the records of earlier runs lack, which had the default
+ADDED = ("eval_sets", "rotations")  # flags that the records of earlier runs lack, which had the default
 KEPT = ("split", "data", "versions", "machine")  # of a Record; commit is optional
 STATE = "checkpoint"  # TensorFlow's own file on which checkpoints there are
 SHOWN = 10  # checkpoints that a refusal names
