@@ -105,6 +105,12 @@ class Run:
         1200, "characters for training, before rotations; the rest test", whole(1), "omniglot"
     )
     synthetic: bool = flag(False, "use generated images instead of downloaded ones", bool)
+    clean: bool = flag(
+        False,
+        "make drawings on any paper look as Omniglot's: --data-dir, --classify",
+        bool,
+        "omniglot",
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,6 +36,7 @@ DEFAULTS = {
     "data_dir": "data/omniglot",
     "train_classes": 1200,
     "synthetic": False,
+    "clean": False,
 }
 
 
@@ -57,7 +58,7 @@ def test_every_flag_is_a_flag_and_arrives():
     values = {key: "2" for key in values} | other
     words = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in values.items())
     line = words + " --foml --parallel-tasks --sgd --replacement --transductive --pretrained"
-    flags = args.parse("run_omniglot.py", "omniglot", [*line.split(), "--synthetic"])
+    flags = args.parse("run_omniglot.py", "omniglot", [*line.split(), "--synthetic", "--clean"])
     assert set(flags) == set(DEFAULTS)
     assert all(str(flags[key]).removesuffix(".0") == str(value) for key, value in values.items())
     assert all(flags[key] is True for key in DEFAULTS if isinstance(DEFAULTS[key], bool))

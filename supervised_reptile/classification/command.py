@@ -1,5 +1,6 @@
 """Classifying images: for a command line, and for a program that wants the answers."""
 
+import dataclasses
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -72,7 +73,8 @@ def answer(model: SavedModel, given: Examples, repeats: int) -> list[Answer]:
 
     network = models.MODELS[model.config.dataset]
     state = checkpoints.restore(model.prefix, network, model.config)
-    support, queries = examples.read(given, network.format)
+    format = dataclasses.replace(network.format, clean=model.config.run.clean)
+    support, queries = examples.read(given, format)
     classifier = Classifier(network, model.config, state)
     (found,) = evaluation.interruptible(
         lambda: list(classifier.probabilities(support, given.labels, queries, repeats))

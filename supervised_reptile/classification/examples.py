@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from supervised_reptile.data import decoding
+from supervised_reptile.data.cleaning import oddities
 from supervised_reptile.data.folders import Folder, is_image
 from supervised_reptile.data.formats import CHARACTERS, Format
 from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.system.output import some
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +88,12 @@ def read(examples: Examples, format: Format) -> tuple[np.ndarray, np.ndarray]:
     """
     support = [file for files in examples.support.values() for file in files]
     shown = dataclasses.replace(format, as_shown=True)
-    found = decoding.read_class([*support, *examples.queries], shown)
+    files = [*support, *examples.queries]
+    found = decoding.read_class(files, shown)
     (pixels,) = decoding.pixels_of([found])
-    if format == CHARACTERS and np.median(pixels) < 128:
-        print(
-            "Warning: most images are light on dark, but the model has learned dark ink on light "
-            "paper: invert them",
-            file=sys.stderr,
-        )
+    if format == CHARACTERS:
+        for kind, odd in oddities(pixels).items():
+            if odd.any():
+                named = some([file for file, is_odd in zip(files, odd) if is_odd])
+                print(f"Warning: {kind}, unlike Omniglot: {named} (try --clean)", file=sys.stderr)
     return pixels[: len(support)], pixels[len(support) :]
