@@ -11,7 +11,8 @@ MARGIN = 0.15  # on each side, of the longer side of a drawing
 STROKE = 5  # pixels of SIDE that a stroke is wide
 LARGEST = 210  # pixels: what is larger is averaged first
 NEAR = 0.1  # of the longer side: what is seen of the paper around a pixel
-CONTRAST = 0.1  # between ink and paper, of the paper; what has less is blank
+CONTRAST = 0.1  # between ink and paper, of the paper; what has less is blank,
+CLEARER = 6  # as is what has less than so many times the spread of the paper
 AROUND = ((1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1))
 
 
@@ -44,7 +45,7 @@ def _ink(image: Image.Image) -> np.ndarray:
         contrast = (np.abs(colours - around) / np.maximum(around, 32)).max(axis=0)
         threshold, difference = _otsu(contrast)
         paper = (contrast <= threshold).astype(np.float32)
-    if difference < CONTRAST:
+    if difference < max(CONTRAST, CLEARER * contrast[contrast <= threshold].std()):
         raise ValueError("blank: no drawing can be told from the paper")
     return contrast > threshold
 

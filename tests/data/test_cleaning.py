@@ -68,14 +68,13 @@ def test_the_strokes_are_the_same_in_every_style(style):
     assert (near(found) | ~expected).mean() > 0.98
 
 
-@pytest.mark.parametrize("paper", [0, 128, 255])
+@pytest.mark.parametrize("paper", [0, 40, 255])
 @pytest.mark.parametrize("noise", [0, 8])
-def test_paper_alone_is_blank(paper, noise):
-    shades = [lambda pixels, x: pixels, lambda pixels, x: pixels * (1 - 0.4 * x)]
-    for shade in shades:
-        image = altered(shade, noise=noise if paper > 100 else 0, paper=paper, ink=paper)
-        with pytest.raises(ValueError, match="blank"):
-            cleaned(image)
+@pytest.mark.parametrize("dimmed", [0, 0.4])
+def test_paper_alone_is_blank(paper, noise, dimmed):
+    image = altered(lambda pixels, x: pixels * (1 - dimmed * x), noise, paper=paper, ink=paper)
+    with pytest.raises(ValueError, match="blank"):
+        cleaned(image)
 
 
 def test_files_are_cleaned_as_they_are_shown(tmp_path):
