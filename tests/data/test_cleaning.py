@@ -123,6 +123,17 @@ def test_cleaned_images_have_a_cache_of_their_own(tmp_path, in_this_process):
     assert len(list((tmp_path / cache.FOLDER).glob("*.npy"))) == 2
 
 
+def test_the_drawings_of_a_run_are_cleaned(tmp_path, in_this_process):
+    for name, style in (("a", STYLES["chalk"]), ("b", STYLES["thin"])):
+        (tmp_path / name).mkdir()
+        style.save(tmp_path / name / "1.png")
+    flags = {"data_dir": str(tmp_path), "clean": True, "train_classes": 1}
+    images, _ = omniglot.load(Config.of("omniglot", flags).run, 0)
+    for index in (0, images.splits["test"].start):  # unrotated
+        ink = images.of_class(index)[0, ..., 0] == 0
+        assert (near(pixels_of(drawn())) | ~ink).mean() > 0.98 and ink.sum() > 50
+
+
 def test_the_papers_own_data_are_never_cleaned(tmp_path):
     run = Config.of("omniglot", {"data_dir": str(tmp_path), "clean": True}).run
     provenance.write(tmp_path, "https://example.org", "archives", omniglot.DIGEST)
