@@ -123,6 +123,12 @@ class Run:
         True, "train on each class also turned, each time as another class", bool, "omniglot"
     )
     synthetic: bool = flag(False, "use generated images instead of downloaded ones", bool)
+    clean: bool = flag(
+        False,
+        "make drawings on any paper look as Omniglot's: --data-dir, --classify",
+        bool,
+        "omniglot",
+    )
 
 
 @dataclasses.dataclass(frozen=True)

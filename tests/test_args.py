@@ -37,6 +37,7 @@ DEFAULTS = {
     "train_classes": 1200,
     "rotations": True,
     "synthetic": False,
+    "clean": False,
 }
 
 
@@ -59,7 +60,7 @@ def test_every_flag_is_a_flag_and_arrives():
     values = {key: "2" for key in values} | other
     words = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in values.items())
     line = words + " --foml --parallel-tasks --sgd --replacement --transductive --pretrained"
-    line += " --synthetic --rotations"
+    line += " --synthetic --rotations --clean"
     flags = args.parse("run_omniglot.py", "omniglot", line.split())
     assert set(flags) == set(DEFAULTS)
     assert all(str(flags[key]).removesuffix(".0") == str(value) for key, value in values.items())

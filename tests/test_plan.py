@@ -112,6 +112,7 @@ def test_every_flag_either_changes_a_run_or_is_known_not_to():
     changes |= {"replacement", "learning_rate", "weight_decay", "sgd", "meta_step"}
     changes |= {"meta_step_final", "meta_batch", "meta_iters", "foml", "foml_tail", "eval_batch"}
     changes |= {"eval_iters", "transductive", "train_classes", "rotations", "parallel_tasks"}
+    changes |= {"clean"}
     known = set(Config.of("omniglot", {}).flags())
     assert known == changes | plan.HARMLESS - {"resume"}
 
@@ -152,10 +153,10 @@ def test_without_a_record_what_is_not_given_is_assumed(tmp_path, written):
     """But not what the checkpoint itself shows: its classes and its optimizer."""
     put_checkpoint(tmp_path, 5)
     line = f"--pretrained --checkpoint {tmp_path}"
-    assert set(decide(line).assumed) == {*RUN_FLAGS, "train_classes", "rotations"}
+    own = {"train_classes", "rotations", "clean"}
+    assert set(decide(line).assumed) == RUN_FLAGS | own
     given = decide(f"{line} --shots 1 --no-transductive --seed 0")
-    rest = RUN_FLAGS - {"shots", "transductive", "seed"}
-    assert set(given.assumed) == {*rest, "train_classes", "rotations"}
+    assert set(given.assumed) == (RUN_FLAGS | own) - {"shots", "transductive", "seed"}
     assert set(
         plan.decide("miniimagenet", {"pretrained": True, "checkpoint": tmp_path}).assumed
     ) == (RUN_FLAGS)

@@ -1,5 +1,6 @@
 """Classifying images of new classes, given a few examples of each (section 1 of the paper)."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +29,7 @@ class Classifier:
     def __init__(self, model: Model, config: Config, state: State) -> None:
         """config: of the evaluation: inner steps, mini-batches, optimizer, transduction, seed."""
         self._reptile, self.config, self._state = Reptile(model, config), config, state
-        self.format = model.format
+        self.format = dataclasses.replace(model.format, clean=config.run.clean)
         evaluation = config.evaluation
         steps = tf.TensorSpec([1, evaluation.eval_iters, evaluation.eval_batch], tf.int32)
         pixels = tf.TensorSpec([None, *self.format.shape], tf.uint8)

@@ -11,9 +11,11 @@ import numpy as np
 from PIL import Image
 
 from supervised_reptile.data import cache, decoding
+from supervised_reptile.data.cleaning import oddities
 from supervised_reptile.data.folders import Folder, by_name, is_image
 from supervised_reptile.data.formats import CHARACTERS, Format
 from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.system.output import some
 
 Images = np.ndarray | Sequence[np.ndarray] | Sequence[decoding.Source]
 
@@ -117,13 +119,12 @@ def read(examples: Examples, format: Format) -> tuple[np.ndarray, np.ndarray]:
     Raises RefusedError, naming them, if images cannot be read.
     """
     support = [file for files in examples.support.values() for file in files]
-    pixels = pixels_of([*support, *examples.queries], format)
-    if format == CHARACTERS and np.median(pixels) < 128:
-        print(
-            "Warning: most images are light on dark, but the model has learned dark ink on light "
-            "paper: invert them",
-            file=sys.stderr,
-        )
+    files = [*support, *examples.queries]
+    pixels = pixels_of(files, format)
+    for kind, odd in oddities(pixels).items() if format == CHARACTERS else ():
+        if odd.any():
+            named = some([file for file, is_odd in zip(files, odd) if is_odd])
+            print(f"Warning: {kind}, unlike Omniglot: {named} (try --clean)", file=sys.stderr)
     shown, asked = pixels[: len(support)], pixels[len(support) :]
     if repeated := np.isin(cache.hashes_of(asked), cache.hashes_of(shown)).sum():
         print(

@@ -115,7 +115,8 @@ def hashes_of(pixels: np.ndarray) -> np.ndarray:
 
 def place_of(data_dir: str | Path, listing: ClassFiles) -> Path:
     """The path of the cache of a data folder."""
-    return Path(data_dir) / FOLDER / f"{listing.format.size}-{listing.format.mode}.npy"
+    kind = f"{listing.format.mode}-clean" if listing.format.clean else listing.format.mode
+    return Path(data_dir) / FOLDER / f"{listing.format.size}-{kind}.npy"
 
 
 def load(data_dir: str | Path, listing: ClassFiles) -> Cached:

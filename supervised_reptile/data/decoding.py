@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from supervised_reptile.data.cleaning import cleaned
 from supervised_reptile.data.formats import Format
 from supervised_reptile.system import machine
 from supervised_reptile.system.errors import FailedError, RefusedError, is_exhausted
@@ -148,7 +149,7 @@ def pixels_of(classes: Iterable[ClassImages]) -> Iterator[np.ndarray]:
 def _decode(data: bytes | Image.Image, format: Format) -> np.ndarray:
     """The pixels of an image, or of a file's bytes: resized with nearest neighbour as the paper's
     Pillow did, then converted. format.as_shown: turned upright first, and put on white. Raises as
-    Pillow does."""
+    Pillow does, and ValueError for a blank drawing that is to be cleaned."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as large is refused
         opened = data.copy() if isinstance(data, Image.Image) else Image.open(io.BytesIO(data))
@@ -158,8 +159,16 @@ def _decode(data: bytes | Image.Image, format: Format) -> np.ndarray:
             raise ValueError("more than 8 bits per value: convert it to 8 bits")
         if format.as_shown:
             ImageOps.exif_transpose(image, in_place=True)
+        if format.clean:
+            image = cleaned(_on_white(image))
         resized = image.resize((format.size, format.size), Image.Resampling.NEAREST)
-        if format.as_shown and resized.has_transparency_data:
-            ink = resized.convert("RGBA")
-            resized = Image.alpha_composite(Image.new("RGBA", ink.size, "white"), ink)
+        if format.as_shown:
+            resized = _on_white(resized)
         return np.asarray(resized.convert(format.mode)).reshape(format.shape)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    ink = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", ink.size, "white"), ink)

@@ -6,11 +6,13 @@ import dataclasses
 @dataclasses.dataclass(frozen=True)
 class Format:
     """size: height and width in pixels. mode: Pillow's, "L" for grey or "RGB". as_shown: whether
-    files are seen as a viewer shows them, or as the paper's code read its two data sets."""
+    files are seen as a viewer shows them, or as the paper's code read its two data sets. clean:
+    whether they are then made to look as Omniglot's drawings (--clean)."""
 
     size: int
     mode: str
     as_shown: bool = False
+    clean: bool = False
 
     @property
     def channels(self) -> int:

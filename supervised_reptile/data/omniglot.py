@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from supervised_reptile.args import Run
-from supervised_reptile.data import folders, image_set, synthetic
+from supervised_reptile.data import folders, image_set, provenance, synthetic
 from supervised_reptile.data.folders import Folder, by_name, inner
 from supervised_reptile.data.formats import CHARACTERS
 from supervised_reptile.data.image_set import Dataset, ImageSet, Split
@@ -27,8 +27,14 @@ def load(
 
     seed: decides the split, and what is drawn with --synthetic. split: that of an
     earlier run, to be used instead of drawing one. other_classes: as of image_set.Dataset.
-    Raises RefusedError if there are no or too few characters, or an image is broken.
+    Raises RefusedError if there are no or too few characters, or an image is broken, or if these
+    are not to be cleaned.
     """
+    if run.clean and (run.synthetic or provenance.read(run.data_dir).get("digest") == DIGEST):
+        raise RefusedError(
+            "--clean is for your own drawings: omit it, or give --no-clean, for "
+            f"{'--synthetic' if run.synthetic else f'Omniglot, in --data-dir {run.data_dir}'}"
+        )
     if run.synthetic:
         pixels = synthetic.characters(seed)
         characters = [f"synthetic/character{index:04d}" for index in range(1, len(pixels) + 1)]
@@ -40,7 +46,8 @@ def load(
         if split and other_classes:
             split = image_set.other_split(split, classes, classes)
         split = split or draw_split(list(classes), seed, run.train_classes)
-        unrotated = image_set.read_folders(root, classes, split, CHARACTERS)
+        format = dataclasses.replace(CHARACTERS, clean=run.clean)
+        unrotated = image_set.read_folders(root, classes, split, format)
     return rotate_training_classes(unrotated) if run.rotations else unrotated, split
 
 

@@ -60,6 +60,8 @@ def other_images(config: Config, data: dict[str, Any] | None) -> str:
     """The images that a run or an evaluation used instead of the paper's; "" for the paper's."""
     if config.run.synthetic:
         return "generated images"
+    if config.run.clean:
+        return "cleaned images"
     if not data:
         return "images not recorded"
     files, pixels = data.get("origin", {}).get("digest"), data.get("digest")

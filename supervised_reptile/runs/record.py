@@ -31,8 +31,10 @@ SECONDS = "seconds.json"
 LOCK = "lock"
 # What such file systems answer; 524 is the kernel's ENOTSUPP, which NFS lets through.
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524)
-PLACES = ("checkpoint", "data_dir")  # flags that say where things are: records passed on lack them
-ADDED = ("eval_sets", "rotations")  # flags that the records of earlier runs lack, which had the default
+# Flags that say where things are: records that are passed on lack them.
+PLACES = ("checkpoint", "data_dir")
+# Flags that the records of earlier runs lack, which had their defaults.
+ADDED = ("eval_sets", "rotations", "clean")
 KEPT = ("split", "data", "versions", "machine")  # of a Record; commit is optional
 STATE = "checkpoint"  # TensorFlow's own file on which checkpoints there are
 SHOWN = 10  # checkpoints that a refusal names

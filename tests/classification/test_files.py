@@ -181,13 +181,33 @@ def test_pixels_are_those_of_training_turned_and_on_white(folders):
     assert (support[2, ..., 0] == drawing).all()
 
 
-def test_light_ink_on_dark_paper_is_noticed(folders, capsys):
-    examples.read(examples.find("l", "flat"), CHARACTERS)
+def inverted(path):
+    Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+
+
+def test_images_unlike_omniglots_are_named_by_kind(folders, capsys):
+    given = examples.find("l", "flat")
+    examples.read(given, CHARACTERS)
     assert capsys.readouterr().err == ""
-    for path in [*folders.glob("l/*/*"), *folders.glob("flat/*")]:
-        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
-    examples.read(examples.find("l", "flat"), CHARACTERS)
-    assert "light on dark" in capsys.readouterr().err
+    inverted("flat/ka0.png")
+    inverted("l/ku/2.png")
+    Image.new("L", (50, 50), 240).save("flat/ki1.png")
+    examples.read(given, CHARACTERS)
+    assert capsys.readouterr().err.splitlines() == [
+        "Warning: blank, unlike Omniglot: flat/ki1.png (try --clean)",
+        "Warning: light on dark, unlike Omniglot: l/ku/2.png, flat/ka0.png (try --clean)",
+    ]
+
+
+def test_cleaned_examples_and_questions_may_be_light_on_dark(folders, model, capsys):
+    expected = classify("ckpt", "l", "flat", clean=True)
+    for path in ("flat/ka0.png", "l/ku/2.png"):
+        inverted(path)
+    found = classify("ckpt", "l", "flat", clean=True)
+    assert found == expected and "Omniglot" not in capsys.readouterr().err
+    Image.new("L", (50, 50), 240).save("flat/ki1.png")
+    with pytest.raises(RefusedError, match=r"1 of the .* read: flat/ki1\.png \(blank: "):
+        classify("ckpt", "l", "flat", clean=True)
 
 
 def test_accuracy_by_class_and_the_confusion_matrix():

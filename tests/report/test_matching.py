@@ -43,7 +43,7 @@ CHANGED = [
     *({"train_shots": 15}, {"train_shots": 0}, {"train_classes": 1000}, {"weight_decay": 0.99}),
     *({"inner_iters": 6}, {"learning_rate": 0.01}, {"replacement": True}, {"classes": 6}),
     *({"meta_step_final": 0.1}, {"foml": True, "foml_tail": 1}, {"parallel_tasks": True}),
-    *({"meta_iters": 200_000}, {"synthetic": True}, {"rotations": False}),
+    *({"meta_iters": 200_000}, {"synthetic": True}, {"rotations": False}, {"clean": True}),
 ]
 
 
@@ -65,7 +65,7 @@ def test_every_flag_that_decides_training_is_changed_above():
     "changed",
     [
         *({"eval_batch": 10}, {"eval_iters": 5}, {"learning_rate": 0.01}, {"synthetic": True}),
-        *({"seed": 1}, {"train_classes": 1000}),
+        *({"seed": 1}, {"train_classes": 1000}, {"clean": True}),
     ],
     ids=str,
 )
