@@ -84,7 +84,7 @@ def test_files_are_cleaned_as_they_are_shown(tmp_path):
     exif[274] = 6  # to be turned clockwise
     ink.save(tmp_path / "a.png", exif=exif)
     Image.new("L", (9, 9), 255).save(tmp_path / "b.png")
-    pixels, problems = decoding.read_class(
+    pixels, problems, _ = decoding.read_class(
         [str(tmp_path / name) for name in ("a.png", "b.png")], CLEAN
     )
     assert ((pixels[0, ..., 0] == 0) == pixels_of(drawn())).all()
@@ -117,7 +117,7 @@ def test_cleaned_images_have_a_cache_of_their_own(tmp_path, in_this_process):
     for _ in range(2):
         for clean, ink in ((False, 255), (True, 0)):
             listing = cache.list_files(classes, Format(28, "L", clean=clean), {})
-            pixels, _ = cache.load(tmp_path, listing)
+            pixels, _, _ = cache.load(tmp_path, listing)
             assert (pixels == ink).mean() < 0.3
             assert cache.read(cache.place_of(tmp_path, listing), listing)
     assert len(list((tmp_path / cache.FOLDER).glob("*.npy"))) == 2
