@@ -22,7 +22,13 @@ def load(checkpoint: str, dataset: str | None = None, **flags: Any) -> "Classifi
     """`supervised_reptile.load`, which says what is given, returned and raised."""
     place = Path(checkpoint)
     if place.name == checkpoint and not place.exists():
-        place = next((of / checkpoint for of in INCLUDED if (of / checkpoint).is_dir()), place)
+        included = {path.name: path for of in INCLUDED if of.is_dir() for path in of.iterdir()}
+        if checkpoint not in included:
+            raise RefusedError(
+                f"{checkpoint} is no folder here, and none of the included models: "
+                f"{', '.join(sorted(included))}"
+            )
+        place = included[checkpoint]
     recorded = record.read(record.find_checkpoint(place).parent)
     name = recorded.config.dataset if recorded else dataset
     if name is None:

@@ -37,8 +37,8 @@ def test_an_included_model_by_name_is_that_in_its_folder():
 @pytest.mark.parametrize(
     ("checkpoint", "flags", "reason"),
     [
-        ("o16", {}, "there is no checkpoint in o16"),
-        (f"{O15}/model.ckpt-1", {}, "no checkpoint model.ckpt-1 in .*o15, but model.ckpt-99999"),
+        ("o16", {}, "o16 is no folder here, and none of the included models: .*o120, o15"),
+        (f"{O15}/model.ckpt-1", {}, "there is no checkpoint, but .*o15 has model.ckpt-99999"),
         (str(O15), {"evil_iters": 3}, "evil_iters is no flag of a model"),
         (str(O15), {"eval_iters": 0}, "--eval-iters: must be at least 1"),
         (str(O15), {"transductive": 3}, "transductive: ignored explicit argument '3'"),

@@ -153,7 +153,10 @@ def test_a_leader_that_dies_ends_the_others(tmp_path):
     [
         (["--meta-iters", "8"], ["--seed", "1"], "process 1 of 2 has other flags and images than"),
         (["--shots", "1"], ["--shots", "50"], r"--shots 50 .* \(process 1 of 2\)"),
-        (["--pretrained", "--checkpoint", "none"], [], "none: there is no checkpoint"),
+        pytest.param(
+            *(["--pretrained", "--checkpoint", "none"], [], "none: there is no checkpoint"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_processes_refuse_together_with_one_message(tmp_path, flags, last, message):

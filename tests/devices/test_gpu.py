@@ -16,7 +16,9 @@ from supervised_reptile.learning.sampling import (
 )
 
 
-@pytest.mark.parametrize("dataset", ["omniglot", "miniimagenet"])
+@pytest.mark.parametrize(
+    "dataset", ["omniglot", pytest.param("miniimagenet", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("parallel", [False, True])
 def test_every_operation_can_be_compiled_for_a_gpu(dataset, parallel):
     flags = {"shots": 1, "inner_iters": 2, "eval_iters": 2, "meta_batch": 2}

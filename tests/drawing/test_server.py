@@ -63,6 +63,7 @@ def question(names, drawings=(), query=""):
     return {"classes": [{"name": name, "drawings": drawings} for name in names], "query": query}
 
 
+@pytest.mark.slow
 def test_the_zip_is_classified_as_the_page_says(page, send, asked, tmp_path):
     found = send("/answer", asked).json
     with zipfile.ZipFile(io.BytesIO(send("/zip", asked).data)) as file:

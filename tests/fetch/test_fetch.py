@@ -315,6 +315,7 @@ needs_real = pytest.mark.skipif(
 
 
 @needs_real
+@pytest.mark.slow
 def test_real_archives_by_http(target, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(sources, "BACK_OFF", 0.001)

@@ -18,6 +18,7 @@ FLAGS = {"classes": 3, "shots": 2, "train_shots": 3, "inner_batch": 4, "inner_it
 FLAGS |= {"meta_batch": 3, "meta_iters": 30, "meta_step": 1.0}
 FLAGS |= {"eval_batch": 3, "eval_iters": 3, "eval_samples": 3}
 SGD = {"sgd": True, "learning_rate": 0.01, "weight_decay": 0.9}
+SMALL_FIRST = ["omniglot", pytest.param("miniimagenet", marks=pytest.mark.slow)]
 
 
 class Setting:
@@ -52,7 +53,7 @@ def setting(image_set):
     return give
 
 
-@pytest.mark.parametrize("dataset", SMALL)
+@pytest.mark.parametrize("dataset", SMALL_FIRST)
 @pytest.mark.parametrize(
     "flags", [{}, {"sgd": True, "foml": True, "foml_tail": 1}, {"parallel_tasks": True}]
 )
@@ -68,7 +69,7 @@ def test_where_a_call_ends_does_not_change_a_bit(setting, dataset, flags):
             assert value.numpy().tobytes() == other.numpy().tobytes()
 
 
-@pytest.mark.parametrize("dataset", SMALL)
+@pytest.mark.parametrize("dataset", SMALL_FIRST)
 def test_an_adapted_network_is_asked_pass_by_pass(setting, dataset):
     """Tasks and passes side by side change only rounding. Passes are those that the tasks name:
     each query with the support images, or all queries in one."""
@@ -90,7 +91,10 @@ def test_an_adapted_network_is_asked_pass_by_pass(setting, dataset):
         np.testing.assert_allclose(found.reported[index], logits, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("flags", [{}, {"foml": True}, {"foml": True, "foml_tail": 1}])
+@pytest.mark.parametrize(
+    "flags",
+    [{}, pytest.param({"foml": True}, marks=pytest.mark.slow), {"foml": True, "foml_tail": 1}],
+)
 def test_parallel_tasks_are_exact_with_sgd(setting, flags):
     in_order = setting(**SGD, **flags)
     parallel = setting(**SGD, **flags, parallel_tasks=True)
