@@ -128,8 +128,8 @@ def read(examples: Examples, format: Format) -> tuple[np.ndarray, np.ndarray]:
     shown, asked = pixels[: len(support)], pixels[len(support) :]
     if repeated := np.isin(cache.hashes_of(asked), cache.hashes_of(shown)).sum():
         print(
-            f"Warning: {repeated} of {len(asked)} images to classify are among the examples: that "
-            "the network knows them says nothing of new ones",
+            f"Warning: {repeated} of {len(asked)} images to classify are among the examples: "
+            "their answers say nothing about new images",
             file=sys.stderr,
         )
     return shown, asked
