@@ -16,6 +16,7 @@ from supervised_reptile.learning.sampling import Batches, Draws, Purpose, batche
 from supervised_reptile.learning.state import State, Tensors, copies
 from supervised_reptile.system.errors import FailedError, RefusedError
 
+MOST = 20  # classes that an included model tells apart
 NEVER = -1e30  # the bias of an output that no class has: its probability and gradients are 0
 
 
@@ -69,9 +70,11 @@ class Classifier:
             )
         names, numbers = np.unique(labels, return_inverse=True)
         if not 2 <= len(names) <= self.classes:
+            more = self.classes < len(names) <= MOST
             raise RefusedError(
-                f"there are {len(names)} classes of examples, but the model in "
-                f"{self.config.run.checkpoint} tells 2 to {self.classes} apart"
+                f"the examples have {len(names)} class{'es' if len(names) != 1 else ''}, but the "
+                f"model in {self.config.run.checkpoint} tells 2 to {self.classes} apart"
+                + (f": take the included o120, which tells {MOST} apart" if more else "")
             )
         batches = self._batches(numbers, repeat)
         parameters = self._adapted(tf.constant(pixels), batches, tf.constant(len(names)))

@@ -139,8 +139,8 @@ def test_neither_other_examples_nor_other_questions_are_traced_again(images):
     [
         ({"labels": LABELS[:5]}, r"6 images, but labels of shape \(5,\): give one label for each"),
         ({"labels": [LABELS] * 6}, r"6 images, but labels of shape \(6, 6\)"),
-        ({"labels": [1] * 6}, "1 classes of examples, but the model in .* tells 2 to 5 apart"),
-        ({"labels": range(6)}, "6 classes of examples, but the model in .* tells 2 to 5 apart"),
+        ({"labels": [1] * 6}, "the examples have 1 class, but the model in .* tells 2 to 5 apart$"),
+        ({"labels": range(6)}, "have 6 classes, but .* tells 2 to 5 apart: take the included o120"),
         ({"images": []}, "give a list of one image or more"),
         ({"images": "a.png"}, "give a list of one image or more"),
         ({"images": ["a.png"] * 6}, "6 of the images cannot be read: a.png .*No such file"),

@@ -148,7 +148,7 @@ def test_more_classes_than_the_model_tells_apart_are_refused(model, folders):
     for name in ("ke", "ko"):
         (folders / "l" / name).mkdir()
         Image.new("L", (28, 28), 9).save(folders / "l" / name / "a.png")
-    with pytest.raises(RefusedError, match=r"5 classes of examples, but .* tells 2 to 4 apart"):
+    with pytest.raises(RefusedError, match=r"have 5 classes, but .* tells 2 to 4 apart"):
         classify("ckpt", "l", "flat")
 
 
