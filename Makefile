@@ -1,6 +1,6 @@
 # make demo      Try the program on generated images.
 # make draw      Serve a page on which an included model learns what you draw.
-# make test      Run the tests that take five to eight minutes on two cores.
+# make test      Run the tests that take about eight minutes on two cores.
 # make test-all  Run the slow tests as well, and compile with all optimizations.
 # make soak      Kill training, fetching and reading of images many times. This takes an hour.
 # make lint      Check style and types.
