@@ -15,6 +15,7 @@ from supervised_reptile.classification.examples import Examples
 
 ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"})
 
+PNG = "data:image/png;base64,"
 SIDE = 96  # pixels of a picture, at most
 HEAD = """<!DOCTYPE html>
 <html lang="en"><meta charset="utf-8"><title>What the images were taken for</title>
@@ -129,13 +130,18 @@ def _figure(file: str, seen: np.ndarray, caption: str, kind: str = "") -> str:
         small = image.convert("RGBA")
     small.thumbnail((SIDE, SIDE))
     path = html.escape(file)
-    picture = f'<img src="{_address(small)}" alt="{path}" title="{path}">'
-    picture += f'<img class="seen" src="{_address(Image.fromarray(seen.squeeze()))}" alt="">'
+    picture = f'<img src="{address(png(small))}" alt="{path}" title="{path}">'
+    picture += f'<img class="seen" src="{address(png(Image.fromarray(seen.squeeze())))}" alt="">'
     return f'<figure class="{kind}">{picture}<figcaption>{caption}</figcaption></figure>'
 
 
-def _address(image: Image.Image) -> str:
-    """The address of an image that is its own content."""
+def address(content: bytes) -> str:
+    """The address of a PNG file that is its own content."""
+    return PNG + base64.b64encode(content).decode()
+
+
+def png(image: Image.Image) -> bytes:
+    """An image as a PNG file."""
     content = io.BytesIO()
     image.save(content, "PNG")
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+    return content.getvalue()

@@ -18,6 +18,7 @@ from werkzeug import Request, Response
 from werkzeug.exceptions import Forbidden, HTTPException, NotFound
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from supervised_reptile.classification.answers import PNG, address, png
 from supervised_reptile.classification.classifier import Adapted, Classifier
 from supervised_reptile.data.folders import Folder
 from supervised_reptile.system import output
@@ -41,7 +42,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-PNG = "data:image/png;base64,"
 
 
 class Page:
@@ -97,7 +97,7 @@ class Page:
         classes = [
             {
                 "name": part.name,
-                "drawings": [_address(Path(file.path).read_bytes()) for file in part.images],
+                "drawings": [address(Path(file.path).read_bytes()) for file in part.images],
             }
             for part in folder.folders
         ]
@@ -119,7 +119,9 @@ class Page:
         if not drawings:
             return {"seen": []}
         pixels = self.model.pixels([_image(_content(drawing)) for drawing in drawings])
-        found: dict[str, Any] = {"seen": [_address(_png(one)) for one in pixels]}
+        found: dict[str, Any] = {
+            "seen": [address(png(Image.fromarray(one[..., 0]))) for one in pixels]
+        }
         if len(set(labels)) < 2:
             return found
         # As --classify reads the folders of the zip, so that its answers are the same.
@@ -169,22 +171,12 @@ def _content(address: str) -> bytes:
     return base64.b64decode(address.removeprefix(PNG), validate=True)
 
 
-def _address(content: bytes) -> str:
-    return PNG + base64.b64encode(content).decode()
-
-
 def _image(content: bytes) -> Image.Image:
     """An image that is not decoded yet."""
     image = Image.open(io.BytesIO(content), formats=["PNG"])
     if max(image.size) > LARGEST_SIDE:
         raise RefusedError(f"a drawing has more than {LARGEST_SIDE} pixels to a side")
     return image
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(pixels[..., 0]).save(content, "PNG")
-    return content.getvalue()
 
 
 def _json(content: dict[str, Any]) -> Response:
