@@ -310,6 +310,13 @@ def flag_name(key: str) -> str:
     return "--" + key.replace("_", "-")
 
 
+def written(key: str, value: Any, between: str = " ") -> str:
+    """A flag with its value, as they stand on the command line."""
+    if isinstance(value, bool):
+        return flag_name(key if value else f"no_{key}")
+    return f"{flag_name(key)}{between}{value}"
+
+
 def check(config: Config) -> None:
     """Raise RefusedError for flags that contradict one another."""
     task, evaluation = config.task, config.evaluation

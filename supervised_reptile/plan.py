@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from supervised_reptile.args import OWN, Classifying, Config, Run, check, flag_name, part
+from supervised_reptile.args import OWN, Classifying, Config, Run, check, flag_name, part, written
 from supervised_reptile.classification.examples import Examples
 from supervised_reptile.data.image_set import ImageSet, Split
 from supervised_reptile.runs import record, results
@@ -306,14 +306,8 @@ def announce(saved: SavedModel, decides: Sequence[tuple[tuple[str, ...], str]] =
         if "seed" in names and saved.config.dataset != "omniglot":
             continue  # there, folders are the split
         # As they stand on a command line that gives them.
-        if written := [
-            flag_name(name if flags[name] else f"no_{name}")
-            if isinstance(flags[name], bool)
-            else f"{flag_name(name)} {flags[name]}"
-            for name in names
-            if name in saved.assumed
-        ]:
-            assumed.append(f"assumed: {', '.join(written)}: {meaning}")
+        if given := [written(name, flags[name]) for name in names if name in saved.assumed]:
+            assumed.append(f"assumed: {', '.join(given)}: {meaning}")
     if assumed:
         lines.append(f"Warning: {saved.prefix.parent} has no run.json: give what is assumed")
     print(*lines, *assumed, f"Restoring {saved.prefix}", sep="\n", file=sys.stderr)

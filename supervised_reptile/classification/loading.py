@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from supervised_reptile import args, plan
-from supervised_reptile.args import Config, flag_name
+from supervised_reptile.args import Config
 from supervised_reptile.plan import SavedModel
 from supervised_reptile.runs import record
 from supervised_reptile.system.errors import RefusedError
@@ -41,12 +41,7 @@ def _checked(dataset: str, flags: dict[str, Any]) -> dict[str, Any]:
     """The flags, as the command line would take them. Raises RefusedError as it does."""
     if strangers := flags.keys() - Config.of(dataset, {}).flags().keys():
         raise RefusedError(f"{min(strangers)} is no flag of a model: check its name")
-    words = [
-        flag_name(name if value else f"no_{name}")
-        if isinstance(value, bool)
-        else f"{flag_name(name)}={value}"
-        for name, value in flags.items()
-    ]
+    words = [args.written(name, value, "=") for name, value in flags.items()]
     return args.parse(f"run_{dataset}.py", dataset, words)
 
 
