@@ -18,7 +18,7 @@ from PIL import Image
 
 from supervised_reptile import args, main, plan
 from supervised_reptile.args import Config
-from supervised_reptile.data import miniimagenet, omniglot
+from supervised_reptile.data import cache, miniimagenet, omniglot
 from supervised_reptile.learning import models, state
 from supervised_reptile.runs import checkpoints, final_evaluation, record, training
 from supervised_reptile.system.errors import FailedError
@@ -259,15 +259,19 @@ def test_ctrl_c_while_images_are_read_is_one_line(start, tmp_path):
         folder.mkdir(parents=True)
         for drawing in range(2):
             os.link(tmp_path / "drawing.png", folder / f"{drawing}.png")
-    for delay in (0.5, 0.8, 1.1):
+    lock = tmp_path / "data" / "omniglot" / cache.FOLDER / "28-L.lock"
+    for delay in (0, 0.2, 0.5, 1):
         line = "--shots 1 --checkpoint ckpt"
         process = start("omniglot", line, tmp_path, start_new_session=True)
+        while not lock.exists():  # just before reading begins
+            time.sleep(0.01)
         time.sleep(delay)
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=30)
         assert (out, err) == ("", "run_omniglot.py: stopped by SIGINT\n")
         assert process.returncode == 128 + signal.SIGINT
         assert not (tmp_path / "ckpt").exists()
+        lock.unlink()
 
 
 @pytest.fixture

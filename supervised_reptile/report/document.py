@@ -176,9 +176,11 @@ def _iterations(entry: Entry) -> str:
 
 def _computed(entry: Entry, text: Callable[[Json], str]) -> str:
     """What has computed the parts of a run, and its evaluation. text: of the record of one."""
-    content = entry.run.content
-    parts = dict.fromkeys(map(text, (content, *content.get("parts", ()))))
-    trained, evaluated = ", then ".join(parts), text(entry.evaluation.line)
+    content, line = entry.run.content, entry.evaluation.line
+    training, evaluation = (content, *content.get("parts", ())), line.get("parts", (line,))
+    trained, evaluated = (
+        ", then ".join(dict.fromkeys(map(text, parts))) for parts in (training, evaluation)
+    )
     both = f"training {trained}, evaluation {evaluated}"
     return trained if trained == evaluated else both
 

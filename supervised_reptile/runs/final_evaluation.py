@@ -15,7 +15,7 @@ from supervised_reptile.learning.sampling import (
     evaluation_tasks,
 )
 from supervised_reptile.learning.state import State
-from supervised_reptile.runs import results, tensorboard, training
+from supervised_reptile.runs import record, results, tensorboard, training
 from supervised_reptile.runs.results import SetResult, Tally
 from supervised_reptile.runs.training import Trained
 from supervised_reptile.system import output, signals
@@ -67,7 +67,8 @@ def report(
     resumed one continues from that.
     """
     config, found = reptile.config, {}
-    tally = Tally(None if config.run.pretrained else folder, trained.iteration)
+    part = record.part(reptile.devices.describe())
+    tally = Tally(None if config.run.pretrained else folder, trained.iteration, part)
     output.say("Evaluating...")
     try:
         for split in (one for one in config.final_sets if one in images.splits):
@@ -82,8 +83,9 @@ def report(
     circumstances = {
         "data": images.provenance,
         "seconds": {"training": trained.seconds, "evaluation": tally.seconds()},
-        "machine": reptile.devices.describe(),
+        **part,
         **({"assumed": list(trained.assumed)} if trained.assumed else {}),
+        **({"parts": tally.parts} if len(tally.parts) > 1 else {}),
     }
     if not config.run.pretrained and config.outer.meta_iters:
         # Of the task that TensorBoard shows. The evaluation has compiled all that this calls.

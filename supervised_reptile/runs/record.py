@@ -152,17 +152,21 @@ def begin(record: Record) -> None:
     files.write_atomically(path, json.dumps(content, indent=1))
 
 
-def add_part(directory: os.PathLike, here: dict, commit: str | None) -> None:
+def part(here: dict) -> dict:
+    """What computes a part of a run. here: Devices.describe of this machine."""
+    return {"commit": machine.commit(), "machine": here, "versions": machine.versions()}
+
+
+def add_part(directory: os.PathLike, own: dict) -> None:
     """Add to the run.json of a run that goes on, in a directory that is held, what trains this
-    part of it, unless that has trained an earlier part. here: Devices.describe of this machine."""
+    part of it, unless that has trained an earlier part. own: from `part`."""
     path = Path(directory, RECORD)
     if not path.exists():
         return  # training that is no run of a command
     content = json.loads(path.read_text())
-    part = {"commit": commit, "machine": here, "versions": machine.versions()}
     later = content.get("parts", [])
-    if part not in ({name: one.get(name) for name in part} for one in (content, *later)):
-        content["parts"] = [*later, part]
+    if own not in ({name: one.get(name) for name in own} for one in (content, *later)):
+        content["parts"] = [*later, own]
         files.write_atomically(path, json.dumps(content, indent=1))
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from supervised_reptile.args import Config
 from supervised_reptile.runs import record
-from supervised_reptile.system import files, machine, output
+from supervised_reptile.system import files, output
 
 PROGRESS_SECONDS = 5
 TITLES = {"train": "Train", "val": "Validation", "test": "Test"}
@@ -109,8 +109,8 @@ def append(
     """Append one evaluation to results.jsonl.
 
     iteration: the number of the checkpoint, None without one. found: by split.
-    circumstances: what else to record: "data" (ImageSet.provenance), "seconds", "machine",
-    "assumed" (flags that nobody has given or recorded).
+    circumstances: what else to record: "data" (ImageSet.provenance), "seconds", what is in a
+    record.part, "assumed" (flags that nobody has given or recorded), "parts" (Tally).
     Raises OSError if that is not possible; with --pretrained, it is only a warning.
     """
     line = {
@@ -120,8 +120,6 @@ def append(
         **_numbers({split: result.reported for split, result in found.items()}),
         "config": config.flags(),
         **circumstances,
-        "versions": machine.versions(),
-        "commit": machine.commit(),
     }
     together = {split: r.transductive for split, r in found.items() if r.transductive}
     if not config.evaluation.transductive:
@@ -189,18 +187,22 @@ class Tally:
 
     It is kept in a file, so that the evaluation can continue after the process has ended.
     correct: lists by the name of a sampling.Purpose, task after task, of [as the flags say,
-    transductively].
+    transductively]. parts: each record.part that has evaluated some of the tasks.
     """
 
-    def __init__(self, folder: os.PathLike | None = None, of: object = None) -> None:
-        """folder: of the file, None for no file. of: what has to be the same to go on with it."""
-        self._folder, self._of, self._earlier = folder, of, 0.0
+    def __init__(
+        self, folder: os.PathLike | None = None, of: object = None, part: dict | None = None
+    ) -> None:
+        """folder: of the file, None for no file. of: what has to be the same to go on with it.
+        part: the record.part of this process."""
+        self._folder, self._of, self._earlier, self.parts = folder, of, 0.0, [part]
         self.correct: dict[str, list[list[int]]] = collections.defaultdict(list)
         self._written = self._begun = time.monotonic()
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # begun anew
             content = json.loads(Path(folder, record.TALLY).read_text()) if folder else {}
             if content["of"] == of:
-                self._earlier = float(content["seconds"])
+                earlier = [one for one in content["parts"] if one != part]
+                self._earlier, self.parts = float(content["seconds"]), [*earlier, part]
                 self.correct.update(content["results"])
 
     def seconds(self) -> float:
@@ -211,7 +213,8 @@ class Tally:
         """Write the file if it was not written for some seconds."""
         if self._folder and (at_once or time.monotonic() - self._written > PROGRESS_SECONDS):
             content = {"of": self._of, "results": self.correct, "seconds": self.seconds()}
-            files.write_atomically(Path(self._folder, record.TALLY), json.dumps(content))
+            text = json.dumps(content | {"parts": self.parts})
+            files.write_atomically(Path(self._folder, record.TALLY), text)
             self._written = time.monotonic()
 
     def remove(self) -> None:

@@ -25,7 +25,7 @@ from supervised_reptile.learning.sampling import (
 from supervised_reptile.learning.state import State, is_finite
 from supervised_reptile.runs import checkpoints, record
 from supervised_reptile.runs.progress import Progress
-from supervised_reptile.system import machine, signals
+from supervised_reptile.system import signals
 from supervised_reptile.system.errors import FailedError
 
 ITERATIONS_AT_ONCE = 10
@@ -75,7 +75,7 @@ def train(
     with Progress(config, images, done, folder) as progress:
         if done < total:
             compile_ahead(reptile, state, images, pixels)
-            record.add_part(folder, reptile.devices.describe(), machine.commit())
+            record.add_part(folder, record.part(reptile.devices.describe()))
             at_once, chunk, saved = 1, drawn(config, images, done, 1), time.monotonic()
         with signals.deferred(STOPPING, lambda: lost(folder)) as pending:
             while done < total and not pending and not progress.closed:

@@ -50,10 +50,12 @@ def test_a_complete_run_stands_beside_the_paper(tmp_path, written):
 
 def test_each_commit_and_machine_of_a_run_is_named(tmp_path, written):
     parts = [{"commit": "2" * 40, "machine": made_up.MACHINE}, {"commit": "1" * 40}]
-    made_up.run(tmp_path / "a", FLAGS, [made_up.line(FLAGS, 95)], commit="1" * 40, parts=parts)
+    line = made_up.line(FLAGS, 95)
+    line["parts"] = [{**line, "commit": commit} for commit in ("3" * 40, line["commit"])]
+    made_up.run(tmp_path / "a", FLAGS, [line], commit="1" * 40, parts=parts)
     assert row(written(), CELL)[9:11] == [
         "training Abacus 9, 1 core, then not recorded, evaluation Abacus 9, 1 core",
-        "training 1111111, then 2222222, evaluation 0123456",
+        "training 1111111, then 2222222, evaluation 3333333, then 0123456",
     ]
 
 

@@ -1,5 +1,7 @@
 """The final report: what is printed and kept, and going on with it."""
 
+import json
+
 import numpy as np
 import tensorflow as tf
 
@@ -8,7 +10,7 @@ from supervised_reptile.devices.choice import Devices
 from supervised_reptile.learning.reptile import Guesses
 from supervised_reptile.runs import final_evaluation
 from supervised_reptile.runs.training import Trained
-from supervised_reptile.system import signals
+from supervised_reptile.system import machine, signals
 
 
 class StandIn:
@@ -55,6 +57,16 @@ def test_an_interrupted_evaluation_goes_on(tmp_path, image_set, monkeypatch, cap
     assert report("cut", 9) == 9
     assert report("cut", None) == (whole, 42 - 7 - 9)
     assert [path.name for path in (tmp_path / "cut").iterdir()] == ["results.jsonl"]
+    # With another commit: the record names both.
+    for commit, limit in (("old", 7), ("new", None)):
+        monkeypatch.setattr(machine, "commit", lambda commit=commit: commit)
+        report("upgraded", limit)
+    cut, upgraded = (
+        json.loads((tmp_path / folder / "results.jsonl").read_text())
+        for folder in ("cut", "upgraded")
+    )
+    assert upgraded["commit"] == "new" and "parts" not in cut
+    assert [part["commit"] for part in upgraded["parts"]] == ["old", "new"]
     # One set alone: the same numbers.
     only, called = report("only", None, eval_sets="test")
     assert (called, only) == (21, f"Evaluating...\n{whole[whole.index('Test accuracy') :]}")

@@ -88,10 +88,11 @@ def test_a_record_of_an_earlier_version_takes_the_defaults_of_newer_flags(tmp_pa
 
 def test_a_run_that_goes_on_elsewhere_records_each_part_once(tmp_path, recorded):
     record.begin(recorded)
-    record.add_part(tmp_path, recorded.machine, recorded.commit)
+    own = record.part(recorded.machine)
+    record.add_part(tmp_path, own | {"commit": recorded.commit})
     for _ in range(2):
         for cores in (1, 2):
-            record.add_part(tmp_path, {"cores": cores}, "abc")
+            record.add_part(tmp_path, own | {"machine": {"cores": cores}, "commit": "abc"})
     content = json.loads((tmp_path / "run.json").read_text())
     assert [(part["commit"], part["machine"]["cores"]) for part in content["parts"]] == [
         *(("abc", 1), ("abc", 2))

@@ -144,7 +144,9 @@ def test_an_evaluation_goes_on_where_it_was_kept(tmp_path):
     tally.keep()
     assert not path.exists()  # not yet: every few seconds is enough
     tally.keep(at_once=True)
-    assert Tally(tmp_path, of).correct == {"FINAL_TRAIN": [[3, 4], [1, 1]]}
+    for part, parts in (({"commit": "abc"}, [None, {"commit": "abc"}]), (None, [None])):
+        again = Tally(tmp_path, of, part)
+        assert (again.correct, again.parts) == ({"FINAL_TRAIN": [[3, 4], [1, 1]]}, parts)
     assert Tally(tmp_path, [98, 2]).correct == {}
     path.write_text("{")
     assert Tally(tmp_path, of).correct == {}
