@@ -44,12 +44,12 @@ def copies(state: State, tasks: int) -> State:
     """The State with a leading axis of tasks: each has a copy of its own to adapt."""
 
     def repeated(tensors: Tensors) -> Tensors:
-        return {name: tf.repeat(value[None], tasks, axis=0) for name, value in tensors.items()}
+        return {name: tf.stack([value] * tasks) for name, value in tensors.items()}
 
     return State(repeated(state.parameters), repeated(state.second_moments), state.beta2_power)
 
 
-@tf.function(jit_compile=True, autograph=False)
+@tf.function(autograph=False)  # not by XLA, which takes a second to compile it
 def _all_finite(values: list[tf.Tensor]) -> tf.Tensor:
     return tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in values])
 
