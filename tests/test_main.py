@@ -1,5 +1,6 @@
 """The two scripts as a person runs them: what they print, leave behind and exit with."""
 
+import dataclasses
 import errno
 import json
 import logging
@@ -117,8 +118,11 @@ def test_a_finished_run_that_is_resumed_says_its_results_again(trained, start, f
 
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys, handlers):
-    """A function that runs a command line here, uncompiled: its output and its messages."""
+    """A function that runs a command line here, uncompiled, with small networks: its output and
+    its messages."""
     monkeypatch.chdir(tmp_path)
+    for name, model in models.MODELS.items():
+        monkeypatch.setitem(models.MODELS, name, dataclasses.replace(model, filters=4))
     monkeypatch.setattr(tf.get_logger(), "level", logging.ERROR)  # or it warns of many runs
     tf.config.run_functions_eagerly(True)
 

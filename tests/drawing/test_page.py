@@ -88,7 +88,9 @@ def draw(page, *strokes):
 
 
 def bars(page):
-    return dict(bar.text.split("\n") for bar in found(page, "#bars li"))
+    # All at one moment: an answer puts new ones in their place.
+    texts = "return [...document.querySelectorAll('#bars li')].map(bar => bar.innerText)"
+    return dict(text.split("\n") for text in page.execute_script(texts))
 
 
 def test_what_is_drawn_is_saved_and_classified_by_the_command_as_on_the_page(page):

@@ -89,18 +89,14 @@ class Case:
             sampling.Batches(*(part[..., -1:, :] for part in batches)),
         )
 
-    def evaluation_task(self, transductive):
+    def evaluation_task(self):
         """The recorded evaluation as a task, and its pixels."""
         kinds = ("support", "query")
         pixels = tf.concat([self.pixels(f"eval_{kind}_images") for kind in kinds], 0)
         support = self.arrays["eval_support_labels"]
         queries = np.arange(len(support), len(pixels))
         batches = self.arrays["eval_batches"]
-        passes = (
-            queries[None]
-            if transductive
-            else np.array([[*range(len(support)), query] for query in queries])
-        )
+        passes = np.array([[*range(len(support)), query] for query in queries])
         tasks = sampling.EvaluationTasks(
             sampling.Batches(tf.constant(batches[None]), tf.constant(support[batches][None])),
             tf.constant(passes[None], tf.int32),
@@ -153,11 +149,15 @@ def test_training_ends_where_the_authors_program_ended(case):
             np.testing.assert_allclose(state.beta2_power, reference.beta2_power, rtol=1e-6)
 
 
-@pytest.mark.parametrize("suffix", ["transductive", "non_transductive"])
-def test_evaluation_predicts_what_the_authors_program_predicted(case, suffix):
+def test_evaluation_predicts_what_the_authors_program_predicted(case):
     state = case.state(f"after_{len(case.arrays['meta_steps'])}")
-    tasks, pixels = case.evaluation_task(suffix == "transductive")
-    logits = case.predict(state, pixels, tasks).reported.numpy()
-    np.testing.assert_allclose(logits[0], case.arrays[f"eval_logits_{suffix}"], atol=5e-3, rtol=0)
-    correct = np.sum(logits[0].argmax(-1) == case.arrays["eval_query_labels"])
-    assert correct == case.arrays[f"eval_correct_{suffix}"]
+    tasks, pixels = case.evaluation_task()
+    found = case.predict(state, pixels, tasks)
+    for suffix, logits in (
+        ("non_transductive", found.reported[0].numpy()),
+        ("transductive", found.transductive[0].numpy()),
+    ):
+        expected = case.arrays[f"eval_logits_{suffix}"]
+        np.testing.assert_allclose(logits, expected, atol=5e-3, rtol=0)
+        correct = np.sum(logits.argmax(-1) == case.arrays["eval_query_labels"])
+        assert correct == case.arrays[f"eval_correct_{suffix}"]

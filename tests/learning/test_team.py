@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from supervised_reptile.args import Config
@@ -12,7 +13,15 @@ from supervised_reptile.learning.sampling import Population, Purpose, evaluation
 from supervised_reptile.runs import training
 
 
-def test_three_members_share_four_tasks_and_an_evaluation(image_set):
+@pytest.fixture
+def uncompiled():
+    """Step by step: three members would compile for as many numbers of tasks."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def test_three_members_share_four_tasks_and_an_evaluation(image_set, uncompiled):
     """One device takes the part of three. Two tasks, one and one; the last batch is FOML's."""
     flags = {"classes": 3, "shots": 1, "inner_iters": 2, "eval_iters": 2, "meta_batch": 4}
     config = Config.of("omniglot", {**flags, "parallel_tasks": True, "foml": True})
