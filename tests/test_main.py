@@ -79,7 +79,8 @@ def test_training_prints_what_the_specification_says_and_leaves_a_whole_run(trai
     )
     (line,) = map(json.loads, (folder / "ckpt" / "results.jsonl").read_text().splitlines())
     assert line["iteration"] == 11
-    assert line["data"] == recorded.data and line["machine"] == recorded.machine
+    for part in ("data", "machine", "versions", "commit"):
+        assert line[part] == getattr(recorded, part)
     assert f"Test accuracy: {line['accuracy']['test']}\n" in out
     assert line["seconds"]["training"] > 0 and line["seconds"]["evaluation"] > 0
 

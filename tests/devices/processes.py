@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "run_omniglot.py"
-SMALL = "--synthetic --classes 3 --shots 1 --inner-batch 3 --inner-iters 2 --meta-batch 4 "
+SMALL = "--train-classes 6 --classes 3 --shots 1 --inner-batch 3 --inner-iters 2 --meta-batch 4 "
 SMALL += "--eval-batch 3 --eval-iters 3 --eval-samples 23 --eval-interval 5 --meta-step-final 0"
 COMMAND = [sys.executable, "-u", SCRIPT, *SMALL.split()]
 

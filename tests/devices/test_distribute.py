@@ -87,6 +87,14 @@ def test_where_nothing_can_be_shared_it_is_refused():
         pass
 
 
+@pytest.fixture
+def folder(tmp_path, few_images):
+    """A folder where the command finds a few images."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "omniglot").symlink_to(few_images["omniglot"].split()[1])
+    return tmp_path
+
+
 def tensors(folder):
     reader = tf.train.load_checkpoint(str(folder / LAST))
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
@@ -94,33 +102,31 @@ def tensors(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "optimizer"), [(2, "--no-sgd"), (3, "--sgd")])
-def test_several_processes_train_and_evaluate_as_one_does(tmp_path, count, optimizer):
+def test_several_processes_train_and_evaluate_as_one_does(folder, count, optimizer):
     """Four tasks: three processes have two, one and one."""
     flags = ["--parallel-tasks", "--meta-iters", "8", optimizer, "--checkpoint"]
-    printed = processes.alone(tmp_path, *flags, "one")
-    found = processes.finish(processes.start(tmp_path, count, *flags, "shared"))
+    printed = processes.alone(folder, *flags, "one")
+    found = processes.finish(processes.start(folder, count, *flags, "shared"))
     assert [status for status, _, _ in found] == [0] * count, found
     (_, out, err), *others = found
     # One process prints; the first lines are before rounding can matter.
     assert out.splitlines()[:2] == printed.splitlines()[:2]
     assert f"with {count} processes: waiting until all are there" in err.splitlines()[0]
     assert others == [(0, "", "")] * (count - 1)
-    expected = tensors(tmp_path / "one")
-    for key, value in tensors(tmp_path / "shared").items():
+    expected = tensors(folder / "one")
+    for key, value in tensors(folder / "shared").items():
         np.testing.assert_allclose(value, expected[key], rtol=0, atol=1e-5, err_msg=key)
-    files = [sorted(os.listdir(tmp_path / each)) for each in ("shared", "one")]
+    files = [sorted(os.listdir(folder / each)) for each in ("shared", "one")]
     assert files[0] == files[1]
-    assert (
-        json.loads((tmp_path / "shared" / "run.json").read_text())["machine"]["processes"] == count
-    )
+    assert json.loads((folder / "shared" / "run.json").read_text())["machine"]["processes"] == count
     flags = ["--pretrained", "--checkpoint", "one", "--eval-samples", "31"]
-    (status, out, err), *_ = processes.finish(processes.start(tmp_path, count, *flags))
-    assert (status, out) == (0, processes.alone(tmp_path, *flags)), err
+    (status, out, err), *_ = processes.finish(processes.start(folder, count, *flags))
+    assert (status, out) == (0, processes.alone(folder, *flags)), err
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_ends_the_others_and_any_number_resumes(tmp_path):
-    running = processes.start(tmp_path, 3, *LONG, "--checkpoint", "run")
+def test_a_process_that_dies_ends_the_others_and_any_number_resumes(folder):
+    running = processes.start(folder, 3, *LONG, "--checkpoint", "run")
     processes.reads(running[0], "batch 10:")
     running[1].kill()
     (first, _, err), (killed, _, _), last = processes.finish(running)
@@ -130,7 +136,7 @@ def test_a_process_that_dies_ends_the_others_and_any_number_resumes(tmp_path):
         "is intact: run the same command with --resume to continue"
     )
     # Ctrl-C at the one that does not write.
-    running = processes.start(tmp_path, 2, *LONG, "--resume", "--checkpoint", "run")
+    running = processes.start(folder, 2, *LONG, "--resume", "--checkpoint", "run")
     processes.reads(running[0], "batch 20:")
     running[1].send_signal(signal.SIGINT)
     (first, _, err), last = processes.finish(running)
@@ -140,8 +146,8 @@ def test_a_process_that_dies_ends_the_others_and_any_number_resumes(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_leader_that_dies_ends_the_others(tmp_path):
-    running = processes.start(tmp_path, 2, "--meta-iters", "100000", "--checkpoint", "run")
+def test_a_leader_that_dies_ends_the_others(folder):
+    running = processes.start(folder, 2, "--meta-iters", "100000", "--checkpoint", "run")
     processes.reads(running[0], "batch 0:")
     running[0].kill()
     _, (status, out, err) = processes.finish(running)
@@ -152,23 +158,25 @@ def test_a_leader_that_dies_ends_the_others(tmp_path):
     ("flags", "last", "message"),
     [
         (["--meta-iters", "8"], ["--seed", "1"], "process 1 of 2 has other flags and images than"),
-        (["--shots", "1"], ["--shots", "50"], r"--shots 50 .* \(process 1 of 2\)"),
+        pytest.param(
+            *([], ["--shots", "50"], r"--shots 50 .* \(process 1 of 2\)"), marks=pytest.mark.slow
+        ),
         pytest.param(
             *(["--pretrained", "--checkpoint", "none"], [], "none: there is no checkpoint"),
             marks=pytest.mark.slow,
         ),
     ],
 )
-def test_processes_refuse_together_with_one_message(tmp_path, flags, last, message):
-    running = processes.start(tmp_path, 2, *flags, last=last)
+def test_processes_refuse_together_with_one_message(folder, flags, last, message):
+    running = processes.start(folder, 2, *flags, last=last)
     (status, out, err), other = processes.finish(running)
     assert (status, out) == (2, "") and other == (2, "", "")
     assert err.count("error: ") == 1 and re.search(message, err.splitlines()[-1])
-    assert not (tmp_path / "model_checkpoint").exists()
+    assert not (folder / "model_checkpoint").exists()
 
 
-def test_waiting_for_the_others_ends_at_a_signal(tmp_path):
-    waiting, other = processes.start(tmp_path, 2)
+def test_waiting_for_the_others_ends_at_a_signal(folder):
+    waiting, other = processes.start(folder, 2)
     other.kill()
     other.communicate()
     assert "waiting until all are there" in waiting.stderr.readline()

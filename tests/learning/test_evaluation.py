@@ -1,5 +1,6 @@
 """Testing adapted networks: many tasks, calls side by side."""
 
+import dataclasses
 import threading
 
 import pytest
@@ -16,7 +17,8 @@ from supervised_reptile.system.errors import FailedError
 def test_an_accuracy_of_outputs_that_are_not_finite_is_none(image_set):
     images = image_set({"train": 4, "test": 4}, shots=3)
     flags = {"classes": 3, "shots": 1, "eval_iters": 2, "learning_rate": 1e38}
-    algorithm = Reptile(models.OMNIGLOT, Config.of("omniglot", flags))
+    model = dataclasses.replace(models.OMNIGLOT, filters=4)
+    algorithm = Reptile(model, Config.of("omniglot", flags))
     state, population = algorithm.new_state(), Population.of(images, "test")
     pixels = tf.constant(images.pixels)
     with pytest.raises(FailedError, match="smaller --learning-rate or fewer --eval-iters"):

@@ -55,7 +55,7 @@ def setting(image_set):
 
 @pytest.mark.parametrize("dataset", SMALL_FIRST)
 @pytest.mark.parametrize(
-    "flags", [{}, {"sgd": True, "foml": True, "foml_tail": 1}, {"parallel_tasks": True}]
+    "flags", [{}, {**SGD, "foml": True, "foml_tail": 1}, {"parallel_tasks": True}]
 )
 def test_where_a_call_ends_does_not_change_a_bit(setting, dataset, flags):
     one = setting(dataset, **flags)
