@@ -1,6 +1,6 @@
 # make demo      Try the program on generated images.
 # make draw      Serve a page on which an included model learns what you draw.
-# make test      Run the tests that take about eight minutes on two cores.
+# make test      Run the tests that take about five minutes on two cores.
 # make test-all  Run the slow tests as well, and compile with all optimizations.
 # make soak      Kill training, fetching and reading of images many times. This takes an hour.
 # make lint      Check style and types.
@@ -8,7 +8,7 @@
 PYTHON ?= python3
 DEMO = runs/demo
 # Two processes run the tests, and each file is one's own: its fixtures are made once.
-PYTEST = .venv/bin/python -m pytest -n 2 --dist loadfile
+PYTEST = .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: venv demo draw test test-all soak lint clean
 
