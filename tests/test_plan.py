@@ -221,7 +221,7 @@ def test_other_images_are_refused_with_both_digests(written):
         plan.check_images(command, images("34cd"))
 
 
-def test_another_machine_is_a_warning(written, capsys):
+def test_another_machine_is_a_warning(written, capsys, monkeypatch):
     here = Devices().describe()
     assert here["device"] == "CPU" and here["cpu"] and here["cores"] >= 1
     plan.warn_of_machine(dataclasses.replace(written, machine=here), here)
@@ -229,6 +229,10 @@ def test_another_machine_is_a_warning(written, capsys):
     plan.warn_of_machine(dataclasses.replace(written, machine={**here, "cores": 77}), here)
     err = capsys.readouterr().err
     assert f"cores: {here['cores']} instead of 77" in err and err.count("\n") == 1
+    # Flags of the compiler change how sums are rounded, too.
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
+    plan.warn_of_machine(dataclasses.replace(written, machine=here), Devices().describe())
+    assert "xla_flags: --xla_cpu_enable_fast_math=true instead of " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["checkpoint", "seconds.json", "evaluation.json", "train"])

@@ -21,7 +21,7 @@ def cleaned(image: Image.Image) -> Image.Image:
 
     Its parts were chosen by measurement: docs/classifying.md. Raises ValueError for a blank one.
     """
-    lines = _thinned(_centred(_ink(image)))
+    lines = thinned(_centred(_ink(image)))
     reach = range(-(STROKE // 2), STROKE // 2 + 1)
     strokes = np.zeros_like(lines)
     for move in itertools.product(reach, reach):
@@ -90,7 +90,7 @@ def _width(ink: np.ndarray) -> np.ndarray:
     return 2 * ink.sum(axis=(-2, -1)) / np.maximum(outline, 1)
 
 
-def _thinned(ink: np.ndarray) -> np.ndarray:
+def thinned(ink: np.ndarray) -> np.ndarray:
     """Lines of one pixel in the middle of the strokes (Zhang and Suen, 1984)."""
     before = None
     while before is None or (ink != before).any():

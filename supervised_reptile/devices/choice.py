@@ -50,6 +50,7 @@ class Devices:
     def describe(self) -> dict:
         """What decides how sums are rounded, apart from versions."""
         here = {"device": self.kind, "cpu": machine.processor(), "cores": machine.cores()}
+        here["xla_flags"] = os.environ.get("XLA_FLAGS", "").replace(SAME_BITS, "").strip()
         if self.processes > 1:
             here["processes"] = self.processes
         if self.kind == "CPU":
