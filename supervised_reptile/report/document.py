@@ -222,7 +222,7 @@ def others_table(others: list[tuple[Run, Evaluation]]) -> str:
         rows.append(
             [
                 run.name,
-                matching.other_images(config, evaluation.line.get("data")) or "the paper's",
+                matching.other_images(run, evaluation) or "the paper's",
                 f"{config.task.shots}-shot {config.task.classes}-way",
                 *(str(evaluation.scores.get(together, "")) for together in (False, True)),
                 f"{number:,} of {run.total:,}" if known else UNKNOWN,

@@ -180,6 +180,6 @@ def learning_curve(run: Run) -> Any:
         _line(axes, run, split, {"train": "training", "val": "validation"}.get(split, split))
     axes.legend(loc="lower right")
     done = f"{run.done:,} of {run.total:,} meta-iterations"
-    images = other_images(run.config, run.content.get("data")) or run.config.dataset
+    images = other_images(run) or run.config.dataset
     _name_axes(axes, f"{run.name} ({images}), {done}")
     return figure

@@ -6,12 +6,11 @@ hold, and all but the last name of where the data came from.
 """
 
 import filecmp
-import hashlib
 import json
 import pathlib
 import shutil
 
-from supervised_reptile.report.matching import settings_of
+from supervised_reptile.report.matching import digests, settings_of
 from supervised_reptile.report.reading import Json, Run, pack, read_collected
 from supervised_reptile.runs import record
 from supervised_reptile.system.errors import FailedError
@@ -45,17 +44,9 @@ def collect(run: Run, folder: pathlib.Path) -> pathlib.Path:
 def collected(run: Run) -> Json:
     """A run as `read_collected` reads it."""
     content = _without_places(run.content)
-    content["split"] = {name: _digest(classes) for name, classes in content["split"].items()}
+    content["split"] = digests(content["split"])
     content["results"] = [_without_places(line) for line in content["results"]]
     return {**content, "curve": run.curve and pack(run.curve)}
-
-
-def _digest(classes: list[str] | Json) -> Json:
-    """The number of a set's classes, and the SHA-256 of their names, one a line."""
-    if isinstance(classes, dict):  # collected before
-        return classes
-    found = hashlib.sha256("\n".join(classes).encode(errors="backslashreplace"))
-    return {"classes": len(classes), "sha256": found.hexdigest()}
 
 
 def _differences(known: Json, new: Json) -> list[str]:

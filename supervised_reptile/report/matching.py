@@ -2,12 +2,13 @@
 how far these are from the paper's."""
 
 import dataclasses
+import hashlib
 from collections.abc import Hashable, Sequence
-from typing import Any
 
 from supervised_reptile.args import Config
 from supervised_reptile.data import omniglot, provenance
-from supervised_reptile.report.reading import Evaluation, Run, Score
+from supervised_reptile.data.miniimagenet import CLASSES
+from supervised_reptile.report.reading import Evaluation, Json, Run, Score
 from supervised_reptile.settings import SETTINGS, Setting
 
 # The digest of the decoded images of Omniglot, as run.json and results.jsonl record it.
@@ -56,26 +57,42 @@ class Entry:
         return " (ready-made images)" if self.setting.dataset == "miniimagenet" and made else ""
 
 
-def other_images(config: Config, data: dict[str, Any] | None) -> str:
-    """The images that a run or an evaluation used instead of the paper's; "" for the paper's."""
+def other_images(run: Run, evaluation: Evaluation | None = None) -> str:
+    """The images that a run, or an evaluation, used instead of the paper's; "" for the paper's."""
+    config = evaluation.config if evaluation else run.config
+    data = evaluation.line.get("data") if evaluation else run.content.get("data")
     if config.run.synthetic:
         return "generated images"
     if config.run.clean:
         return "cleaned images"
     if not data:
         return "images not recorded"
-    files, pixels = data.get("origin", {}).get("digest"), data.get("digest")
+    origin = data.get("origin", {})
     if config.dataset == "omniglot":
-        known = (files, pixels) == (omniglot.DIGEST, OMNIGLOT_PIXELS)
-    else:
-        known = files is not None
+        own = (origin.get("digest"), data.get("digest"))
+        known = own == (omniglot.DIGEST, OMNIGLOT_PIXELS)
+    else:  # whose pixels differ from packaging to packaging
+        same = digests(run.content["split"]) == digests(CLASSES)
+        known = same and "digest" in origin and "images" not in origin
     return "" if known else "own images"
+
+
+def digests(split: Json) -> Json:
+    """Of each set: the number of its classes, and the SHA-256 of their names, one a line."""
+
+    def digest(classes: list[str] | Json) -> Json:
+        if isinstance(classes, dict):
+            return classes  # of a run that was collected
+        names = "\n".join(classes).encode(errors="backslashreplace")
+        return {"classes": len(classes), "sha256": hashlib.sha256(names).hexdigest()}
+
+    return {name: digest(classes) for name, classes in split.items()}
 
 
 def settings_of(run: Run) -> list[Setting]:
     """The settings that a run was trained as. A run that is no whole one of any setting is a
     shortened one of all that share its flags."""
-    if other_images(run.config, run.content.get("data")):
+    if other_images(run):
         return []
     same = [
         name
@@ -138,7 +155,7 @@ def _entries(run: Run, evaluation: Evaluation, setting: Setting) -> list[Entry]:
         and not evaluation.line.get("assumed")
         and (own.seed, own.train_classes) == (run.seed, run.config.run.train_classes)
         and _adapting(evaluation.config) == _adapting(config)
-        and not other_images(evaluation.config, evaluation.line.get("data"))
+        and not other_images(run, evaluation)
     ):
         score = evaluation.scores.get(config.evaluation.transductive)
     return [Entry(run, evaluation, setting, score)] if score else []

@@ -3,6 +3,7 @@
 import made_up
 import pytest
 
+from supervised_reptile.data.miniimagenet import CLASSES
 from supervised_reptile.report import document
 from supervised_reptile.report.reading import read_runs
 from supervised_reptile.system.errors import RefusedError
@@ -144,7 +145,8 @@ def test_ready_made_images_are_marked(tmp_path, written):
         flags = made_up.flags_of("m15", meta_iters=iterations)
         data = {"origin": {"digest": "files", "packaging": packaging}, "digest": packaging}
         lines = [made_up.line(flags, 47, data=data, dataset="miniimagenet")]
-        made_up.run(tmp_path / name, flags, lines, data=data, dataset="miniimagenet")
+        record = {"dataset": "miniimagenet", "split": CLASSES}
+        made_up.run(tmp_path / name, flags, lines, data=data, **record)
     text, mark = written(), "(ready-made images)"
     scores = {name: row(text, f"| {name} |")[3] for name in ("ours", "theirs", "short")}
     assert scores == {

@@ -7,6 +7,7 @@ import json
 import made_up
 import pytest
 
+from supervised_reptile.data.miniimagenet import CLASSES
 from supervised_reptile.report import document, keeping
 from supervised_reptile.report.reading import read_runs
 from supervised_reptile.system import files
@@ -59,7 +60,8 @@ def test_the_report_on_collected_runs_is_that_on_whole_ones(source, kept):
 )
 def test_each_table_and_figure_has_a_file(source, kept, name, file):
     record = json.loads((source / "run.json").read_text())
-    record["dataset"] = "miniimagenet" if name == "m15" else "omniglot"
+    if name == "m15":
+        record |= {"dataset": "miniimagenet", "split": CLASSES}
     record["flags"] = made_up.flags_of(name)
     (source / "run.json").write_text(json.dumps(record))
     assert keep(keeping.collect, source) == kept / f"{file}.jsonl"

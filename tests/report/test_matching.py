@@ -5,6 +5,7 @@ import made_up
 import pytest
 
 from supervised_reptile.args import Config
+from supervised_reptile.data.miniimagenet import CLASSES
 from supervised_reptile.report.matching import by_seed, judge, mean_of, place, pools
 from supervised_reptile.report.reading import Score, read_runs
 from supervised_reptile.settings import SETTINGS
@@ -74,6 +75,7 @@ def test_an_evaluation_done_otherwise_fills_no_cell(found, changed):
 
 
 OTHER_PIXELS = {**made_up.DATA, "digest": "4"}
+OTHERS = {"images": "not those of the run; classes that it knows keep their part"}
 OWN = {"origin": {"source": "mine, a folder without origin.json"}, "digest": "2"}
 
 
@@ -85,6 +87,17 @@ def test_an_evaluation_on_other_images_fills_no_cell(found, data):
 @pytest.mark.parametrize("data", [OWN, {}, OTHER_PIXELS])
 def test_training_on_other_images_fills_no_cell(found, data):
     assert found((FLAGS, made_up.line(FLAGS, 95.4)), data=data) == []
+
+
+@pytest.mark.parametrize(
+    ("split", "note", "number"), [(CLASSES, {}, 1), ({"test": ["n1"]}, {}, 0), (CLASSES, OTHERS, 0)]
+)
+def test_miniimagenet_needs_its_classes_and_the_images_of_the_run(found, split, note, number):
+    flags, record = made_up.flags_of("m15"), {"dataset": "miniimagenet", "split": split}
+    data = {"origin": {"digest": "1", "packaging": "p"}, "digest": "2"}
+    evaluated = {**data, "origin": {**data["origin"], **note}}
+    line = made_up.line(flags, 47, data=evaluated, dataset="miniimagenet")
+    assert len(found((flags, line), setting="m15", data=data, **record)) == number
 
 
 def test_a_shorter_run_and_an_earlier_checkpoint_are_shortened(found):
