@@ -29,10 +29,10 @@ from supervised_reptile.system.signals import Interrupted
 TOP = pathlib.Path(__file__).parents[1]
 DATASETS = {"omniglot": omniglot.OMNIGLOT, "miniimagenet": miniimagenet.MINIIMAGENET}
 SMALL = (
-    "--shots 1 --inner-batch 5 --inner-iters 2 --meta-batch 2 --eval-iters 3 --eval-samples 30 "
+    "--shots 1 --inner-batch 5 --inner-iters 2 --meta-batch 2 --eval-iters 3 --eval-samples 10 "
     "--transductive --checkpoint ckpt"
 )
-INTERVAL = r"  \+/- 0\.\d{5} \(95% confidence over 30 tasks, transductive\)\n"
+INTERVAL = r"  \+/- 0\.\d{5} \(95% confidence over 10 tasks, transductive\)\n"
 FINAL = re.compile(
     r"Evaluating\.\.\.\n"
     rf"Train accuracy: (0\.\d+)\n{INTERVAL}(?:Validation accuracy: (0\.\d+)\n{INTERVAL})?"

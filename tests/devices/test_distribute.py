@@ -101,10 +101,9 @@ def tensors(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("count", "optimizer"), [(2, "--no-sgd"), (3, "--sgd")])
-def test_several_processes_train_and_evaluate_as_one_does(folder, count, optimizer):
+def test_several_processes_train_and_evaluate_as_one_does(folder):
     """Four tasks: three processes have two, one and one."""
-    flags = ["--parallel-tasks", "--meta-iters", "8", optimizer, "--checkpoint"]
+    count, flags = 3, ["--parallel-tasks", "--sgd", "--meta-iters", "8", "--checkpoint"]
     printed = processes.alone(folder, *flags, "one")
     found = processes.finish(processes.start(folder, count, *flags, "shared"))
     assert [status for status, _, _ in found] == [0] * count, found
