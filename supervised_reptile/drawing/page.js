@@ -142,6 +142,7 @@ async function ask() {
   again = asking;
   if (asking) return;
   asking = true;
+  $("status").ariaBusy = true; // what it says is of an earlier drawing
   try {
     const found = await (await post("answer")).json();
     if (!again) tell(found);
@@ -152,6 +153,7 @@ async function ask() {
       : `This cannot be answered: ${error.message}.`;
   }
   asking = false;
+  $("status").ariaBusy = again;
   if (again) ask();
 }
 

@@ -11,6 +11,7 @@ import pytest
 from supervised_reptile.classification.command import classify
 
 webdriver = pytest.importorskip("selenium.webdriver")
+from selenium.webdriver.common.actions.pointer_input import PointerInput  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
@@ -68,19 +69,20 @@ def found(page, selector):
 
 
 def wait(page, words):
-    """Until the status has these words."""
-    end = time.monotonic() + 60
-    while words not in page.find_element(By.ID, "status").text:
-        assert time.monotonic() < end, page.find_element(By.ID, "status").text
+    """Until the status has these words, and is of what is drawn now."""
+    end, status = time.monotonic() + 60, page.find_element(By.ID, "status")
+    while words not in status.text or status.get_attribute("aria-busy") == "true":
+        assert time.monotonic() < end, status.text
         time.sleep(0.05)
 
 
-def draw(page, *strokes):
+def draw(page, *strokes, pointer="mouse"):
+    devices = [PointerInput(pointer, pointer)]
     canvas = page.find_element(By.ID, "canvas")
     scale = canvas.size["width"] / 224
     for stroke in strokes:
         places = [(int((x - 112) * scale), int((y - 112) * scale)) for x, y in stroke]
-        actions = webdriver.ActionChains(page, duration=10)
+        actions = webdriver.ActionChains(page, duration=10, devices=devices)
         actions.move_to_element_with_offset(canvas, *places[0]).click_and_hold()
         for place in places[1:]:
             actions.move_to_element_with_offset(canvas, *place)
@@ -118,7 +120,8 @@ def test_what_is_drawn_is_saved_and_classified_by_the_command_as_on_the_page(pag
 
 
 def test_strokes_and_classes_are_taken_back(page):
-    draw(page, *HOUSE[:2])
+    draw(page, HOUSE[0], pointer="touch")
+    draw(page, HOUSE[1], pointer="pen")
     wait(page, "answered")
     page.find_element(By.ID, "undo").click()
     page.find_element(By.TAG_NAME, "body").send_keys(Keys.CONTROL, "z")
@@ -151,5 +154,4 @@ def test_two_pages_do_not_disturb_one_another(page, address):
     draw(page, [(1, 1), (1, 1)])
     page.find_element(By.ID, "undo").click()
     wait(page, "Adapted to 6 drawings")
-    time.sleep(0.5)
     assert bars(page) == before
