@@ -9,19 +9,34 @@ network sees of the last task's questions, in the order of the table.
 """
 
 import argparse
-import json
+import collections
+import dataclasses
 import pathlib
 
 import matplotlib
 import numpy as np
+import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
-import supervised_reptile
+from supervised_reptile import plan
+from supervised_reptile.classification.examples import pixels_of
 from supervised_reptile.data import omniglot
 from supervised_reptile.data.cleaning import AROUND, SIDE, thinned
 from supervised_reptile.data.folders import root
-from supervised_reptile.runs import results
+from supervised_reptile.data.formats import CHARACTERS
+from supervised_reptile.learning import models
+from supervised_reptile.learning.reptile import Reptile
+from supervised_reptile.learning.sampling import (
+    Batches,
+    Draws,
+    EvaluationTasks,
+    Purpose,
+    batches_of,
+)
+from supervised_reptile.runs import checkpoints, results
 from supervised_reptile.system.errors import RefusedError
+
+CLEAN = (False, True)
 
 OWN = "Omniglot's own images"
 STYLES = {
@@ -50,60 +65,61 @@ def main():
     parser.add_argument("--data-dir", default="data/omniglot")
     parser.add_argument("--sheet", type=pathlib.Path)
     asked = parser.parse_args()
-    models = [
-        [
-            supervised_reptile.load(asked.checkpoint, clean=clean, transductive=together)
-            for together in (False, True)
-        ]
-        for clean in (False, True)
-    ]
-    split = json.loads((pathlib.Path(asked.checkpoint) / "run.json").read_text())["split"]
+    saved = plan.saved_model("omniglot", {"checkpoint": asked.checkpoint, "shots": asked.shots})
+    reptile = Reptile(models.OMNIGLOT, saved.config)
+    state = checkpoints.restore(saved.prefix, models.OMNIGLOT, saved.config)
     characters = omniglot.find_characters(root(asked.data_dir, "omniglot"))
-    folders = [characters[name] for name in sorted(split["test"])]
-    correct, random = {}, np.random.default_rng(0)
-    for _ in range(asked.tasks):
-        for task in (of_characters(folders, asked.shots, random), of_letters(asked.shots, random)):
-            for examples, questions in task:
-                rows = ask(models, examples, questions, correct)
-                if OWN in questions:
-                    sheet = rows
+    folders = [characters[name] for name in sorted(saved.recorded.split["test"])]
+    correct, sheet = collections.defaultdict(list), {}
+    random, labels = np.random.default_rng(0), np.repeat(np.arange(5), asked.shots)
+    for number in range(asked.tasks):
+        tasks = evaluation_task(saved.config, labels, number)
+        for examples, questions in (
+            of_characters(folders, asked.shots, random),
+            *of_letters(asked.shots, random),
+        ):
+            support = [pixels(examples, clean) for clean in CLEAN]
+            for name, images in questions.items():
+                queries = [pixels(images, clean) for clean in CLEAN]
+                sheet[name] = np.concatenate([each for both in queries for each in both], axis=1)
+                found = [
+                    reptile.guess(state, tf.constant(np.concatenate(both)[..., None]), tasks)
+                    for both in zip(support, queries)
+                ]
+                answers = [one.reported for one in found] + [one.transductive for one in found]
+                correct[name].append(
+                    [int(np.sum(np.array(five[0]) == range(5))) for five in answers]
+                )
     columns = ("as they are", "--clean", "as they are, transductive", "--clean, transductive")
     print("| questions |", " | ".join(columns), "|\n|---|---|---|---|---|")
     for name, counts in correct.items():
-        found = [results.accuracy(np.array(column), 5) for column in np.transpose(counts)]
-        cells = [f"{100 * one.mean:.1f} ± {100 * (one.confidence or 0):.1f}" for one in found]
-        print(f"| {name} |", " | ".join(cells), "|")
+        cells = [results.accuracy(np.array(column), 5) for column in np.transpose(counts)]
+        percent = [f"{100 * one.mean:.1f} ± {100 * (one.confidence or 0):.1f}" for one in cells]
+        print(f"| {name} |", " | ".join(percent), "|")
     if asked.sheet:
-        side_by_side = np.concatenate([np.concatenate(row, axis=1) for row in sheet])
-        Image.fromarray(side_by_side).resize(np.multiply(side_by_side.T.shape, 2)).save(asked.sheet)
+        rows = np.concatenate([sheet[name] for name in (OWN, *STYLES)])
+        Image.fromarray(rows).save(asked.sheet)
 
 
-def ask(models, examples, questions, correct):
-    """Add the numbers of right answers of all models to those of each name. Returns pixels.
-
-    examples: images of the five classes, one class after another. questions: five by name.
-    """
-    labels, rows, counts = np.repeat(np.arange(5), len(examples) // 5), [], []
-    for alone, together in models:
-        seen = np.concatenate([pixels(alone, images) for images in questions.values()])
-        examples_seen = pixels(alone, examples)
-        rows.append(seen.reshape(-1, 5, 28, 28).transpose(0, 2, 1, 3).reshape(-1, 28, 5 * 28))
-        for model in (alone, together):
-            adapted = model.adapt(examples_seen, labels)
-            answers = [adapted.logits(five).argmax(1) for five in seen.reshape(-1, 5, 28, 28)]
-            counts.append([int((five == np.arange(5)).sum()) for five in answers])
-    raw, raw_together, clean, clean_together = counts
-    for name, *row in zip(questions, raw, clean, raw_together, clean_together, strict=True):
-        correct.setdefault(name, []).append(row)
-    return list(zip(*rows, strict=True))
+def evaluation_task(config, labels, number):
+    """To adapt to images 0, 1, ... of these labels, and to be asked for the five that follow."""
+    evaluation, size = config.evaluation, len(labels)
+    draws = Draws(config.run.seed, Purpose.CLASSIFYING, [number])
+    batches = batches_of(
+        np.arange(size)[None, None], labels, evaluation.eval_iters, evaluation.eval_batch,
+        config.inner.replacement, draws,
+    )  # fmt: skip
+    passes = np.array([[*range(size), size + query] for query in range(5)], np.int32)
+    return EvaluationTasks(Batches(*(part[0] for part in batches)), passes[None])
 
 
-def pixels(model, images):
+def pixels(images, clean):
     """What the network sees, uint8 [images, 28, 28]; white of what is refused as blank."""
+    form = dataclasses.replace(CHARACTERS, clean=clean)
     found = np.full((len(images), 28, 28), 255, np.uint8)
     for index, image in enumerate(images):
         try:
-            found[index] = model.pixels([image])[0, :, :, 0]
+            found[index] = pixels_of([image], form)[0, :, :, 0]
         except RefusedError as error:
             if "blank" not in str(error):
                 raise
@@ -111,7 +127,7 @@ def pixels(model, images):
 
 
 def of_characters(folders, shots, random):
-    """Yield one task: Omniglot's images as examples and as questions in all styles."""
+    """A task: Omniglot's images as examples, and questions by the name of their style."""
     chosen = [folders[index] for index in random.choice(len(folders), 5, replace=False)]
     files = [random.permutation([entry.path for entry in folder.images]) for folder in chosen]
     examples = [Image.open(path) for each in files for path in each[:shots]]
@@ -120,7 +136,7 @@ def of_characters(folders, shots, random):
     drawn = {
         name: [redrawn(each, random, **style) for each in lines] for name, style in STYLES.items()
     }
-    yield examples, {OWN: own, **drawn}
+    return examples, {OWN: own, **drawn}
 
 
 def of_letters(shots, random):
@@ -134,7 +150,7 @@ def of_letters(shots, random):
             for font in those[:shots]
         ]
         questions = [printed(letter, those[-1], paper) for letter, those in zip(letters, fonts)]
-        yield examples, {f"printed letters on {name} paper; so are the examples": questions}
+        yield examples, {f"letters on {name} paper, in another font than the examples": questions}
 
 
 def redrawn(
