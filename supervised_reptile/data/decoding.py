@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from supervised_reptile.data.cleaning import cleaned
 from supervised_reptile.data.formats import Format
-from supervised_reptile.system import machine
+from supervised_reptile.system import machine, signals
 from supervised_reptile.system.errors import FailedError, RefusedError, is_exhausted
 from supervised_reptile.system.output import some
 
@@ -57,9 +57,13 @@ def on_all_cores(
             # The terminal sends Ctrl-C to these processes, too, but this one decides.
             previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
-                # Starts the processes. Not pool.map: that cancels what is not done when it ends
-                # early, and Python 3.11 cannot have a process killed then without a traceback.
-                futures = [pool.submit(function, item) for item in items][::-1]
+                # Starts the processes, each of which would complain if this one left it half-way.
+                # Not pool.map: that cancels what is not done when it ends early, and Python 3.11
+                # cannot have a process killed then without a traceback.
+                with signals.deferred() as pending:
+                    futures = [pool.submit(function, item) for item in items][::-1]
+                if pending.number:
+                    raise signals.Interrupted(pending.number)
                 results = (futures.pop().result() for _ in items)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, previous)

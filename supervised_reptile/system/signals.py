@@ -88,7 +88,10 @@ _deferred: list[Pending] = []
 
 @contextlib.contextmanager
 def deferred(answer: str = "", lost: Callable[[], str] = str) -> Iterator[Pending]:
-    """Note the first signal in the Pending that is yielded. answer, lost: see there."""
+    """Note the first signal in the Pending that is yielded; not in a thread, which gets none.
+
+    answer, lost: see Pending.
+    """
     pending = Pending(answer, lost)
 
     def handler(number: int, frame: FrameType | None) -> None:
@@ -97,7 +100,8 @@ def deferred(answer: str = "", lost: Callable[[], str] = str) -> Iterator[Pendin
             pending.number = number
 
     _heard.clear()
-    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    main = threading.current_thread() is threading.main_thread()
+    heeded = [one for one in SIGNALS if main and signal.getsignal(one) is not signal.SIG_IGN]
     previous = {number: signal.signal(number, handler) for number in heeded}
     _deferred.append(pending)
     try:
