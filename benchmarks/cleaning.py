@@ -1,11 +1,11 @@
 """How well a model classifies drawings with any pen on any paper, as they are and with --clean.
 
-    python benchmarks/cleaning.py [--tasks 500] [--shots 1] [--sheet FILE.png]
+    python benchmarks/cleaning.py [--tasks 500] [--sheet FILE.png]
 
-Tasks of five of the model's test characters, which it learns from images of Omniglot. It is then
-asked for other images of these characters: as they are, and their lines redrawn in other styles.
-At the end, the same for printed letters, whose examples are printed, too. The sheet shows what the
-network sees of the last task's questions, in the order of the table.
+Tasks of five of the model's test characters, of which it learns from one image of Omniglot each. It
+is then asked for other images of these characters: as they are, and their lines redrawn in other
+styles. At the end, the same for printed letters, whose examples are printed, too. The sheet shows
+what the network sees of the last task's questions, in the order of the table.
 """
 
 import argparse
@@ -60,24 +60,20 @@ def main():
     """Print a table; save the sheet."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tasks", type=int, default=500)
-    parser.add_argument("--shots", type=int, default=1, help="examples of each class")
     parser.add_argument("--checkpoint", default="experiments/models/o15")
     parser.add_argument("--data-dir", default="data/omniglot")
     parser.add_argument("--sheet", type=pathlib.Path)
     asked = parser.parse_args()
-    saved = plan.saved_model("omniglot", {"checkpoint": asked.checkpoint, "shots": asked.shots})
+    saved = plan.saved_model("omniglot", {"checkpoint": asked.checkpoint, "shots": 1})
     reptile = Reptile(models.OMNIGLOT, saved.config)
     state = checkpoints.restore(saved.prefix, models.OMNIGLOT, saved.config)
     characters = omniglot.find_characters(root(asked.data_dir, "omniglot"))
     folders = [characters[name] for name in sorted(saved.recorded.split["test"])]
     correct, sheet = collections.defaultdict(list), {}
-    random, labels = np.random.default_rng(0), np.repeat(np.arange(5), asked.shots)
+    random = np.random.default_rng(0)
     for number in range(asked.tasks):
-        tasks = evaluation_task(saved.config, labels, number)
-        for examples, questions in (
-            of_characters(folders, asked.shots, random),
-            *of_letters(asked.shots, random),
-        ):
+        tasks = evaluation_task(saved.config, number)
+        for examples, questions in (of_characters(folders, random), *of_letters(random)):
             support = [pixels(examples, clean) for clean in CLEAN]
             for name, images in questions.items():
                 queries = [pixels(images, clean) for clean in CLEAN]
@@ -98,18 +94,18 @@ def main():
         print(f"| {name} |", " | ".join(percent), "|")
     if asked.sheet:
         rows = np.concatenate([sheet[name] for name in (OWN, *STYLES)])
-        Image.fromarray(rows).save(asked.sheet)
+        Image.fromarray(rows.repeat(2, 0).repeat(2, 1)).save(asked.sheet)
 
 
-def evaluation_task(config, labels, number):
-    """To adapt to images 0, 1, ... of these labels, and to be asked for the five that follow."""
-    evaluation, size = config.evaluation, len(labels)
+def evaluation_task(config, number):
+    """To adapt to images 0 to 4, one of each class, and to be asked for the next five."""
+    evaluation, classes = config.evaluation, np.arange(5)
     draws = Draws(config.run.seed, Purpose.CLASSIFYING, [number])
     batches = batches_of(
-        np.arange(size)[None, None], labels, evaluation.eval_iters, evaluation.eval_batch,
+        classes[None, None], classes, evaluation.eval_iters, evaluation.eval_batch,
         config.inner.replacement, draws,
     )  # fmt: skip
-    passes = np.array([[*range(size), size + query] for query in range(5)], np.int32)
+    passes = np.array([[*range(5), 5 + query] for query in range(5)], np.int32)
     return EvaluationTasks(Batches(*(part[0] for part in batches)), passes[None])
 
 
@@ -126,12 +122,11 @@ def pixels(images, clean):
     return found
 
 
-def of_characters(folders, shots, random):
+def of_characters(folders, random):
     """A task: Omniglot's images as examples, and questions by the name of their style."""
     chosen = [folders[index] for index in random.choice(len(folders), 5, replace=False)]
     files = [random.permutation([entry.path for entry in folder.images]) for folder in chosen]
-    examples = [Image.open(path) for each in files for path in each[:shots]]
-    own = [Image.open(each[shots]) for each in files]
+    examples, own = ([Image.open(each[number]) for each in files] for number in (0, 1))
     lines = [thinned(np.asarray(image.convert("L")) < 128) for image in own]
     drawn = {
         name: [redrawn(each, random, **style) for each in lines] for name, style in STYLES.items()
@@ -139,17 +134,15 @@ def of_characters(folders, shots, random):
     return examples, {OWN: own, **drawn}
 
 
-def of_letters(shots, random):
+def of_letters(random):
     """Yield one task for each paper: letters in other fonts than those of their examples."""
     letters = random.choice(list("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), 5, replace=False)
     fonts = [random.permutation(FONTS) for _ in letters]
     for name, paper in PAPERS.items():
-        examples = [
-            printed(letter, font, paper)
-            for letter, those in zip(letters, fonts)
-            for font in those[:shots]
-        ]
-        questions = [printed(letter, those[-1], paper) for letter, those in zip(letters, fonts)]
+        examples, questions = (
+            [printed(letter, those[number], paper) for letter, those in zip(letters, fonts)]
+            for number in (0, -1)
+        )
         yield examples, {f"letters on {name} paper, in another font than the examples": questions}
 
 

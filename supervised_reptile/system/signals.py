@@ -88,10 +88,10 @@ _deferred: list[Pending] = []
 
 @contextlib.contextmanager
 def deferred(answer: str = "", lost: Callable[[], str] = str) -> Iterator[Pending]:
-    """Note the first signal in the Pending that is yielded; not in a thread, which gets none.
-
-    answer, lost: see Pending.
-    """
+    """Note the first signal in the Pending that is yielded. answer, lost: see there."""
+    if threading.current_thread() is not threading.main_thread():
+        yield Pending()  # signals are the main thread's
+        return
     pending = Pending(answer, lost)
 
     def handler(number: int, frame: FrameType | None) -> None:
@@ -100,8 +100,7 @@ def deferred(answer: str = "", lost: Callable[[], str] = str) -> Iterator[Pendin
             pending.number = number
 
     _heard.clear()
-    main = threading.current_thread() is threading.main_thread()
-    heeded = [one for one in SIGNALS if main and signal.getsignal(one) is not signal.SIG_IGN]
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     previous = {number: signal.signal(number, handler) for number in heeded}
     _deferred.append(pending)
     try:

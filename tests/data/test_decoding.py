@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -35,6 +37,20 @@ def save(path, mode, width=105, height=105):
 def nearest(length, size):
     """The source of each output pixel: its middle lies at (i + 1/2) * length / size."""
     return np.floor((np.arange(size) + 0.5) * length / size).astype(int)
+
+
+def test_a_thread_of_another_program_reads_images_too():
+    """Signals cannot be deferred there, and stay what they are to that program."""
+    before, found = signal.getsignal(signal.SIGINT), []
+
+    def read():
+        with decoding.on_all_cores(abs, [-1, 2]) as results:
+            found.extend(results)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+    assert found == [1, 2] and signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize("target", ["L", "RGB"])
