@@ -107,10 +107,11 @@ class Bench:
         self.state = self.reptile.new_state()
 
     def train(self):
-        """Make the meta-iterations, in one call, and wait for them."""
+        """The State after the meta-iterations, made in one call and waited for."""
         tasks, sizes = training.inputs(self.config, self.images, range(self.count))
         state = self.reptile.train(self.state, self.pixels, tasks, sizes, self.count).state
         state.beta2_power.numpy()
+        return state
 
     def evaluate(self):
         """Evaluate the tasks."""

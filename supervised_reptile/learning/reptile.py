@@ -29,7 +29,15 @@ from supervised_reptile.devices.choice import Devices
 from supervised_reptile.learning import optimizers, sampling
 from supervised_reptile.learning.models import Model
 from supervised_reptile.learning.sampling import Batches, EvaluationTasks, TrainingTasks
-from supervised_reptile.learning.state import State, Step, Tensors, copies, untrained
+from supervised_reptile.learning.state import (
+    State,
+    Step,
+    Tensors,
+    copies,
+    packed,
+    unpacked,
+    untrained,
+)
 
 
 def repeat(count: int | tf.Tensor, step: Callable, carried: typing.Any) -> typing.Any:
@@ -87,6 +95,7 @@ class Reptile:
         self.devices = devices or Devices()
         self.model = model.on(self.devices.kind)
         self.config = config
+        self._shapes = model.shapes(config.task.classes)
 
     def new_state(self) -> State:
         """The untrained State of the run's seed."""
@@ -103,7 +112,8 @@ class Reptile:
         state = optimizers.decay(state, self.config.inner.weight_decay)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.parameters)
-            logits = self.model.logits(state.parameters, batch[:, None])[:, 0]
+            parameters = unpacked(state.parameters, self._shapes)
+            logits = self.model.logits(parameters, batch[:, None])[:, 0]
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             loss = tf.reduce_sum(losses)
         gradients = tape.gradient(loss, state.parameters, unconnected_gradients="zero")
@@ -198,7 +208,10 @@ class Reptile:
             chosen = tree_map(lambda value: value[index], tasks)
             return outer_step(before.state, pixels, chosen, step_sizes[index])
 
-        return repeat(count, iteration, Step(state, tf.constant(0.0)))
+        state, loss = repeat(count, iteration, Step(packed(state), tf.constant(0.0)))
+        parameters = unpacked(state.parameters, self._shapes)
+        second_moments = unpacked(state.second_moments, self._shapes)
+        return Step(State(parameters, second_moments, state.beta2_power), loss)
 
     def train(
         self,
@@ -224,12 +237,13 @@ class Reptile:
         tasks: of tensors [tasks, ...].
         """
         count, passes = tasks.queries.shape[:2]
-        adapted = self.inner_loop(copies(state, count), pixels, tasks.batches).state.parameters
+        adapted, _ = self.inner_loop(copies(packed(state), count), pixels, tasks.batches)
+        parameters = unpacked(adapted.parameters, self._shapes)
         if passes == 1:
-            transductive = self.answer(adapted, pixels, tasks.queries[:, 0])
+            transductive = self.answer(parameters, pixels, tasks.queries[:, 0])
             return Predictions(transductive, transductive)
-        one_by_one = self.answer_one_by_one(adapted, pixels, tasks.queries)
-        return Predictions(one_by_one, self.answer(adapted, pixels, tasks.queries[:, :, -1]))
+        one_by_one = self.answer_one_by_one(parameters, pixels, tasks.queries)
+        return Predictions(one_by_one, self.answer(parameters, pixels, tasks.queries[:, :, -1]))
 
     def answer(self, parameters: Tensors, pixels: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
         """Logits of images in one batch. images: int32 [tasks, images]. Returns float32

@@ -8,6 +8,7 @@ import tensorflow as tf
 Tensors = dict[str, tf.Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
 BETA2 = 0.999
+VECTORS = "vectors"  # the name of all of them, in one tensor
 
 
 class State(typing.NamedTuple):
@@ -47,6 +48,34 @@ def copies(state: State, tasks: int) -> State:
         return {name: tf.stack([value] * tasks) for name, value in tensors.items()}
 
     return State(repeated(state.parameters), repeated(state.second_moments), state.beta2_power)
+
+
+def packed(state: State) -> State:
+    """The State with kernels as they are, and all vectors (biases, scales, shifts) in one tensor.
+
+    An inner step then updates these in one operation: for a GPU, a quarter fewer to launch, which
+    is what most of the time on small tasks is spent on.
+    """
+
+    def joined(tensors: Tensors) -> Tensors:
+        kernels = {name: value for name, value in tensors.items() if name.endswith("kernel")}
+        vectors = [tensors[name] for name in sorted(tensors.keys() - kernels.keys())]
+        return kernels | {VECTORS: tf.concat(vectors, -1)} if vectors else kernels
+
+    return State(joined(state.parameters), joined(state.second_moments), state.beta2_power)
+
+
+def unpacked(tensors: Tensors, shapes: Shapes) -> Tensors:
+    """The parameters or second moments of a State by their own names, if they were packed.
+
+    shapes: of all parameters, without an axis of tasks.
+    """
+    if VECTORS not in tensors:
+        return tensors
+    names = sorted(name for name in shapes if not name.endswith("kernel"))
+    vectors = tf.split(tensors[VECTORS], [shapes[name][0] for name in names], -1)
+    known = tensors | dict(zip(names, vectors))
+    return {name: known[name] for name in shapes}
 
 
 @tf.function(autograph=False)  # not by XLA, which takes a second to compile it

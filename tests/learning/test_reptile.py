@@ -10,7 +10,7 @@ from supervised_reptile.args import Config
 from supervised_reptile.learning import models
 from supervised_reptile.learning.reptile import Reptile, tree_map
 from supervised_reptile.learning.sampling import Population, Purpose, evaluation_tasks
-from supervised_reptile.learning.state import copies
+from supervised_reptile.learning.state import State, copies, packed, unpacked
 from supervised_reptile.runs import final_evaluation, training
 
 SMALL = {model.name: dataclasses.replace(model, filters=4) for model in models.MODELS.values()}
@@ -51,6 +51,21 @@ def setting(image_set):
         return known[key]
 
     return give
+
+
+@pytest.mark.parametrize("tasks", [(), (2,)])
+def test_packed_tensors_come_back_under_their_own_names(tasks):
+    shapes = models.OMNIGLOT.shapes(5)
+    parameters = {
+        name: tf.fill([*tasks, *shape], float(number))
+        for number, (name, shape) in enumerate(shapes.items())
+    }
+    few = packed(State(parameters, {}, tf.constant(1.0)))
+    assert len(few.parameters) == 6 and few.second_moments == {}
+    found = unpacked(few.parameters, shapes)
+    assert list(found) == list(shapes)
+    for name, value in found.items():
+        np.testing.assert_array_equal(value, parameters[name])
 
 
 @pytest.mark.parametrize("dataset", SMALL_FIRST)
