@@ -58,7 +58,7 @@ def _machine_errors(*others: type[BaseException]) -> tuple[type[BaseException], 
 def _leave(script: str, message: object, status: int) -> typing.NoReturn:
     if os.environ.get(DEBUG):
         errors.show_traceback(sys.exc_info()[1])
-    print(f"{script}: {message}", file=sys.stderr)
+    output.note(f"{script}: {message}")
     evaluation = sys.modules.get("supervised_reptile.learning.evaluation")
     if evaluation and evaluation.is_running():  # which exiting would wait for
         with contextlib.suppress(OSError):
@@ -150,7 +150,7 @@ def carry_out(
     match prepared.plan:
         case FinishedRun() as finished:
             directory = finished.config.run.checkpoint
-            print(f"{directory} holds a finished run, with these results:", file=sys.stderr)
+            output.note(f"{directory} holds a finished run, with these results:")
             for split, result in finished.found.items():
                 results.show(split, result, finished.config.evaluation.transductive)
         case SavedModel(asked=args.Classifying() as asked) as model:
@@ -178,10 +178,10 @@ def _load(dataset: Dataset, decided: TrainingRun | SavedModel) -> Prepared:
     plan.check_data(config, images)
     plan.check_images(decided, images)
     where = "generated" if config.run.synthetic else config.run.data_dir
-    print(f"Images ({where}): {images}", file=sys.stderr)
+    output.note(f"Images ({where}): {images}")
     if recorded and recorded.data.get("digest") not in (None, "", images.digest):
         note = "not those of the run; classes that it knows by name keep their part, others test"
-        print(f"The images are {note}", file=sys.stderr)
+        output.note(f"The images are {note}")
         images = dataclasses.replace(images, origin={**images.origin, "images": note})
     return Prepared(decided, images, split)
 
@@ -237,10 +237,10 @@ def train_and_evaluate(
         record.begin(record.Record(config, split, data, machine=here, commit=commit))
     state, last = saved or (algorithm.new_state(), -1)
     if saved:
-        print(f"Resuming after meta-iteration {last}, from {folder}", file=sys.stderr)
+        output.note(f"Resuming after meta-iteration {last}, from {folder}")
     elif config.run.resume:
         new = f"training begins, of {config.outer.meta_iters:,} meta-iterations"
-        print(f"{folder} holds no checkpoint to resume from: {new}", file=sys.stderr)
+        output.note(f"{folder} holds no checkpoint to resume from: {new}")
     output.say("Training...")
     trained = training.train(algorithm, state, images, pixels, last + 1, folder)
     final_evaluation.report(algorithm, trained, images, pixels, folder)

@@ -6,7 +6,6 @@ Nothing here needs TensorFlow.
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from supervised_reptile.runs.record import Record
 from supervised_reptile.runs.results import SetResult
 from supervised_reptile.system import machine
 from supervised_reptile.system.errors import RefusedError
-from supervised_reptile.system.output import some
+from supervised_reptile.system.output import note, some
 
 # What a run may be resumed with without another result. Images are compared by their digest.
 HARMLESS = {
@@ -289,10 +288,9 @@ def warn_of_machine(recorded: Record, here: dict) -> None:
         for name, value in recorded.machine.items()
         if here.get(name) != value
     ]:
-        print(
+        note(
             f"Warning: the run was started with something else ({', '.join(differences)}): it "
-            "continues, but its bits may differ from what they would have been",
-            file=sys.stderr,
+            "continues, but its bits may differ from what they would have been"
         )
 
 
@@ -310,4 +308,4 @@ def announce(saved: SavedModel, decides: Sequence[tuple[tuple[str, ...], str]] =
             assumed.append(f"assumed: {', '.join(given)}: {meaning}")
     if assumed:
         lines.append(f"Warning: {saved.prefix.parent} has no run.json: give what is assumed")
-    print(*lines, *assumed, f"Restoring {saved.prefix}", sep="\n", file=sys.stderr)
+    note("\n".join([*lines, *assumed, f"Restoring {saved.prefix}"]))

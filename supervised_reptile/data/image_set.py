@@ -3,7 +3,6 @@ has to offer."""
 
 import dataclasses
 import functools
-import sys
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
@@ -16,7 +15,7 @@ from supervised_reptile.data import cache, provenance
 from supervised_reptile.data.folders import Folder, passed_over
 from supervised_reptile.data.formats import Format
 from supervised_reptile.system.errors import RefusedError
-from supervised_reptile.system.output import some
+from supervised_reptile.system.output import note, some
 
 if typing.TYPE_CHECKING:
     import tensorflow as tf
@@ -152,8 +151,8 @@ def _check_different(whole: ImageSet, where: Path) -> None:
     several = [index for index, count in enumerate(whole.counts) if count > 1]
     uniform = [whole.names[index] for index in several if _all_equal(whole.of_class(index))]
     if uniform:
-        note = "within each of these classes all images are the same"
-        print(f"Warning: {where}: {note}: {some(uniform)}", file=sys.stderr)
+        same = "within each of these classes all images are the same"
+        note(f"Warning: {where}: {same}: {some(uniform)}")
 
 
 def _warn_of_repeated(hashes: Mapping[str, np.ndarray], split: Split, where: Path) -> None:
@@ -167,8 +166,8 @@ def _warn_of_repeated(hashes: Mapping[str, np.ndarray], split: Split, where: Pat
         if repeated := np.isin(members, training).sum():
             found.append(f"{repeated:,} of {len(members):,} {part} images")
     if found:
-        note = "are also training images: this is no test of new classes"
-        print(f"Warning: {where}: {' and '.join(found)} {note}", file=sys.stderr)
+        known = "are also training images: this is no test of new classes"
+        note(f"Warning: {where}: {' and '.join(found)} {known}")
 
 
 def _all_equal(pixels: np.ndarray) -> bool:

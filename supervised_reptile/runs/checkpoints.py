@@ -7,7 +7,6 @@ serves both, and TensorFlow's own tools can look into our files. Second moments 
 
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from supervised_reptile.learning import models
 from supervised_reptile.learning.models import Model
 from supervised_reptile.learning.state import State, Tensors, is_finite
 from supervised_reptile.runs import record
-from supervised_reptile.system import files
+from supervised_reptile.system import files, output
 from supervised_reptile.system.errors import DamagedError, RefusedError, of_the_system
 
 FILE = re.compile(r"model\.ckpt-(\d+)\.(?:index|data-00000-of-00001)")
@@ -81,7 +80,7 @@ def restore_newest(
     """
     newest, warning = record.newest(directory)
     if warning:
-        print(f"Warning: {warning}", file=sys.stderr)
+        output.note(f"Warning: {warning}")
     numbers = record.checkpoints(directory)
     prefixes = [Path(directory) / f"model.ckpt-{number}" for number in numbers]
     last = prefixes.index(newest) if newest in prefixes else len(prefixes) - 1
@@ -89,7 +88,7 @@ def restore_newest(
         try:
             return restore(prefix, model, config), number
         except DamagedError as error:
-            print(f"Warning: {error}", file=sys.stderr)
+            output.note(f"Warning: {error}")
     if numbers:
         raise RefusedError(
             f"--resume: no checkpoint in {directory} is sound: remove the directory, or name "

@@ -13,7 +13,6 @@ import json
 import math
 import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from supervised_reptile.args import Config
 from supervised_reptile.data.folders import composed
 from supervised_reptile.system import files, machine
 from supervised_reptile.system.errors import FailedError, RefusedError, explain
-from supervised_reptile.system.output import some
+from supervised_reptile.system.output import note, some
 
 RECORD = "run.json"
 RESULTS = "results.jsonl"
@@ -133,10 +132,9 @@ def _locked(directory: Path) -> Iterator[None]:
             if error.errno not in WITHOUT_LOCKS:
                 reason = f"--checkpoint {directory} cannot be written: {explain(error)}"
                 raise RefusedError(reason) from None
-            print(
+            note(
                 f"Warning: {directory} cannot be locked ({error.strerror}): make sure that no "
-                "other run uses it",
-                file=sys.stderr,
+                "other run uses it"
             )
         yield
 

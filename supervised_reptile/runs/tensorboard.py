@@ -26,7 +26,7 @@ from supervised_reptile.args import OWN, Config
 from supervised_reptile.data.image_set import ImageSet
 from supervised_reptile.learning.sampling import Draws, Population, Purpose, draw_images
 from supervised_reptile.runs.results import SetResult
-from supervised_reptile.system import files, machine
+from supervised_reptile.system import files, machine, output
 
 Metadata = tf.compat.v1.SummaryMetadata
 START = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
@@ -73,8 +73,8 @@ class Events:
             files.sync(path)
         except FileNotFoundError:
             if not self._removed:
-                note = "the points until the run is resumed are lost, the run itself is not"
-                print(f"Warning: {path} was removed: {note}", file=sys.stderr)
+                lost = "the points until the run is resumed are lost, the run itself is not"
+                output.note(f"Warning: {path} was removed: {lost}")
             self._removed = True
 
     def close(self) -> None:

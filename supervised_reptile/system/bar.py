@@ -1,9 +1,10 @@
 """How far something is: a bar on a terminal, elsewhere a line now and then."""
 
-import sys
 import time
 
 from tqdm import tqdm
+
+from supervised_reptile.system.output import note
 
 SECONDS = 60  # between two lines in a log
 
@@ -47,7 +48,7 @@ class Bar(tqdm):
             (first, begun), total = self._first, self._total
             left = self.format_interval((total - done) * (now - begun) / max(1, done - first))
             line = f"{done:,} of {total:,} {self._unit}, {left} left"
-            print(f"{self._name}: {line}".lstrip(": "), file=sys.stderr, flush=True)
+            note(f"{self._name}: {line}".lstrip(": "))
             self._told = now
 
     def step_aside(self) -> None:
