@@ -9,11 +9,10 @@ import typing
 from collections.abc import Callable, Iterator, Sequence
 
 from supervised_reptile import args, plan
-from supervised_reptile.classification import command
+from supervised_reptile.classification import command, loading
 from supervised_reptile.data.image_set import Dataset
 from supervised_reptile.devices import choice
 from supervised_reptile.devices.choice import Devices
-from supervised_reptile.drawing import command as drawing
 from supervised_reptile.plan import FinishedRun, Prepared, SavedModel, TrainingRun
 from supervised_reptile.runs import record, results
 from supervised_reptile.system import errors, files, machine, output, signals
@@ -155,10 +154,14 @@ def carry_out(
                 results.show(split, result, finished.config.evaluation.transductive)
         case SavedModel(asked=args.Classifying() as asked) as model:
             devices()
+            plan.announce(model, plan.ADAPTING)
+            classifier = loading.restore(model)
             if prepared.examples:
-                command.carry_out(model, prepared.examples, asked)
+                command.carry_out(classifier, model.prefix, prepared.examples, asked)
             else:
-                drawing.draw(model, asked.port)
+                from supervised_reptile.drawing import server  # with TensorFlow, as the model is
+
+                server.serve(classifier, asked.port)
         case SavedModel() as saved:
             evaluate_saved(saved, prepared, *_ready(prepared, devices(), share))
         case TrainingRun() as training:
@@ -233,8 +236,7 @@ def train_and_evaluate(
         plan.warn_of_machine(decided.recorded, here)
         saved = checkpoints.restore_newest(folder, algorithm.model, config)
     else:
-        data, commit = images.provenance, machine.commit()
-        record.begin(record.Record(config, split, data, machine=here, commit=commit))
+        record.begin(record.Record(config, split, images.provenance, **record.part(here)))
     state, last = saved or (algorithm.new_state(), -1)
     if saved:
         output.note(f"Resuming after meta-iteration {last}, from {folder}")

@@ -305,7 +305,7 @@ def save_untrained(tmp_path, few_images):
         names = [f"{name}/{name}{index}" for name in ("Greek", "Latin") for index in range(6)]
         split = omniglot.draw_split(names, config.run.seed, 6)
         with record.claim(folder, None):
-            record.begin(record.Record(config, split, {}))
+            record.begin(record.Record(config, split, {}, **record.part({})))
             for iteration in (0, 7):
                 values = {
                     name: tf.fill(shape, float(iteration))

@@ -14,6 +14,7 @@ from supervised_reptile.runs import record
 from supervised_reptile.system.errors import RefusedError
 
 DATA = {"origin": {"source": "https://example.org"}, "digest": "12ab"}
+SPLIT = {"train": ["b/2", "a/1"], "test": ["c/3"]}
 
 
 def configure(line, recorded=None):
@@ -30,7 +31,7 @@ def written(tmp_path):
     """The Record of a run that is to be written into the folder of a test."""
     flags = {"shots": 1, "train_shots": 9, "foml": True, "seed": 9, "checkpoint": str(tmp_path)}
     config = Config.of("omniglot", flags)
-    return record.Record(config, {"train": ["b/2", "a/1"], "test": ["c/3"]}, DATA)
+    return record.Record(config, SPLIT, DATA, **record.part({}))
 
 
 def put_checkpoint(directory, number):

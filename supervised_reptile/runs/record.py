@@ -74,9 +74,9 @@ class Record:
     config: Config
     split: dict
     data: dict
-    versions: dict = dataclasses.field(default_factory=machine.versions)
-    machine: dict = dataclasses.field(default_factory=dict)
-    commit: str | None = None
+    versions: dict
+    machine: dict
+    commit: str | None
 
 
 @contextlib.contextmanager

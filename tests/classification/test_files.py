@@ -56,7 +56,7 @@ def model(folders):
         {"checkpoint": "ckpt", "classes": 4, "eval_iters": 20, "eval_batch": 6, "synthetic": True},
     )
     with record.claim("ckpt", None):
-        record.begin(record.Record(config, {"train": [], "test": []}, {}))
+        record.begin(record.Record(config, {"train": [], "test": []}, {}, **record.part({})))
         state = Reptile(models.OMNIGLOT, config).new_state()
         checkpoints.save("ckpt", 0, state, 1)
     return "ckpt"
