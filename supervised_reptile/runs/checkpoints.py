@@ -46,10 +46,7 @@ def save(directory: str | os.PathLike, iteration: int, state: State, keep: int) 
             path.unlink()
     # Newer ones are damaged, or of another run: this one has not continued from them.
     kept = [number for number in record.checkpoints(directory) if number <= iteration][-keep:]
-    # What tf.train.latest_checkpoint reads.
-    lines = [f'model_checkpoint_path: "model.ckpt-{kept[-1]}"']
-    lines += [f'all_model_checkpoint_paths: "model.ckpt-{number}"' for number in kept]
-    files.write_atomically(directory / record.STATE, "\n".join(lines) + "\n")
+    record.name_newest(directory, kept)
     for path in sorted(directory.iterdir(), reverse=True):  # indices first
         if (found := FILE.fullmatch(path.name)) and int(found[1]) < kept[0]:
             path.unlink()

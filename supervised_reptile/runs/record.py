@@ -13,7 +13,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +204,14 @@ def newest(directory: str | os.PathLike) -> tuple[Path | None, str]:
         return prefix, ""
     there = f"there are others, up to model.ckpt-{numbers[-1]}"
     return prefix, f"{said} {there}: they are left aside"
+
+
+def name_newest(directory: Path, numbers: Sequence[int]) -> None:
+    """Write the state file, which tf.train.latest_checkpoint reads. numbers: of the checkpoints,
+    ascending."""
+    lines = [f'model_checkpoint_path: "model.ckpt-{numbers[-1]}"']
+    lines += [f'all_model_checkpoint_paths: "model.ckpt-{number}"' for number in numbers]
+    files.write_atomically(directory / STATE, "\n".join(lines) + "\n")
 
 
 def find_checkpoint(path: str | Path) -> Path:
