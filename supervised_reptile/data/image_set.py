@@ -127,9 +127,9 @@ def read_folders(
     pixels, digest, hashes = cache.load(data_dir, listing)
     others = passed_over(root, folders.values())
     whole = ImageSet(pixels, listing.names, listing.counts, {}, source, digest, others)
-    _check_different(whole, data_dir)
+    of_class = dict(zip(listing.names, np.split(hashes, whole.first[1:])))
+    _check_different(of_class, data_dir)
     if "digest" not in source:  # of the paper's own, docs/data.md says how many there are
-        of_class = dict(zip(listing.names, np.split(hashes, whole.first[1:])))
         _warn_of_repeated(of_class, split, data_dir)
     return select(whole, split)
 
@@ -142,15 +142,17 @@ def stale_cache(root: Folder, folders: Mapping[str, Folder], format: Format) -> 
     return place if cached and not np.array_equal(cached[0], listing.decode()) else None
 
 
-def _check_different(whole: ImageSet, where: Path) -> None:
-    """Refuse a set whose images are all the same; name classes of that kind."""
-    if _all_equal(whole.pixels):
+def _check_different(hashes: Mapping[str, np.ndarray], where: Path) -> None:
+    """Refuse a set whose images are all the same; name classes of that kind.
+
+    hashes: cache.hashes_of the images of each class.
+    """
+    if len(np.unique(np.concatenate([*hashes.values()]))) == 1:
         raise RefusedError(
             f"{where}: all images look the same to the network: there is nothing to learn"
         )
-    several = [index for index, count in enumerate(whole.counts) if count > 1]
-    uniform = [whole.names[index] for index in several if _all_equal(whole.of_class(index))]
-    if uniform:
+    several = {name: found for name, found in hashes.items() if len(found) > 1}
+    if uniform := [name for name, found in several.items() if len(np.unique(found)) == 1]:
         same = "within each of these classes all images are the same"
         note(f"Warning: {where}: {same}: {some(uniform)}")
 
@@ -158,7 +160,7 @@ def _check_different(whole: ImageSet, where: Path) -> None:
 def _warn_of_repeated(hashes: Mapping[str, np.ndarray], split: Split, where: Path) -> None:
     """Say how many images of the other sets are among the training images, whatever their names.
 
-    hashes: cache.hashes_of the images of each class.
+    hashes: as of _check_different.
     """
     sets = {part: np.concatenate([hashes[name] for name in split[part]]) for part in split}
     training, found = sets.pop("train", np.zeros(0)), []
@@ -168,11 +170,6 @@ def _warn_of_repeated(hashes: Mapping[str, np.ndarray], split: Split, where: Pat
     if found:
         known = "are also training images: this is no test of new classes"
         note(f"Warning: {where}: {' and '.join(found)} {known}")
-
-
-def _all_equal(pixels: np.ndarray) -> bool:
-    """Whether all images are the same; it looks no further than the first that is not."""
-    return all(np.array_equal(image, pixels[0]) for image in pixels[1:])
 
 
 def select(whole: ImageSet, split: Split) -> ImageSet:

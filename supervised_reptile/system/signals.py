@@ -78,12 +78,11 @@ def are_heard() -> bool:
 
 def _leave_at_the_second(reading: int) -> None:
     with open(reading, "rb", buffering=0) as pipe:
-        if pipe.read(1) and _deferred:
+        if pipe.read(1):
             _say(_deferred[-1].answer)
         second = pipe.read(1)
     if second:  # The pipe was not just closed.
-        if _deferred:
-            _say(_deferred[-1].lost())
+        _say(_deferred[-1].lost())
         os._exit(128 + second[0])
 
 
@@ -94,7 +93,7 @@ def _say(text: str) -> None:
             os.write(2, f"{os.linesep * os.isatty(2)}{text}{os.linesep}".encode())
 
 
-_deferred: list[Pending] = []
+_deferred = [Pending()]  # which says nothing, and stays
 
 
 @contextlib.contextmanager
