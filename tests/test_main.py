@@ -438,14 +438,6 @@ def refusal(tmp_path, monkeypatch, capsys, handlers):
     return run
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
-def test_missing_data_is_refused_before_anything_is_made(refusal, tmp_path, dataset):
-    message = refusal("--checkpoint ckpt", dataset)
-    assert message.startswith(f"run_{dataset}.py: error: the data folder data/{dataset}")
-    assert "./fetch_data.sh" in message and "--synthetic" in message
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

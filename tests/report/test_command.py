@@ -204,7 +204,8 @@ def test_ctrl_c_ends_it_without_a_traceback(runs, monkeypatch, capsys):
 def test_an_empty_folder_is_said_and_no_failure(tmp_path, capsys):
     assert main([str(tmp_path), "--output", str(tmp_path / "out")]) == 0
     assert f"{tmp_path} holds no runs" in capsys.readouterr().err
-    assert "no runs" in (tmp_path / "out" / "report.md").read_text()
+    report = "# What the runs gave\n\nThere are no runs in this folder.\n"
+    assert (tmp_path / "out" / "report.md").read_text() == report
 
 
 def test_what_cannot_be_written_is_a_failure(runs, tmp_path, capsys):

@@ -106,16 +106,6 @@ def test_a_deferred_signal_is_answered_at_once_and_the_second_says_what_is_lost(
     assert (process.returncode, err) == (128 + number, "all is lost\n")
 
 
-def test_a_hangup_that_is_ignored_stays_ignored():
-    """As with nohup."""
-    process = start("deferred", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-    process.send_signal(signal.SIGHUP)
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(timeout=1)
-    process.kill()
-    process.communicate()
-
-
 @pytest.mark.parametrize("attempt", range(5))
 def test_the_second_says_what_is_lost_though_python_could_answer(attempt):
     process = start("deferred", stderr=subprocess.PIPE)
