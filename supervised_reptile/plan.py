@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from supervised_reptile.args import OWN, Classifying, Config, Run, check, flag_name, part, written
 from supervised_reptile.classification.examples import Examples
-from supervised_reptile.data.image_set import ImageSet, Split
+from supervised_reptile.data.image_set import ImageSet, Loaded, Split
 from supervised_reptile.runs import record, results
 from supervised_reptile.runs.record import Record
 from supervised_reptile.runs.results import SetResult
@@ -90,7 +90,7 @@ class Prepared(NamedTuple):
     split: Split | None = None
     examples: Examples | None = None
 
-    def loaded(self) -> tuple[ImageSet, Split]:
+    def loaded(self) -> Loaded:
         """The images and their split, of a plan that needs them."""
         assert self.images and self.split is not None
         return self.images, self.split

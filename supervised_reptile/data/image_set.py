@@ -21,6 +21,7 @@ if typing.TYPE_CHECKING:
     import tensorflow as tf
 
 Split = dict[str, list[str]]  # names of classes, before augmentation, by "train", "val", "test"
+Loaded = tuple["ImageSet", Split]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Dataset(typing.NamedTuple):
     """
 
     name: str
-    load: Callable[[Run, int, Split | None, bool], tuple[ImageSet, Split]]
+    load: Callable[[Run, int, Split | None, bool], Loaded]
 
 
 def ranges(split: Mapping[str, Sized]) -> dict[str, range]:

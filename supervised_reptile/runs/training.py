@@ -65,6 +65,12 @@ def train(
     config, last = reptile.config, done - 1
     total, folder = config.outer.meta_iters, folder or Path(config.run.checkpoint)
     seconds = clock(record.training_seconds(folder, started=done > 0))
+
+    def save() -> None:
+        progress.sync()  # first, since points after a checkpoint are cut off
+        record.keep_training_seconds(folder, seconds())
+        checkpoints.save(folder, last, state, config.run.keep_checkpoints)
+
     with Progress(config, images, done, folder) as progress:
         if done < total:
             compile_ahead(reptile, state, images, pixels)
@@ -87,10 +93,10 @@ def train(
                     progress.report(last, accuracy, step_size(config.outer, last), float(loss))
                 due = last % config.run.checkpoint_interval == 0 or last == total - 1
                 if due or time.monotonic() - saved > SECONDS_UNSAVED:
-                    save(progress, folder, config, last, state, seconds())
+                    save()
                     saved = time.monotonic()
             if done and (pending.number or progress.closed):
-                save(progress, folder, config, last, state, seconds())
+                save()
     outcome = f"saved as {folder}/model.ckpt-{last}" if done else ""
     if pending.number:
         raise signals.Interrupted(pending.number, outcome)
@@ -121,20 +127,6 @@ def clock(earlier: float | None) -> Callable[[], float | None]:
     None if these are not known."""
     begun = time.monotonic()
     return lambda: None if earlier is None else earlier + time.monotonic() - begun
-
-
-def save(
-    progress: Progress,
-    folder: os.PathLike,
-    config: Config,
-    iteration: int,
-    state: State,
-    seconds: float | None,
-) -> None:
-    """Save a checkpoint; first the points up to it, since those after it are cut off."""
-    progress.sync()
-    record.keep_training_seconds(folder, seconds)
-    checkpoints.save(folder, iteration, state, config.run.keep_checkpoints)
 
 
 def next_stop(config: Config, done: int, at_once: int) -> int:
