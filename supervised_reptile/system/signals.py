@@ -110,4 +110,4 @@ def deferred(answer: str = "", lost: Callable[[], str] = str) -> Iterator[Pendin
     finally:
         for number, old in previous.items():
             signal.signal(number, old)
-        _deferred.remove(pending)
+        _deferred.pop()
