@@ -131,7 +131,7 @@ def read_runs(folder: pathlib.Path) -> list[Run]:
         raise RefusedError(f"{folder} is no folder: name one that holds the folders of runs")
     runs: list[Run] = []
     places = {folder: os.path.basename(os.path.abspath(folder))}
-    if folder.is_dir() and not (folder / record.RECORD).exists():
+    if not (folder.is_file() or (folder / record.RECORD).exists()):
         deeper = (path.parent for path in folder.glob(f"*/*/{record.RECORD}"))
         within = sorted([*folder.iterdir(), *deeper], key=lambda path: (path.is_symlink(), path))
         # A link such as "latest" is no second run. The names of links come last.
