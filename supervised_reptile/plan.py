@@ -241,8 +241,7 @@ def check_images(plan: TrainingRun | SavedModel, images: ImageSet) -> None:
     """Raise RefusedError if images are not those of the recorded run, where they have to be."""
     if not plan.recorded or (isinstance(plan, SavedModel) and plan.own_images):
         return
-    run, theirs = plan.config.run, plan.recorded.data.get("digest", "")
-    ours = images.provenance.get("digest", "")
+    run, theirs, ours = plan.config.run, plan.recorded.data.get("digest", ""), images.digest
     if theirs != ours and (theirs or run.resume):
         where = "--synthetic" if run.synthetic else f"--data-dir {run.data_dir}"
         raise RefusedError(

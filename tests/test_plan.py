@@ -208,18 +208,15 @@ def test_other_versions_of_what_computes_are_refused_with_both(written):
 
 
 def test_other_images_are_refused_with_both_digests(written):
-    def images(digest):
-        return types.SimpleNamespace(provenance={"origin": {"source": "there"}, "digest": digest})
-
-    resumed = plan.TrainingRun(written.config, written)
+    resumed, other = plan.TrainingRun(written.config, written), types.SimpleNamespace(digest="34cd")
     saved = plan.SavedModel(written.config, None, written, own_images=False)
     for command in (resumed, saved):
-        plan.check_images(command, images("12ab"))
+        plan.check_images(command, types.SimpleNamespace(digest="12ab"))
         with pytest.raises(RefusedError, match=r"--data-dir data/omniglot: .*34cd.*12ab"):
-            plan.check_images(command, images("34cd"))
+            plan.check_images(command, other)
     named = dataclasses.replace(saved, own_images=True)
     for command in (named, plan.TrainingRun(written.config, None)):
-        plan.check_images(command, images("34cd"))
+        plan.check_images(command, other)
 
 
 def test_another_machine_is_a_warning(written, capsys, monkeypatch):
