@@ -21,7 +21,7 @@ if typing.TYPE_CHECKING:
     import tensorflow as tf
 
 Split = dict[str, list[str]]  # names of classes, before augmentation, by "train", "val", "test"
-Loaded = tuple["ImageSet", Split]
+Loaded = tuple["ImageSet", Split]  # the images of a run, and their split
 
 
 @dataclasses.dataclass(frozen=True)
