@@ -3,7 +3,6 @@
 import os
 import pathlib
 import re
-import subprocess
 import sys
 
 import made_up
@@ -212,14 +211,6 @@ def test_what_cannot_be_written_is_a_failure(runs, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main([str(runs), "--output", str(tmp_path / "file")]) == 1
     assert f"failed: {tmp_path / 'file'}" in capsys.readouterr().err
-
-
-def test_a_full_standard_output_is_a_failure_of_its_own(runs):
-    with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "supervised_reptile.report", str(runs)]
-        process = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    assert process.returncode == 1
-    assert process.stderr.startswith("report: failed: standard output: No space left on device")
 
 
 def test_the_readme_and_the_report_are_those_of_the_collected_results():
