@@ -136,7 +136,7 @@ class Classifying:
     """Classify images of new classes with a saved model (--pretrained)."""
 
     classify: tuple[str, ...] = flag(
-        (), "a folder of class folders with examples, and the images to classify", path, count=2
+        (), "a folder of class folders with examples, and the images to classify", path
     )
     repeats: int = flag(1, "adaptations whose probabilities are averaged", whole(1))
     json: str = flag("", "file for the answers, as JSON", path)
@@ -295,12 +295,13 @@ def _add_flag(
         usual = "on" if field.default else "off"
         section.add_argument(name, action=action, help=f"{meaning} (default: {usual})")
     else:
+        names = ("LABELLED", "UNLABELLED") if field.default == () else None  # --classify
         shown = default or ("none" if field.default in (None, (), "") else field.default)
         section.add_argument(
             name,
             type=convert,
-            nargs=field.metadata["count"],
-            metavar=("LABELLED", "UNLABELLED") if field.metadata["count"] else None,
+            nargs=len(names) if names else None,
+            metavar=names,
             help=f"{meaning} (default: {shown})",
         )
 
@@ -326,22 +327,19 @@ def check(config: Config) -> None:
         )
     if config.inner.replacement:
         _check_batch("--eval-batch", evaluation.eval_batch, task.classes * task.shots)
-    if not config.run.pretrained:
-        _check_training(task, config.inner, config.outer)
-
-
-def _check_training(task: Task, inner: InnerLoop, outer: OuterLoop) -> None:
-    tail = outer.foml_tail or 0
-    if tail and not outer.foml:
+    if config.run.pretrained:
+        return
+    tail = config.outer.foml_tail or 0
+    if tail and not config.outer.foml:
         raise RefusedError(f"--foml-tail {tail} is part of first-order MAML: add --foml")
     if tail >= task.training_shots:
         raise RefusedError(
             f"--foml-tail {tail} must be smaller than the {task.training_shots} training shots: "
             "raise --train-shots"
         )
-    if inner.replacement:
+    if config.inner.replacement:
         set_size = task.classes * (task.training_shots - tail)
-        _check_batch("--inner-batch", inner.inner_batch, set_size)
+        _check_batch("--inner-batch", config.inner.inner_batch, set_size)
 
 
 def _check_batch(name: str, batch: int, images: int) -> None:

@@ -14,19 +14,12 @@ RULES = {"at_least": operator.ge, "above": operator.gt}  # how a value compares 
 RULES |= {"at_most": operator.le, "below": operator.lt}
 
 
-def flag(
-    default: Any,
-    meaning: str,
-    convert: Callable[[str], Any],
-    only: str | None = None,
-    count: int | None = None,
-) -> Any:
+def flag(default: Any, meaning: str, convert: Callable[[str], Any], only: str | None = None) -> Any:
     """A dataclass field that is also a command-line flag of the same name.
 
-    only: the dataset whose script alone has the flag. count: how many values it takes, None for
-    one that is no list.
+    only: the dataset whose script alone has the flag.
     """
-    metadata = {"meaning": meaning, "convert": convert, "only": only, "count": count}
+    metadata = {"meaning": meaning, "convert": convert, "only": only}
     return dataclasses.field(default=default, metadata=metadata)
 
 

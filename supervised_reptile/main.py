@@ -9,11 +9,10 @@ import typing
 from collections.abc import Callable, Iterator, Sequence
 
 from supervised_reptile import args, plan
-from supervised_reptile.classification import command
+from supervised_reptile.classification import command, loading
 from supervised_reptile.data.image_set import Dataset
 from supervised_reptile.devices import choice
 from supervised_reptile.devices.choice import Devices
-from supervised_reptile.drawing import command as drawing
 from supervised_reptile.plan import FinishedRun, Prepared, SavedModel, TrainingRun
 from supervised_reptile.runs import record, results
 from supervised_reptile.system import errors, files, machine, output, signals
@@ -58,7 +57,7 @@ def _machine_errors(*others: type[BaseException]) -> tuple[type[BaseException], 
 def _leave(script: str, message: object, status: int) -> typing.NoReturn:
     if os.environ.get(DEBUG):
         errors.show_traceback(sys.exc_info()[1])
-    print(f"{script}: {message}", file=sys.stderr)
+    output.note(f"{script}: {message}")
     evaluation = sys.modules.get("supervised_reptile.learning.evaluation")
     if evaluation and evaluation.is_running():  # which exiting would wait for
         with contextlib.suppress(OSError):
@@ -150,15 +149,19 @@ def carry_out(
     match prepared.plan:
         case FinishedRun() as finished:
             directory = finished.config.run.checkpoint
-            print(f"{directory} holds a finished run, with these results:", file=sys.stderr)
+            output.note(f"{directory} holds a finished run, with these results:")
             for split, result in finished.found.items():
                 results.show(split, result, finished.config.evaluation.transductive)
         case SavedModel(asked=args.Classifying() as asked) as model:
             devices()
+            plan.announce(model, plan.ADAPTING)
+            classifier = loading.restore(model)
             if prepared.examples:
-                command.carry_out(model, prepared.examples, asked)
+                command.carry_out(classifier, model.prefix, prepared.examples, asked)
             else:
-                drawing.draw(model, asked.port)
+                from supervised_reptile.drawing import server  # with TensorFlow, as the model is
+
+                server.serve(classifier, asked.port)
         case SavedModel() as saved:
             evaluate_saved(saved, prepared, *_ready(prepared, devices(), share))
         case TrainingRun() as training:
@@ -178,10 +181,10 @@ def _load(dataset: Dataset, decided: TrainingRun | SavedModel) -> Prepared:
     plan.check_data(config, images)
     plan.check_images(decided, images)
     where = "generated" if config.run.synthetic else config.run.data_dir
-    print(f"Images ({where}): {images}", file=sys.stderr)
+    output.note(f"Images ({where}): {images}")
     if recorded and recorded.data.get("digest") not in (None, "", images.digest):
         note = "not those of the run; classes that it knows by name keep their part, others test"
-        print(f"The images are {note}", file=sys.stderr)
+        output.note(f"The images are {note}")
         images = dataclasses.replace(images, origin={**images.origin, "images": note})
     return Prepared(decided, images, split)
 
@@ -233,14 +236,13 @@ def train_and_evaluate(
         plan.warn_of_machine(decided.recorded, here)
         saved = checkpoints.restore_newest(folder, algorithm.model, config)
     else:
-        data, commit = images.provenance, machine.commit()
-        record.begin(record.Record(config, split, data, machine=here, commit=commit))
+        record.begin(record.Record(config, split, images.provenance, **record.part(here)))
     state, last = saved or (algorithm.new_state(), -1)
     if saved:
-        print(f"Resuming after meta-iteration {last}, from {folder}", file=sys.stderr)
+        output.note(f"Resuming after meta-iteration {last}, from {folder}")
     elif config.run.resume:
         new = f"training begins, of {config.outer.meta_iters:,} meta-iterations"
-        print(f"{folder} holds no checkpoint to resume from: {new}", file=sys.stderr)
+        output.note(f"{folder} holds no checkpoint to resume from: {new}")
     output.say("Training...")
     trained = training.train(algorithm, state, images, pixels, last + 1, folder)
     final_evaluation.report(algorithm, trained, images, pixels, folder)

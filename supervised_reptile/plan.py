@@ -6,20 +6,19 @@ Nothing here needs TensorFlow.
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from supervised_reptile.args import OWN, Classifying, Config, Run, check, flag_name, part, written
 from supervised_reptile.classification.examples import Examples
-from supervised_reptile.data.image_set import ImageSet, Split
+from supervised_reptile.data.image_set import ImageSet, Loaded, Split
 from supervised_reptile.runs import record, results
 from supervised_reptile.runs.record import Record
 from supervised_reptile.runs.results import SetResult
 from supervised_reptile.system import machine
 from supervised_reptile.system.errors import RefusedError
-from supervised_reptile.system.output import some
+from supervised_reptile.system.output import note, some
 
 # What a run may be resumed with without another result. Images are compared by their digest.
 HARMLESS = {
@@ -91,7 +90,7 @@ class Prepared(NamedTuple):
     split: Split | None = None
     examples: Examples | None = None
 
-    def loaded(self) -> tuple[ImageSet, Split]:
+    def loaded(self) -> Loaded:
         """The images and their split, of a plan that needs them."""
         assert self.images and self.split is not None
         return self.images, self.split
@@ -242,8 +241,7 @@ def check_images(plan: TrainingRun | SavedModel, images: ImageSet) -> None:
     """Raise RefusedError if images are not those of the recorded run, where they have to be."""
     if not plan.recorded or (isinstance(plan, SavedModel) and plan.own_images):
         return
-    run, theirs = plan.config.run, plan.recorded.data.get("digest", "")
-    ours = images.provenance.get("digest", "")
+    run, theirs, ours = plan.config.run, plan.recorded.data.get("digest", ""), images.digest
     if theirs != ours and (theirs or run.resume):
         where = "--synthetic" if run.synthetic else f"--data-dir {run.data_dir}"
         raise RefusedError(
@@ -289,10 +287,9 @@ def warn_of_machine(recorded: Record, here: dict) -> None:
         for name, value in recorded.machine.items()
         if here.get(name) != value
     ]:
-        print(
+        note(
             f"Warning: the run was started with something else ({', '.join(differences)}): it "
-            "continues, but its bits may differ from what they would have been",
-            file=sys.stderr,
+            "continues, but its bits may differ from what they would have been"
         )
 
 
@@ -310,4 +307,4 @@ def announce(saved: SavedModel, decides: Sequence[tuple[tuple[str, ...], str]] =
             assumed.append(f"assumed: {', '.join(given)}: {meaning}")
     if assumed:
         lines.append(f"Warning: {saved.prefix.parent} has no run.json: give what is assumed")
-    print(*lines, *assumed, f"Restoring {saved.prefix}", sep="\n", file=sys.stderr)
+    note("\n".join([*lines, *assumed, f"Restoring {saved.prefix}"]))

@@ -54,19 +54,6 @@ def test_defaults_are_those_of_the_specification():
             args.parse("run_miniimagenet.py", "miniimagenet", words)
 
 
-def test_every_flag_is_a_flag_and_arrives():
-    values = {key: value for key, value in DEFAULTS.items() if not isinstance(value, bool)}
-    other = {"weight_decay": 0.5, "eval_sets": "test"}
-    values = {key: "2" for key in values} | other
-    words = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in values.items())
-    line = words + " --foml --parallel-tasks --sgd --replacement --transductive --pretrained"
-    line += " --synthetic --rotations --clean"
-    flags = args.parse("run_omniglot.py", "omniglot", line.split())
-    assert set(flags) == set(DEFAULTS)
-    assert all(str(flags[key]).removesuffix(".0") == str(value) for key, value in values.items())
-    assert all(flags[key] is True for key in DEFAULTS if isinstance(DEFAULTS[key], bool))
-
-
 def test_help_names_every_flag(capsys):
     with pytest.raises(SystemExit) as caught:
         args.parse("run_omniglot.py", "omniglot", ["--help"])

@@ -14,6 +14,7 @@ from supervised_reptile.runs import record
 from supervised_reptile.system.errors import RefusedError
 
 DATA = {"origin": {"source": "https://example.org"}, "digest": "12ab"}
+SPLIT = {"train": ["b/2", "a/1"], "test": ["c/3"]}
 
 
 def configure(line, recorded=None):
@@ -30,7 +31,7 @@ def written(tmp_path):
     """The Record of a run that is to be written into the folder of a test."""
     flags = {"shots": 1, "train_shots": 9, "foml": True, "seed": 9, "checkpoint": str(tmp_path)}
     config = Config.of("omniglot", flags)
-    return record.Record(config, {"train": ["b/2", "a/1"], "test": ["c/3"]}, DATA)
+    return record.Record(config, SPLIT, DATA, **record.part({}))
 
 
 def put_checkpoint(directory, number):
@@ -126,20 +127,20 @@ def test_an_evaluation_is_not_refused_for_flags_of_training():
         configure("--pretrained --checkpoint ckpt --shots 1 --eval-batch 6", recorded)
 
 
-@pytest.mark.parametrize("name", ["run.json", "model.ckpt-0.index", "results.jsonl"])
-def test_training_refuses_a_directory_that_holds_a_run(tmp_path, name):
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("run.json", "model.ckpt-0.index", "results.jsonl"),
+        *("checkpoint", "seconds.json", "evaluation.json", "train"),
+    ],
+)
+def test_training_refuses_a_directory_that_holds_a_run_or_files_of_others(tmp_path, name):
     plan.check_free(tmp_path)
     plan.check_free(tmp_path / "new")
-    (tmp_path / name).touch()
-    with pytest.raises(RefusedError, match=f"already holds {name.removesuffix('.index')}: name"):
-        plan.check_free(tmp_path)
-
-
-def test_nobody_is_told_to_delete_where_a_process_may_train(tmp_path, written):
-    record.begin(written)
-    with pytest.raises(RefusedError, match=r"already holds run.json: .*--resume") as caught:
-        plan.check_free(tmp_path)
-    assert "remove this" not in str(caught.value)
+    (tmp_path / name).write_text("mine")
+    refusal = f"already holds {name.removesuffix('.index')}: name another directory; .*--resume"
+    with pytest.raises(RefusedError, match=refusal):
+        decide(f"--checkpoint {tmp_path}")
 
 
 RUN_FLAGS = {
@@ -207,18 +208,15 @@ def test_other_versions_of_what_computes_are_refused_with_both(written):
 
 
 def test_other_images_are_refused_with_both_digests(written):
-    def images(digest):
-        return types.SimpleNamespace(provenance={"origin": {"source": "there"}, "digest": digest})
-
-    resumed = plan.TrainingRun(written.config, written)
+    resumed, other = plan.TrainingRun(written.config, written), types.SimpleNamespace(digest="34cd")
     saved = plan.SavedModel(written.config, None, written, own_images=False)
     for command in (resumed, saved):
-        plan.check_images(command, images("12ab"))
+        plan.check_images(command, types.SimpleNamespace(digest="12ab"))
         with pytest.raises(RefusedError, match=r"--data-dir data/omniglot: .*34cd.*12ab"):
-            plan.check_images(command, images("34cd"))
+            plan.check_images(command, other)
     named = dataclasses.replace(saved, own_images=True)
     for command in (named, plan.TrainingRun(written.config, None)):
-        plan.check_images(command, images("34cd"))
+        plan.check_images(command, other)
 
 
 def test_another_machine_is_a_warning(written, capsys, monkeypatch):
@@ -233,13 +231,6 @@ def test_another_machine_is_a_warning(written, capsys, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
     plan.warn_of_machine(dataclasses.replace(written, machine=here), Devices().describe())
     assert "xla_flags: --xla_cpu_enable_fast_math=true instead of " in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["checkpoint", "seconds.json", "evaluation.json", "train"])
-def test_files_of_others_are_not_overwritten(tmp_path, name):
-    (tmp_path / name).write_text("mine")
-    with pytest.raises(RefusedError, match=f"already holds {name}: name another"):
-        decide(f"--checkpoint {tmp_path}")
 
 
 @pytest.mark.parametrize("inside", ["", "/run", "/a/run"])

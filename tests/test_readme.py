@@ -19,7 +19,7 @@ def commands(text):
     for name, value in re.findall(r'^(\w+)="(.+)"$', text, re.M):
         text = text.replace(f"${name}", value)
     text = text.replace("\\\n", " ")
-    lines = re.findall(r"^(?:\$ )?python (?:-u )?run_(\w+)\.py ([^|&\n]+)", text, re.M)
+    lines = re.findall(r"^(?:\$ | *)python (?:-u )?run_(\w+)\.py ([^|&\n]+)", text, re.M)
     lines = [(dataset, line) for dataset, line in lines if "…" not in line]
     return [(dataset, shlex.split(line, comments=True)) for dataset, line in lines]
 

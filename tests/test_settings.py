@@ -10,24 +10,17 @@ from supervised_reptile import args, plan
 from supervised_reptile.args import Config
 from supervised_reptile.settings import GRADIENTS, OVERLAPS, PRESETS, SETTINGS, TABLES
 from supervised_reptile.system.errors import RefusedError
+from tests.test_readme import commands, config
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAPER = ROOT.parent / "shared" / "spec" / "paper.md"
-LINE = re.compile(r"^ *python (?:-u )?run_(\w+)\.py ([^|\n]+)", re.M)
 
 
-def commands(path: pathlib.Path) -> dict[str, Config]:
-    """The commands of a text with a folder such as ckpt_o15, by that name."""
-    text = path.read_text()
-    for name, value in re.findall(r'^(\w+)="(.+)"$', text, re.M):
-        text = text.replace(f"${name}", value)
-    found = {}
-    for dataset, line in LINE.findall(text):
-        config = plan.resolve(dataset, args.parse("run", dataset, shlex.split(line, comments=True)))
-        folder = config.run.checkpoint
-        if folder.startswith("ckpt_") and not (config.run.pretrained or config.run.resume):
-            found[folder.removeprefix("ckpt_")] = config
-    return found
+def runs(path: pathlib.Path) -> dict[str, Config]:
+    """The training runs in a text with a folder such as ckpt_o15, by that name."""
+    found = [config(*line) for line in commands(path.read_text())]
+    new = [one for one in found if not (one.run.pretrained or one.run.resume)]
+    return {one.run.checkpoint.removeprefix("ckpt_"): one for one in new}
 
 
 def as_flags(name: str) -> dict[str, object]:
@@ -38,7 +31,7 @@ def as_flags(name: str) -> dict[str, object]:
 
 
 def test_the_readme_shows_all_of_them():
-    shown = commands(ROOT / "README.md")
+    shown = runs(ROOT / "README.md")
     for setting in (*TABLES, *GRADIENTS):
         assert shown[setting.name].dataset == setting.dataset
         assert shown[setting.name].flags() == as_flags(setting.name)
@@ -46,10 +39,10 @@ def test_the_readme_shows_all_of_them():
 
 @pytest.mark.skipif(not PAPER.exists(), reason="the specification is not there")
 def test_they_are_those_of_the_specification():
-    shown = commands(PAPER)
+    shown = runs(PAPER)
     assert {"o15t", "o520", "m55"} <= set(shown)
-    for name, config in shown.items():
-        assert config.flags() == as_flags(name)
+    for name, one in shown.items():
+        assert one.flags() == as_flags(name)
     text = PAPER.read_text()
     for one in TABLES:
         (paper, interval), (least, most) = one.paper, one.replications
@@ -60,17 +53,15 @@ def test_they_are_those_of_the_specification():
     shared = re.search(r"Shared flags: `([^`]+)`", text)[1]
     for one, row in zip(GRADIENTS, rows, strict=True):
         words = shlex.split(f"{shared} {row} --checkpoint ckpt_{one.name}")
-        assert plan.resolve("omniglot", args.parse("run", "omniglot", words)).flags() == (
-            as_flags(one.name)
-        )
+        assert config("omniglot", words).flags() == as_flags(one.name)
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_the_command_of_that_name(name):
     """Which the tests above compare with the paper's."""
     dataset = SETTINGS[name].dataset
-    given = args.parse("run", dataset, ["--preset", name, "--checkpoint", f"ckpt_{name}"])
-    assert plan.resolve(dataset, given).flags() == as_flags(name)
+    given = config(dataset, ["--preset", name, "--checkpoint", f"ckpt_{name}"])
+    assert given.flags() == as_flags(name)
 
 
 def test_flags_beside_a_preset_win():
@@ -78,8 +69,8 @@ def test_flags_beside_a_preset_win():
         "--preset o55t --seed 2 --no-transductive",
         "--seed 2 --no-transductive --preset o55t",
     ):
-        config = plan.resolve("omniglot", args.parse("run", "omniglot", line.split()))
-        assert config.flags() == {**as_flags("o55"), "seed": 2, "checkpoint": "model_checkpoint"}
+        found = config("omniglot", line.split())
+        assert found.flags() == {**as_flags("o55"), "seed": 2, "checkpoint": "model_checkpoint"}
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from supervised_reptile import plan
 from supervised_reptile.args import Classifying
 from supervised_reptile.classification import answers, examples, loading
 from supervised_reptile.classification.answers import Answer
 from supervised_reptile.classification.examples import Examples
-from supervised_reptile.plan import SavedModel
 from supervised_reptile.system import files, output
 from supervised_reptile.system.errors import FailedError, RefusedError, explain
 
@@ -99,14 +97,12 @@ def prepare(asked: Classifying) -> Examples:
     return given
 
 
-def carry_out(model: SavedModel, given: Examples, asked: Classifying) -> None:
-    """Print the answers, and write the files that are asked for.
+def carry_out(model: "Classifier", prefix: Path, given: Examples, asked: Classifying) -> None:
+    """Print the answers, and write the files that are asked for. prefix: of the model's checkpoint.
 
     Raises as `classify` does, and FailedError or OSError where something cannot be written.
     """
-    plan.announce(model, plan.ADAPTING)
-    classifier = loading.restore(model)
-    found = answer(classifier, given, asked.repeats)
+    found = answer(model, given, asked.repeats)
     for each in found:
         output.say(answers.line(each))
     if given.truth:
@@ -115,9 +111,7 @@ def carry_out(model: SavedModel, given: Examples, asked: Classifying) -> None:
     if asked.json:
         _write("--json", asked.json, answers.as_json(found))
     if asked.page:
-        _write(
-            "--page", asked.page, answers.page(given, found, str(model.prefix), classifier.pixels)
-        )
+        _write("--page", asked.page, answers.page(given, found, str(prefix), model.pixels))
 
 
 def _write(flag: str, path: str, text: str) -> None:

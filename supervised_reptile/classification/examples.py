@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import sys
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from supervised_reptile.data.cleaning import oddities
 from supervised_reptile.data.folders import Folder, by_name, is_image
 from supervised_reptile.data.formats import CHARACTERS, Format
 from supervised_reptile.system.errors import RefusedError
-from supervised_reptile.system.output import some
+from supervised_reptile.system.output import note, some
 
 Images = np.ndarray | Sequence[np.ndarray] | Sequence[decoding.Source]
 
@@ -124,12 +123,11 @@ def read(examples: Examples, format: Format) -> tuple[np.ndarray, np.ndarray]:
     for kind, odd in oddities(pixels).items() if format == CHARACTERS else ():
         if odd.any():
             named = some([file for file, is_odd in zip(files, odd) if is_odd])
-            print(f"Warning: {kind}, unlike Omniglot: {named} (try --clean)", file=sys.stderr)
+            note(f"Warning: {kind}, unlike Omniglot: {named} (try --clean)")
     shown, asked = pixels[: len(support)], pixels[len(support) :]
     if repeated := np.isin(cache.hashes_of(asked), cache.hashes_of(shown)).sum():
-        print(
+        note(
             f"Warning: {repeated} of {len(asked)} images to classify are among the examples: "
-            "their answers say nothing about new images",
-            file=sys.stderr,
+            "their answers say nothing about new images"
         )
     return shown, asked

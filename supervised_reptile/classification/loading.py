@@ -33,16 +33,11 @@ def load(checkpoint: str, dataset: str | None = None, **flags: Any) -> "Classifi
     name = recorded.config.dataset if recorded else dataset
     if name is None:
         raise RefusedError(f"{place} has no run.json: say which dataset it was trained on")
-    given = {**_checked(name, flags), "checkpoint": str(place)}
-    return restore(plan.saved_model(name, given))
-
-
-def _checked(dataset: str, flags: dict[str, Any]) -> dict[str, Any]:
-    """The flags, as the command line would take them. Raises RefusedError as it does."""
-    if strangers := flags.keys() - Config.of(dataset, {}).flags().keys():
+    if strangers := flags.keys() - Config.of(name, {}).flags().keys():
         raise RefusedError(f"{min(strangers)} is no flag of a model: check its name")
-    words = [args.written(name, value, "=") for name, value in flags.items()]
-    return args.parse(f"run_{dataset}.py", dataset, words)
+    words = [args.written(flag, value, "=") for flag, value in flags.items()]
+    given = {**args.parse(f"run_{name}.py", name, words), "checkpoint": str(place)}
+    return restore(plan.saved_model(name, given))
 
 
 def restore(model: SavedModel) -> "Classifier":

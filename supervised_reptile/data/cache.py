@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import PIL
 from supervised_reptile.data import decoding
 from supervised_reptile.data.folders import IMAGENET, SUFFIXES, Folder
 from supervised_reptile.data.formats import Format
-from supervised_reptile.system import files
+from supervised_reptile.system import files, output
 from supervised_reptile.system.bar import Bar
 from supervised_reptile.system.errors import RefusedError, is_exhausted
 
@@ -129,18 +128,16 @@ def load(data_dir: str | Path, listing: ClassFiles) -> Cached:
         return found
     try:
         place.parent.mkdir(exist_ok=True)
-        note = f"Waiting for another run that writes {place}"
-        waiting = functools.partial(print, note, file=sys.stderr, flush=True)
+        waiting = f"Waiting for another run that writes {place}"
         with files.locked(place.with_suffix(".lock"), waiting):
             # By the run that this one waited for, or by this one.
             return read(place, listing) or _keep(place, listing)
     except OSError as error:
         if is_exhausted(error):
             raise
-        print(
+        output.note(
             f"Note: the decoded images cannot be kept in {place} ({error.strerror or error}): "
-            "each start decodes them again",
-            file=sys.stderr,
+            "each start decodes them again"
         )
         return _decode(listing)
 

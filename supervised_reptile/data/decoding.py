@@ -6,7 +6,6 @@ import io
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +19,7 @@ from supervised_reptile.data.cleaning import cleaned
 from supervised_reptile.data.formats import Format
 from supervised_reptile.system import machine, signals
 from supervised_reptile.system.errors import FailedError, RefusedError, is_exhausted
-from supervised_reptile.system.output import some
+from supervised_reptile.system.output import note, some
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -138,10 +137,9 @@ def pixels_of(classes: Iterable[ClassImages]) -> Iterator[np.ndarray]:
         doubtful += perhaps
         yield pixels
     if doubtful:
-        print(
+        note(
             f"Warning: {len(doubtful):,} of the images end in zeros, a third of the file or more, "
-            f"as after a power cut or on a full disk: look at them: {some(doubtful)}",
-            file=sys.stderr,
+            f"as after a power cut or on a full disk: look at them: {some(doubtful)}"
         )
     if problems:
         raise RefusedError(

@@ -3,7 +3,6 @@ has to offer."""
 
 import dataclasses
 import functools
-import sys
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
@@ -16,12 +15,13 @@ from supervised_reptile.data import cache, provenance
 from supervised_reptile.data.folders import Folder, passed_over
 from supervised_reptile.data.formats import Format
 from supervised_reptile.system.errors import RefusedError
-from supervised_reptile.system.output import some
+from supervised_reptile.system.output import note, some
 
 if typing.TYPE_CHECKING:
     import tensorflow as tf
 
 Split = dict[str, list[str]]  # names of classes, before augmentation, by "train", "val", "test"
+Loaded = tuple["ImageSet", Split]  # the images of a run, and their split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Dataset(typing.NamedTuple):
     """
 
     name: str
-    load: Callable[[Run, int, Split | None, bool], tuple[ImageSet, Split]]
+    load: Callable[[Run, int, Split | None, bool], Loaded]
 
 
 def ranges(split: Mapping[str, Sized]) -> dict[str, range]:
@@ -128,9 +128,9 @@ def read_folders(
     pixels, digest, hashes = cache.load(data_dir, listing)
     others = passed_over(root, folders.values())
     whole = ImageSet(pixels, listing.names, listing.counts, {}, source, digest, others)
-    _check_different(whole, data_dir)
+    of_class = dict(zip(listing.names, np.split(hashes, whole.first[1:])))
+    _check_different(of_class, data_dir)
     if "digest" not in source:  # of the paper's own, docs/data.md says how many there are
-        of_class = dict(zip(listing.names, np.split(hashes, whole.first[1:])))
         _warn_of_repeated(of_class, split, data_dir)
     return select(whole, split)
 
@@ -143,23 +143,25 @@ def stale_cache(root: Folder, folders: Mapping[str, Folder], format: Format) -> 
     return place if cached and not np.array_equal(cached[0], listing.decode()) else None
 
 
-def _check_different(whole: ImageSet, where: Path) -> None:
-    """Refuse a set whose images are all the same; name classes of that kind."""
-    if _all_equal(whole.pixels):
+def _check_different(hashes: Mapping[str, np.ndarray], where: Path) -> None:
+    """Refuse a set whose images are all the same; name classes of that kind.
+
+    hashes: cache.hashes_of the images of each class.
+    """
+    if len(np.unique(np.concatenate([*hashes.values()]))) == 1:
         raise RefusedError(
             f"{where}: all images look the same to the network: there is nothing to learn"
         )
-    several = [index for index, count in enumerate(whole.counts) if count > 1]
-    uniform = [whole.names[index] for index in several if _all_equal(whole.of_class(index))]
-    if uniform:
-        note = "within each of these classes all images are the same"
-        print(f"Warning: {where}: {note}: {some(uniform)}", file=sys.stderr)
+    several = {name: found for name, found in hashes.items() if len(found) > 1}
+    if uniform := [name for name, found in several.items() if len(np.unique(found)) == 1]:
+        same = "within each of these classes all images are the same"
+        note(f"Warning: {where}: {same}: {some(uniform)}")
 
 
 def _warn_of_repeated(hashes: Mapping[str, np.ndarray], split: Split, where: Path) -> None:
     """Say how many images of the other sets are among the training images, whatever their names.
 
-    hashes: cache.hashes_of the images of each class.
+    hashes: as of _check_different.
     """
     sets = {part: np.concatenate([hashes[name] for name in split[part]]) for part in split}
     training, found = sets.pop("train", np.zeros(0)), []
@@ -167,13 +169,8 @@ def _warn_of_repeated(hashes: Mapping[str, np.ndarray], split: Split, where: Pat
         if repeated := np.isin(members, training).sum():
             found.append(f"{repeated:,} of {len(members):,} {part} images")
     if found:
-        note = "are also training images: this is no test of new classes"
-        print(f"Warning: {where}: {' and '.join(found)} {note}", file=sys.stderr)
-
-
-def _all_equal(pixels: np.ndarray) -> bool:
-    """Whether all images are the same; it looks no further than the first that is not."""
-    return all(np.array_equal(image, pixels[0]) for image in pixels[1:])
+        known = "are also training images: this is no test of new classes"
+        note(f"Warning: {where}: {' and '.join(found)} {known}")
 
 
 def select(whole: ImageSet, split: Split) -> ImageSet:

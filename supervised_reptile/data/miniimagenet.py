@@ -4,7 +4,7 @@ from supervised_reptile.args import Run
 from supervised_reptile.data import folders, image_set, synthetic
 from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.formats import PHOTOGRAPHS
-from supervised_reptile.data.image_set import Dataset, ImageSet, Split
+from supervised_reptile.data.image_set import Dataset, Loaded, Split
 from supervised_reptile.system.errors import RefusedError
 from supervised_reptile.system.output import some
 
@@ -39,9 +39,7 @@ SPLITS = {**{name: name for name in CLASSES}, "validation": "val"}  # by the nam
 SYNTHETIC_IMAGES = 60
 
 
-def load(
-    run: Run, seed: int, split: Split | None = None, other_classes: bool = False
-) -> tuple[ImageSet, Split]:
+def load(run: Run, seed: int, split: Split | None = None, other_classes: bool = False) -> Loaded:
     """The images of a run, and its classes by split.
 
     seed: decides what is drawn with --synthetic. split: that of an earlier run; without it, the

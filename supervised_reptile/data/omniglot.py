@@ -10,7 +10,7 @@ from supervised_reptile.args import Run
 from supervised_reptile.data import folders, image_set, provenance, synthetic
 from supervised_reptile.data.folders import Folder, by_name, inner
 from supervised_reptile.data.formats import CHARACTERS
-from supervised_reptile.data.image_set import Dataset, ImageSet, Split
+from supervised_reptile.data.image_set import Dataset, ImageSet, Loaded, Split
 from supervised_reptile.system.errors import RefusedError
 from supervised_reptile.system.output import some
 
@@ -20,9 +20,7 @@ DIGEST = "811c7e9fcc07e5e7f708a9d2dcaf34a1957fb263ed1841b403d5dbf8e9eaf054"
 ARCHIVES = ("images_background", "images_evaluation")  # whose folders may still be there
 
 
-def load(
-    run: Run, seed: int, split: Split | None = None, other_classes: bool = False
-) -> tuple[ImageSet, Split]:
+def load(run: Run, seed: int, split: Split | None = None, other_classes: bool = False) -> Loaded:
     """The images of a run, and its characters by split before augmentation.
 
     seed: decides the split, and what is drawn with --synthetic. split: that of an

@@ -8,11 +8,10 @@ resumed run might get others than the process before it.
 import dataclasses
 import os
 import subprocess
-import sys
 import typing
 
 from supervised_reptile.args import Computing
-from supervised_reptile.system import machine
+from supervised_reptile.system import machine, output
 from supervised_reptile.system.errors import RefusedError
 
 INSTALL = "pip install 'supervised-reptile[gpu]', and TF_CPP_MIN_LOG_LEVEL=0 shows what is missing"
@@ -134,7 +133,7 @@ def announce(devices: Devices) -> None:
     why = f": {_why_none(devices.cards)}" if devices.kind == "CPU" and devices.cards else ""
     waiting = f", with {devices.processes} processes: waiting until all are there"
     several = waiting if devices.processes > 1 else ""
-    print(f"Computing {devices}{several}{why}", file=sys.stderr)
+    output.note(f"Computing {devices}{several}{why}")
 
 
 def _why_none(cards: tuple[Card, ...]) -> str:

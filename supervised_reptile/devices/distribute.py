@@ -194,7 +194,7 @@ def _serve(leader: Connection, ready: Callable) -> int:
     member, noticed = None, math.inf
     with signals.deferred() as pending:
         while True:
-            if pending:
+            if pending.number:
                 noticed = min(noticed, time.monotonic())
             if not leader.poll(POLL):
                 continue

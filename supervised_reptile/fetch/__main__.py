@@ -12,6 +12,7 @@ from typing import NoReturn
 from supervised_reptile.system import requirements, signals
 from supervised_reptile.system.errors import FailedError, RefusedError, UnsoundError, explain
 from supervised_reptile.system.machine import fetch_command
+from supervised_reptile.system.output import note
 
 PROGRAM = fetch_command().removeprefix("./")
 
@@ -134,13 +135,13 @@ def run(arguments: Sequence[str]) -> int:
             try:
                 verify() if name == "verify" else fetch(name, sources)
             except FailedError as error:
-                print(error, file=sys.stderr)
+                note(str(error))
                 status = 1
     except (RefusedError, OSError) as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        note(f"{PROGRAM}: error: {error}")
         status = 2 if isinstance(error, RefusedError) else 1
     except signals.Interrupted as interruption:
-        print(f"{PROGRAM}: {interruption}", file=sys.stderr)
+        note(f"{PROGRAM}: {interruption}")
         status = 128 + interruption.number
     return status
 

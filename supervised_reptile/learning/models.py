@@ -73,10 +73,14 @@ class Model:
         self, classes: int, generator: np.random.Generator
     ) -> dict[str, np.ndarray]:
         """Kernels Glorot-uniform, gamma 1, everything else 0, as float32 arrays by name."""
-        return {
-            name: _initial_value(name, shape, generator)
-            for name, shape in self.shapes(classes).items()
-        }
+        values = {}
+        for name, shape in self.shapes(classes).items():
+            if name.endswith("kernel"):
+                limit = math.sqrt(6 / (math.prod(shape[:-2]) * (shape[-2] + shape[-1])))
+                values[name] = generator.uniform(-limit, limit, shape).astype(np.float32)
+            else:
+                values[name] = np.full(shape, float(name.endswith("gamma")), np.float32)
+        return values
 
     def logits(self, parameters: Tensors, pixels: tf.Tensor) -> tf.Tensor:
         """Scores of the classes for each image.
@@ -109,11 +113,3 @@ def layer_names(block: int) -> tuple[str, str]:
     """Names of a block's convolution and batch norm in the authors' checkpoints."""
     suffix = f"_{block}" if block else ""
     return f"conv2d{suffix}", f"batch_normalization{suffix}"
-
-
-def _initial_value(name: str, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
-    if name.endswith("kernel"):
-        receptive_field = math.prod(shape[:-2])
-        limit = math.sqrt(6 / (receptive_field * (shape[-2] + shape[-1])))
-        return generator.uniform(-limit, limit, shape).astype(np.float32)
-    return np.full(shape, float(name.endswith("gamma")), np.float32)

@@ -7,7 +7,6 @@ out as flat lists of arrays, so that a member may as well be in another process.
 
 import dataclasses
 import queue
-import sys
 import typing
 from collections.abc import Sequence
 
@@ -19,6 +18,7 @@ from supervised_reptile.learning.evaluation import guesses, side_by_side
 from supervised_reptile.learning.reptile import Guesses, Reptile, tree_map
 from supervised_reptile.learning.sampling import Batches, EvaluationTasks, TrainingTasks
 from supervised_reptile.learning.state import State, Step
+from supervised_reptile.system.output import note
 
 
 def local(reptile: Reptile, pixels: tf.Tensor) -> Member:
@@ -117,7 +117,7 @@ def share(reptile: Reptile, pixels: tf.Tensor, others: Sequence[Member] = ()) ->
 
     outer, names = reptile.config.outer, reptile.devices.names
     if not (outer.parallel_tasks or reptile.config.run.pretrained):
-        print("--distribute: trains in order, so that only evaluations are shared", file=sys.stderr)
+        note("--distribute: trains in order, so that only evaluations are shared")
     if len(names) > 1:
         reptile = Team(reptile, [on(name) for name in names])
     return Team(reptile, [local(reptile, pixels), *others]) if others else reptile

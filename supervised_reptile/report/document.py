@@ -71,7 +71,9 @@ def replaced(readme: pathlib.Path, runs: list[Run]) -> str:
             "where they should stand"
         )
     placed, _ = matching.place(runs)
-    parts = filter(None, (short_table(placed), _not_run(placed)))
+    missing = [setting.label for setting in TABLES if not placed[setting.name]]
+    not_run = f"Not run: {'; '.join(missing)}.\n" if missing else ""
+    parts = filter(None, (short_table(placed), not_run))
     section = "\n" + "".join(f"\n{part}" for part in parts) + "\n"
     return MARKED.sub(lambda found: section.replace("\n", found[1]), text, count=1)
 
@@ -112,11 +114,6 @@ def short_table(placed: Placed) -> str:
             text = f"{longest.score} ({_iterations(longest)}){longest.mark}"
             rows.append([*_head(setting), text, "none: shortened"])
     return _table(HEADER, rows)
-
-
-def _not_run(placed: Placed) -> str:
-    missing = [setting.label for setting in TABLES if not placed[setting.name]]
-    return f"Not run: {'; '.join(missing)}.\n" if missing else ""
 
 
 def _head(setting: Setting) -> list[str]:

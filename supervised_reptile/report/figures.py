@@ -40,7 +40,6 @@ def draw(runs: list[Run], folder: pathlib.Path) -> list[str]:
     except ImportError:
         warn("no figures: matplotlib is missing; install 'supervised-reptile[report]'")
         return []
-    matplotlib.use("agg")
     names = []
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of letters that the font lacks

@@ -82,8 +82,7 @@ def keep_model(run: Run, folder: pathlib.Path) -> pathlib.Path:
     for part in parts:
         with replacing(target / part) as beside:
             shutil.copyfile(run.path / part, beside)
-    state = f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'
-    write_atomically(target / record.STATE, state)
+    record.name_newest(target, [run.total - 1])
     write_atomically(target / record.RECORD, json.dumps(content, indent=1) + "\n")
     return target
 

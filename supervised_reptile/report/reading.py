@@ -9,7 +9,6 @@ import io
 import json
 import os
 import pathlib
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +19,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from supervised_reptile.args import Config
 from supervised_reptile.runs import record
 from supervised_reptile.system.errors import RefusedError
-from supervised_reptile.system.output import escaped
+from supervised_reptile.system.output import escaped, note
 
 Json = dict[str, Any]
 SPLITS = ("train", "val", "test")
@@ -30,7 +29,7 @@ DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 def warn(message: str) -> None:
     """Print one line on standard error."""
-    print(f"report: {escaped(message)}", file=sys.stderr)
+    note(f"report: {escaped(message)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,10 +129,9 @@ def read_runs(folder: pathlib.Path) -> list[Run]:
     """
     if not folder.exists():
         raise RefusedError(f"{folder} is no folder: name one that holds the folders of runs")
-    alone = folder.is_file() or (folder / record.RECORD).exists()
     runs: list[Run] = []
     places = {folder: os.path.basename(os.path.abspath(folder))}
-    if not alone:
+    if not (folder.is_file() or (folder / record.RECORD).exists()):
         deeper = (path.parent for path in folder.glob(f"*/*/{record.RECORD}"))
         within = sorted([*folder.iterdir(), *deeper], key=lambda path: (path.is_symlink(), path))
         # A link such as "latest" is no second run. The names of links come last.

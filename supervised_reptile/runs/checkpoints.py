@@ -7,7 +7,6 @@ serves both, and TensorFlow's own tools can look into our files. Second moments 
 
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from supervised_reptile.learning import models
 from supervised_reptile.learning.models import Model
 from supervised_reptile.learning.state import State, Tensors, is_finite
 from supervised_reptile.runs import record
-from supervised_reptile.system import files
+from supervised_reptile.system import files, output
 from supervised_reptile.system.errors import DamagedError, RefusedError, of_the_system
 
 FILE = re.compile(r"model\.ckpt-(\d+)\.(?:index|data-00000-of-00001)")
@@ -47,10 +46,7 @@ def save(directory: str | os.PathLike, iteration: int, state: State, keep: int) 
             path.unlink()
     # Newer ones are damaged, or of another run: this one has not continued from them.
     kept = [number for number in record.checkpoints(directory) if number <= iteration][-keep:]
-    # What tf.train.latest_checkpoint reads.
-    lines = [f'model_checkpoint_path: "model.ckpt-{kept[-1]}"']
-    lines += [f'all_model_checkpoint_paths: "model.ckpt-{number}"' for number in kept]
-    files.write_atomically(directory / record.STATE, "\n".join(lines) + "\n")
+    record.name_newest(directory, kept)
     for path in sorted(directory.iterdir(), reverse=True):  # indices first
         if (found := FILE.fullmatch(path.name)) and int(found[1]) < kept[0]:
             path.unlink()
@@ -81,7 +77,7 @@ def restore_newest(
     """
     newest, warning = record.newest(directory)
     if warning:
-        print(f"Warning: {warning}", file=sys.stderr)
+        output.note(f"Warning: {warning}")
     numbers = record.checkpoints(directory)
     prefixes = [Path(directory) / f"model.ckpt-{number}" for number in numbers]
     last = prefixes.index(newest) if newest in prefixes else len(prefixes) - 1
@@ -89,7 +85,7 @@ def restore_newest(
         try:
             return restore(prefix, model, config), number
         except DamagedError as error:
-            print(f"Warning: {error}", file=sys.stderr)
+            output.note(f"Warning: {error}")
     if numbers:
         raise RefusedError(
             f"--resume: no checkpoint in {directory} is sound: remove the directory, or name "

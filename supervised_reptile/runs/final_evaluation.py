@@ -6,14 +6,9 @@ import os
 import tensorflow as tf
 
 from supervised_reptile.data.image_set import ImageSet
-from supervised_reptile.learning import evaluation
+from supervised_reptile.learning import evaluation, sampling
 from supervised_reptile.learning.reptile import Reptile
-from supervised_reptile.learning.sampling import (
-    EvaluationTasks,
-    Population,
-    Purpose,
-    evaluation_tasks,
-)
+from supervised_reptile.learning.sampling import EvaluationTasks, Population, Purpose
 from supervised_reptile.learning.state import State
 from supervised_reptile.runs import record, results, tensorboard, training
 from supervised_reptile.runs.results import SetResult, Tally
@@ -42,7 +37,7 @@ def evaluate(
     todo = range(len(correct), samples)
 
     def draw(index: int) -> EvaluationTasks:
-        return evaluation_tasks(config, population, purpose, [index])
+        return sampling.evaluation_tasks(config, population, purpose, [index])
 
     with (
         contextlib.closing(

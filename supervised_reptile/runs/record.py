@@ -13,8 +13,7 @@ import json
 import math
 import os
 import re
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from supervised_reptile.args import Config
 from supervised_reptile.data.folders import composed
 from supervised_reptile.system import files, machine
 from supervised_reptile.system.errors import FailedError, RefusedError, explain
-from supervised_reptile.system.output import some
+from supervised_reptile.system.output import note, some
 
 RECORD = "run.json"
 RESULTS = "results.jsonl"
@@ -75,9 +74,9 @@ class Record:
     config: Config
     split: dict
     data: dict
-    versions: dict = dataclasses.field(default_factory=machine.versions)
-    machine: dict = dataclasses.field(default_factory=dict)
-    commit: str | None = None
+    versions: dict
+    machine: dict
+    commit: str | None
 
 
 @contextlib.contextmanager
@@ -133,10 +132,9 @@ def _locked(directory: Path) -> Iterator[None]:
             if error.errno not in WITHOUT_LOCKS:
                 reason = f"--checkpoint {directory} cannot be written: {explain(error)}"
                 raise RefusedError(reason) from None
-            print(
+            note(
                 f"Warning: {directory} cannot be locked ({error.strerror}): make sure that no "
-                "other run uses it",
-                file=sys.stderr,
+                "other run uses it"
             )
         yield
 
@@ -206,6 +204,14 @@ def newest(directory: str | os.PathLike) -> tuple[Path | None, str]:
         return prefix, ""
     there = f"there are others, up to model.ckpt-{numbers[-1]}"
     return prefix, f"{said} {there}: they are left aside"
+
+
+def name_newest(directory: Path, numbers: Sequence[int]) -> None:
+    """Write the state file, which tf.train.latest_checkpoint reads. numbers: of the checkpoints,
+    ascending."""
+    lines = [f'model_checkpoint_path: "model.ckpt-{numbers[-1]}"']
+    lines += [f'all_model_checkpoint_paths: "model.ckpt-{number}"' for number in numbers]
+    files.write_atomically(directory / STATE, "\n".join(lines) + "\n")
 
 
 def find_checkpoint(path: str | Path) -> Path:

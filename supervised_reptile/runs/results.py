@@ -10,7 +10,6 @@ import datetime
 import errno
 import json
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -131,7 +130,7 @@ def append(
         problem = f"the results were not recorded in {path}: {error.strerror}"
         if not config.run.pretrained:
             raise OSError(problem) from None
-        print(f"Warning: {problem}", file=sys.stderr)
+        output.note(f"Warning: {problem}")
 
 
 def _numbers(accuracies: Mapping[str, Accuracy]) -> dict[str, dict[str, float | None]]:

@@ -26,7 +26,7 @@ from supervised_reptile.args import OWN, Config
 from supervised_reptile.data.image_set import ImageSet
 from supervised_reptile.learning.sampling import Draws, Population, Purpose, draw_images
 from supervised_reptile.runs.results import SetResult
-from supervised_reptile.system import files, machine
+from supervised_reptile.system import files, machine, output
 
 Metadata = tf.compat.v1.SummaryMetadata
 START = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
@@ -73,8 +73,8 @@ class Events:
             files.sync(path)
         except FileNotFoundError:
             if not self._removed:
-                note = "the points until the run is resumed are lost, the run itself is not"
-                print(f"Warning: {path} was removed: {note}", file=sys.stderr)
+                lost = "the points until the run is resumed are lost, the run itself is not"
+                output.note(f"Warning: {path} was removed: {lost}")
             self._removed = True
 
     def close(self) -> None:
@@ -123,9 +123,7 @@ def earlier(folder: os.PathLike) -> tuple[int, dict[str, np.float32]]:
                 event = tf.compat.v1.Event.FromString(record)
                 if event.HasField("session_log"):
                     points = [point for point in points if point[0] < event.step]
-                values = {
-                    value.tag: np.float32(value.simple_value) for value in event.summary.value
-                }
+                values = {one.tag: np.float32(one.simple_value) for one in event.summary.value}
                 tags = {split: MEAN.format(split) for split in ("train", "val", "test")}
                 if means := {split: values[tag] for split, tag in tags.items() if tag in values}:
                     points.append((event.step, means))
@@ -141,11 +139,10 @@ def finish(
 ) -> None:
     """Add the final accuracies to a run, which are sorted and compared by, and close the session.
 
-    guesses: what the queries of `evaluation_task` are taken for in the end, int [classes].
+    guesses: what the queries of `first_task` of the test set are taken for, int [classes].
     """
     last = config.outer.meta_iters - 1
-    task = evaluation_task(config, images, "test")
-    shown = picture(images.pixels, task, guesses)
+    shown = picture(images.pixels, first_task(config, images, "test"), guesses)
     shows = f"{ROW}: support, the query, what that is taken for"
     points = [_value("task/test, in the end", "images", shows, image=shown)]
     for split, result in found.items():
@@ -160,7 +157,7 @@ def finish(
 
 def _head(config: Config, images: ImageSet) -> list[Any]:
     """The run itself: texts, pictures of tasks, its flags in the table of runs (HParams)."""
-    flags, task = config.flags(), config.task
+    flags = config.flags()
     shown = {name: value for name, value in flags.items() if name not in NOT_COMPARED}
     # A column has one type: TensorBoard does not filter or sort numbers beside "none".
     compared = shown | {"foml_tail": str(flags["foml_tail"] or "none")}
@@ -188,8 +185,7 @@ def _head(config: Config, images: ImageSet) -> list[Any]:
     # Names may hold any bytes.
     encoded = {name: text.encode(errors="backslashreplace") for name, text in texts.items()}
     tensors = {name: tf.make_tensor_proto(text) for name, text in encoded.items()}
-    first = first_task(config, images, "train", Purpose.TRAINING, task.training_shots)
-    test = evaluation_task(config, images, "test")
+    first, test = (first_task(config, images, split) for split in ("train", "test"))
     return [
         *(_value(f"run/{name}", "text", tensor=tensor) for name, tensor in tensors.items()),
         _value("task/training", "images", ROW, image=picture(images.pixels, first)),
@@ -215,20 +211,15 @@ def _table(rows: Mapping[str, object]) -> str:
     return "\n".join(["| | |", "|---|---|", *lines])
 
 
-def evaluation_task(config: Config, images: ImageSet, split: str) -> np.ndarray:
-    """Indices of the first task that a curve shows, int [classes, shots + 1]; the last column has
-    the queries."""
-    purpose = Purpose[f"INTERVAL_{split.upper()}"]
-    return first_task(config, images, split, purpose, config.task.shots + 1)
-
-
-def first_task(
-    config: Config, images: ImageSet, split: str, purpose: Purpose, number: int
-) -> np.ndarray:
-    """Indices of the first task of a purpose, int [classes, number of images]."""
-    tasks = config.outer.meta_batch if purpose is Purpose.TRAINING else 1
+def first_task(config: Config, images: ImageSet, split: str) -> np.ndarray:
+    """Indices of the first task of training ("train"), or of the first one of the curve of another
+    split, whose last column has the queries: int [classes, images]."""
+    task, tasks, purpose = config.task, 1, Purpose[f"INTERVAL_{split.upper()}"]
+    number = task.shots + 1
+    if split == "train":
+        number, tasks, purpose = task.training_shots, config.outer.meta_batch, Purpose.TRAINING
     draws, population = Draws(config.run.seed, purpose, [0]), Population.of(images, split)
-    return draw_images(population, tasks, config.task.classes, number, draws)[0, 0]
+    return draw_images(population, tasks, task.classes, number, draws)[0, 0]
 
 
 def picture(pixels: np.ndarray, task: np.ndarray, guesses: np.ndarray | None = None) -> Any:

@@ -12,16 +12,9 @@ import tensorflow as tf
 
 from supervised_reptile.args import Config, OuterLoop
 from supervised_reptile.data.image_set import ImageSet
-from supervised_reptile.learning import evaluation
+from supervised_reptile.learning import evaluation, sampling
 from supervised_reptile.learning.reptile import Guesses, Reptile, tree_map
-from supervised_reptile.learning.sampling import (
-    EvaluationTasks,
-    Population,
-    Purpose,
-    TrainingTasks,
-    evaluation_tasks,
-    training_tasks,
-)
+from supervised_reptile.learning.sampling import EvaluationTasks, Population, Purpose, TrainingTasks
 from supervised_reptile.learning.state import State, is_finite
 from supervised_reptile.runs import checkpoints, record
 from supervised_reptile.runs.progress import Progress
@@ -72,13 +65,19 @@ def train(
     config, last = reptile.config, done - 1
     total, folder = config.outer.meta_iters, folder or Path(config.run.checkpoint)
     seconds = clock(record.training_seconds(folder, started=done > 0))
+
+    def save() -> None:
+        progress.sync()  # first, since points after a checkpoint are cut off
+        record.keep_training_seconds(folder, seconds())
+        checkpoints.save(folder, last, state, config.run.keep_checkpoints)
+
     with Progress(config, images, done, folder) as progress:
         if done < total:
             compile_ahead(reptile, state, images, pixels)
             record.add_part(folder, record.part(reptile.devices.describe()))
             at_once, chunk, saved = 1, drawn(config, images, done, 1), time.monotonic()
         with signals.deferred(STOPPING, lambda: lost(folder)) as pending:
-            while done < total and not pending and not progress.closed:
+            while done < total and not pending.number and not progress.closed:
                 begin, last = time.perf_counter(), chunk.iterations[-1]
                 after, loss = reptile.train(
                     state, pixels, chunk.tasks, chunk.sizes, len(chunk.iterations)
@@ -94,10 +93,10 @@ def train(
                     progress.report(last, accuracy, step_size(config.outer, last), float(loss))
                 due = last % config.run.checkpoint_interval == 0 or last == total - 1
                 if due or time.monotonic() - saved > SECONDS_UNSAVED:
-                    save(progress, folder, config, last, state, seconds())
+                    save()
                     saved = time.monotonic()
-            if done and (pending or progress.closed):
-                save(progress, folder, config, last, state, seconds())
+            if done and (pending.number or progress.closed):
+                save()
     outcome = f"saved as {folder}/model.ckpt-{last}" if done else ""
     if pending.number:
         raise signals.Interrupted(pending.number, outcome)
@@ -128,20 +127,6 @@ def clock(earlier: float | None) -> Callable[[], float | None]:
     None if these are not known."""
     begun = time.monotonic()
     return lambda: None if earlier is None else earlier + time.monotonic() - begun
-
-
-def save(
-    progress: Progress,
-    folder: os.PathLike,
-    config: Config,
-    iteration: int,
-    state: State,
-    seconds: float | None,
-) -> None:
-    """Save a checkpoint; first the points up to it, since those after it are cut off."""
-    progress.sync()
-    record.keep_training_seconds(folder, seconds)
-    checkpoints.save(folder, iteration, state, config.run.keep_checkpoints)
 
 
 def next_stop(config: Config, done: int, at_once: int) -> int:
@@ -192,7 +177,7 @@ def inputs(config: Config, images: ImageSet, iterations: range) -> tuple[Trainin
 
     The arrays are filled up with zeros to the length that they always have.
     """
-    tasks = training_tasks(config, Population.of(images, "train"), iterations)
+    tasks = sampling.training_tasks(config, Population.of(images, "train"), iterations)
     sizes = np.array([step_size(config.outer, i) for i in iterations], np.float32)
     missing = ITERATIONS_AT_ONCE - len(iterations)
 
@@ -221,7 +206,7 @@ def guess_interval(
     def draw(split: str) -> EvaluationTasks:
         purpose = Purpose[f"INTERVAL_{split.upper()}"]
         population = Population.of(images, split)
-        return evaluation_tasks(reptile.config, population, purpose, [iteration])
+        return sampling.evaluation_tasks(reptile.config, population, purpose, [iteration])
 
     splits = list(images.splits)
     found = evaluation.guesses(reptile, state, pixels, draw, splits)

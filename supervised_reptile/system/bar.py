@@ -1,9 +1,10 @@
 """How far something is: a bar on a terminal, elsewhere a line now and then."""
 
-import sys
 import time
 
 from tqdm import tqdm
+
+from supervised_reptile.system.output import note
 
 SECONDS = 60  # between two lines in a log
 
@@ -29,29 +30,24 @@ class Bar(tqdm):
         self._time = time.monotonic  # tqdm's clock can be set, and the bar would stand still
         self.start_t = self.last_print_t = self._time()
         self._name, self._unit, self._total = name, unit, total
-        self._first: tuple[int, float] | None = None  # how many came first, and when
+        self._told: float | None = None  # when, for the last time; None before the first call
 
     def advance(self, done: int) -> None:
         """Show how many are done. What the first call brings has taken as long as the start, which
         says nothing of the rest: it is no part of the rate."""
         now = self._time()
-        if self._first is None:
-            self._first, self._told = (done, now), now
-            if not self.disable:
-                self.update(done - self.n)
-                self.initial, self.start_t = done, now
-                self.set_description_str(self._name)
-        elif not self.disable:
-            self.update(done - self.n)
-        elif now - self._told >= SECONDS:
-            (first, begun), total = self._first, self._total
-            left = self.format_interval((total - done) * (now - begun) / max(1, done - first))
+        self.update(done - self.n)  # of a terminal; elsewhere tqdm does nothing
+        if self._told is None:
+            self.initial, self.start_t, self._told = done, now, now
+            self.set_description_str(self._name)
+        elif self.disable and now - self._told >= SECONDS:
+            seconds, total = now - self.start_t, self._total
+            left = self.format_interval((total - done) * seconds / max(1, done - self.initial))
             line = f"{done:,} of {total:,} {self._unit}, {left} left"
-            print(f"{self._name}: {line}".lstrip(": "), file=sys.stderr, flush=True)
+            note(f"{self._name}: {line}".lstrip(": "))
             self._told = now
 
     def step_aside(self) -> None:
         """Leave the line to what is printed; a pipe to tee brings it a moment later."""
-        if not self.disable:
-            self.clear()
-            self.last_print_t = self._time()
+        self.clear()
+        self.last_print_t = self._time()

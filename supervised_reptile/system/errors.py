@@ -10,11 +10,8 @@ from supervised_reptile.system.output import escaped
 # Of the system, whatever path was asked for.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSYS)
 LIMITS = "close other programs, or raise the limits (ulimit -a; of a container, /dev/shm, too)"
-ADVICE = {
-    errno.ENOSPC: "make room",
-    errno.EDQUOT: "make room",
-    errno.EPIPE: "what reads it has ended",
-}
+ADVICE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room")
+ADVICE[errno.EPIPE] = "what reads it has ended"
 MEMORY = r"out[ _]of[ _]memory|RESOURCE_EXHAUSTED|bad_alloc|\bOOM\b|allocate"
 
 

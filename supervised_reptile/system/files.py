@@ -8,11 +8,11 @@ import errno
 import fcntl
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from supervised_reptile.system.errors import FailedError
+from supervised_reptile.system.output import note
 
 # What file systems answer that cannot be asked to put the names in a folder on the disk.
 WITHOUT_ORDER = (errno.EINVAL, errno.EOPNOTSUPP)
@@ -98,7 +98,7 @@ class OwnFolder(os.PathLike):
         with contextlib.suppress(OSError):
             moved = os.readlink(f"/proc/self/fd/{self._number}")
             if os.path.samestat(os.stat(moved), os.fstat(self._number)):
-                print(f"Note: {self._path} was moved: this run goes on in {moved}", file=sys.stderr)
+                note(f"Note: {self._path} was moved: this run goes on in {moved}")
                 self._path = moved
                 return moved
         raise FailedError(f"{self._path}, the folder of this run, is gone: it was moved or removed")
@@ -107,10 +107,10 @@ class OwnFolder(os.PathLike):
 
 
 @contextlib.contextmanager
-def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+def locked(path: Path, waiting: str = "") -> Iterator[None]:
     """Hold the lock of a folder, or of a file, which is made if it is missing and stays.
 
-    waiting: called before waiting for the process that holds it.
+    waiting: said on standard error before waiting for the process that holds it.
     Raises BlockingIOError if another process holds it and there is no `waiting`, OSError if the
     file cannot be opened or its file system has no locks.
     """
@@ -119,9 +119,9 @@ def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[No
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if waiting is None:
+            if not waiting:
                 raise
-            waiting()
+            note(waiting)
             fcntl.flock(number, fcntl.LOCK_EX)
         yield
     finally:

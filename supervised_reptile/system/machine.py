@@ -32,9 +32,8 @@ def processor() -> str:
 def versions() -> dict:
     """Versions of Python and of the packages that compute the results, at the first call."""
     packages = ("tensorflow", "numpy", "pillow")
-    return {"python": platform.python_version()} | {
-        name: importlib.metadata.version(name) for name in packages
-    }
+    found = {name: importlib.metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), **found}
 
 
 @functools.cache

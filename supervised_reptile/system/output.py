@@ -17,6 +17,11 @@ def escaped(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def note(text: str) -> None:
+    """Print a line on standard error."""
+    print(text, file=sys.stderr)
+
+
 def say(text: str, end: str = "\n") -> None:
     """Print text at once, with escapes for what standard output's encoding lacks.
 

@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SIGNALS += (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)  # of clusters, before a limit
@@ -36,28 +37,38 @@ class Pending:
     lost: Callable[[], str] = str
     number: int | None = None
 
-    def __bool__(self) -> bool:
-        return self.number is not None
+    def note(self, number: int) -> None:
+        """Note that a signal has arrived."""
+        self.number = number
+
+
+def _hear(answer: Callable[[int], None]) -> dict[signal.Signals, Any]:
+    """From now on, call `answer` with the first signal. Returns the handlers that were there."""
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if not _heard:
+            _heard.append(number)
+            answer(number)
+
+    _heard.clear()
+    # The others are ignored, as by a job in the background.
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heeded}
 
 
 def raise_interrupted() -> None:
     """From now on, the first SIGINT or SIGTERM raises Interrupted, and the second ends all."""
 
-    def handler(number: int, frame: FrameType | None) -> None:
-        if not _heard:
-            _heard.append(number)
-            raise Interrupted(number)
+    def interrupt(number: int) -> None:
+        raise Interrupted(number)
 
-    _heard.clear()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     # The system's handler writes the number of each signal there, whatever Python is doing.
     if (earlier := signal.set_wakeup_fd(writing)) != -1:
         os.close(earlier)
     threading.Thread(target=_leave_at_the_second, args=(reading,), daemon=True).start()
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as of a job in the background
-            signal.signal(number, handler)
+    _hear(interrupt)
 
 
 def are_heard() -> bool:
@@ -67,12 +78,11 @@ def are_heard() -> bool:
 
 def _leave_at_the_second(reading: int) -> None:
     with open(reading, "rb", buffering=0) as pipe:
-        if pipe.read(1) and _deferred:
+        if pipe.read(1):
             _say(_deferred[-1].answer)
         second = pipe.read(1)
     if second:  # The pipe was not just closed.
-        if _deferred:
-            _say(_deferred[-1].lost())
+        _say(_deferred[-1].lost())
         os._exit(128 + second[0])
 
 
@@ -83,7 +93,7 @@ def _say(text: str) -> None:
             os.write(2, f"{os.linesep * os.isatty(2)}{text}{os.linesep}".encode())
 
 
-_deferred: list[Pending] = []
+_deferred = [Pending()]  # which says nothing, and stays
 
 
 @contextlib.contextmanager
@@ -93,19 +103,11 @@ def deferred(answer: str = "", lost: Callable[[], str] = str) -> Iterator[Pendin
         yield Pending()  # signals are the main thread's
         return
     pending = Pending(answer, lost)
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        if not _heard:
-            _heard.append(number)
-            pending.number = number
-
-    _heard.clear()
-    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    previous = {number: signal.signal(number, handler) for number in heeded}
+    previous = _hear(pending.note)
     _deferred.append(pending)
     try:
         yield pending
     finally:
         for number, old in previous.items():
             signal.signal(number, old)
-        _deferred.remove(pending)
+        _deferred.pop()

@@ -56,7 +56,7 @@ def model(folders):
         {"checkpoint": "ckpt", "classes": 4, "eval_iters": 20, "eval_batch": 6, "synthetic": True},
     )
     with record.claim("ckpt", None):
-        record.begin(record.Record(config, {"train": [], "test": []}, {}))
+        record.begin(record.Record(config, {"train": [], "test": []}, {}, **record.part({})))
         state = Reptile(models.OMNIGLOT, config).new_state()
         checkpoints.save("ckpt", 0, state, 1)
     return "ckpt"
@@ -142,14 +142,6 @@ def test_what_makes_no_sense_is_refused_by_name(model, handlers, capsys, line, r
     out, err = capsys.readouterr()
     assert caught.value.code == 2 and out == "" and err.count("\n") == 1
     assert re.search(reason, err)
-
-
-def test_more_classes_than_the_model_tells_apart_are_refused(model, folders):
-    for name in ("ke", "ko"):
-        (folders / "l" / name).mkdir()
-        Image.new("L", (28, 28), 9).save(folders / "l" / name / "a.png")
-    with pytest.raises(RefusedError, match=r"have 5 classes, but .* tells 2 to 4 apart"):
-        classify("ckpt", "l", "flat")
 
 
 def test_a_truth_that_is_no_class_is_refused(folders):

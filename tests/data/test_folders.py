@@ -125,7 +125,7 @@ def test_miniimagenets_own_classes_side_by_side_have_their_split(tmp_path):
 
 def test_advice_to_fetch_is_given_for_the_folder_that_fetching_fills_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RefusedError, match=r"get the data with \./fetch_data\.sh omniglot,"):
+    with pytest.raises(RefusedError, match=r"\./fetch_data\.sh omniglot, .* --synthetic"):
         omniglot.load(Run(data_dir="data/omniglot"), seed=0)
     (tmp_path / "mine").mkdir()
     for name, problem in (("mine", "holds no folders of images"), ("yours", "does not exist, or")):

@@ -12,7 +12,6 @@ from PIL import Image
 from supervised_reptile.args import Run
 from supervised_reptile.data import image_set as image_sets
 from supervised_reptile.data import omniglot
-from supervised_reptile.data.folders import Folder
 from supervised_reptile.system.errors import RefusedError
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -106,18 +105,6 @@ def test_turned_classes_are_not_counted_as_classes(small):
     assert str(plain) == "train 3 classes with 6 images, test 1 classes with 2 images"
     assert (same, plain.digest) == (split, found.digest)
     assert list(plain.names) == split["train"] + split["test"]
-
-
-def test_a_recorded_split_is_used_whatever_the_seed(small):
-    recorded = omniglot.draw_split(list(omniglot.find_characters(Folder(small))), 0, 3)
-    other = next(
-        seed
-        for seed in range(100)
-        if omniglot.draw_split(list(omniglot.find_characters(Folder(small))), seed, 3) != recorded
-    )
-    found, split = omniglot.load(run_on(small), other, recorded)
-    assert split == recorded
-    assert found.names[found.splits["test"].start] == recorded["test"][0]
 
 
 def test_other_characters_than_a_models_all_test_it_and_are_not_turned(small):

@@ -5,13 +5,11 @@ import io
 import json
 import pickle
 import shutil
-import tarfile
 
 import numpy as np
 import pytest
 import servers
 from packaged import (
-    SHARED,
     SMALL,
     below,
     files_in,
@@ -212,32 +210,6 @@ def test_what_is_not_whole_is_refused_by_name(small, fetch_mini, tmp_path, fault
         fetch_mini(MINIIMAGENET_ARCHIVE=str(write_zip(tmp_path / "mine.zip", change(small))))
     assert "with --data-dir." in str(caught.value) and "\n" not in str(caught.value)
     assert list((tmp_path / "data").iterdir()) == []
-
-
-@pytest.fixture(scope="module")
-def real():
-    """The real images, sixty of each class, by path."""
-    if not SHARED.is_dir():
-        pytest.skip("no miniImageNet in ../shared/data/miniimagenet")
-    with tarfile.open(SHARED / "miniimagenet-60.tar") as archive:
-        return {
-            member.name.partition("/")[2]: archive.extractfile(member).read()
-            for member in archive.getmembers()
-            if member.isfile()
-        }
-
-
-@pytest.fixture
-def sixty(monkeypatch):
-    monkeypatch.setattr(miniimagenet, "IMAGES", 60)
-
-
-@pytest.mark.slow
-def test_real_images_by_http(real, sixty, fetch_mini):
-    with servers.serving(SHARED) as server:
-        server.faults = [servers.cut_after(10_000_000), servers.status(500)]
-        found = fetch_mini(MINIIMAGENET_ARCHIVE=f"{server.url}/miniimagenet-60.tar")
-        assert files_in(found) == real
 
 
 def test_verify_names_what_is_broken(small, fetch_mini, tmp_path, capsys):

@@ -104,11 +104,6 @@ def test_tasks_have_their_own_parameters(model, parameters):
         np.testing.assert_allclose(found[task, 0], alone, atol=1e-4)
 
 
-def test_features_of_the_paper():
-    assert models.OMNIGLOT.features == 256
-    assert models.MINIIMAGENET.features == 1152
-
-
 def test_initial_values_are_glorot_uniform(model):
     values = model.initial_parameters(5, np.random.default_rng(0))
     for name, value in values.items():

@@ -211,10 +211,6 @@ def test_the_figures_have_their_tables(tmp_path, written):
     assert "½(g1+g2)" not in text
 
 
-def test_an_empty_folder_has_no_table(written):
-    assert written() == "# What the runs gave\n\nThere are no runs in this folder.\n"
-
-
 def test_names_cannot_break_a_table(tmp_path, written):
     made_up.run(tmp_path / "x|y\nz", FLAGS)
     assert "| x\\|y\\nz |" in written()

@@ -25,14 +25,6 @@ def found(tmp_path):
     return find
 
 
-def test_one_evaluation_fills_both_columns(found):
-    (alone,) = found((FLAGS, made_up.line(FLAGS, 95.4, 97.7)))
-    (together,) = found(setting="o15t")
-    assert alone.score.percent == pytest.approx(95.4)
-    assert together.score.percent == pytest.approx(97.7)
-    assert alone.complete
-
-
 def test_an_evaluation_with_other_shots_fills_the_other_cell(found):
     line = made_up.line({**FLAGS, "shots": 5, "pretrained": True}, 98.9)
     assert found((FLAGS, line)) == []

@@ -16,13 +16,14 @@ from supervised_reptile.system.errors import RefusedError
 
 MODELS = pathlib.Path(__file__).parents[2] / "experiments" / "models"
 DATA = {"origin": {"source": "https://example.org"}, "digest": "12ab"}
+SPLIT = {"train": ["b/2", "a/1"], "test": ["c/3"]}
 
 
 @pytest.fixture
 def recorded(tmp_path):
     flags = {"shots": 1, "foml": True, "foml_tail": 3, "seed": 9, "checkpoint": str(tmp_path)}
     config = Config.of("omniglot", flags)
-    return record.Record(config, {"train": ["b/2", "a/1"], "test": ["c/3"]}, DATA)
+    return record.Record(config, SPLIT, DATA, **record.part({}))
 
 
 def put_checkpoints(directory, *names):
@@ -89,7 +90,7 @@ def test_a_record_of_an_earlier_version_takes_the_defaults_of_newer_flags(tmp_pa
 def test_a_run_that_goes_on_elsewhere_records_each_part_once(tmp_path, recorded):
     record.begin(recorded)
     own = record.part(recorded.machine)
-    record.add_part(tmp_path, own | {"commit": recorded.commit})
+    record.add_part(tmp_path, own)
     for _ in range(2):
         for cores in (1, 2):
             record.add_part(tmp_path, own | {"machine": {"cores": cores}, "commit": "abc"})

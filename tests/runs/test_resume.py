@@ -106,7 +106,9 @@ class Killed:
         (result,) = map(json.loads, (run / "results.jsonl").read_text().splitlines())
         seconds = result.pop("seconds")
         assert seconds["training"] > 0 and seconds["evaluation"] > 0
-        del result["time"], result["commit"]  # somebody may be editing the program meanwhile
+        # Somebody may be editing the program meanwhile: then parts name several commits.
+        for name in ("time", "commit", "parts"):
+            result.pop(name, None)
         return {
             "newest": newest,
             "variables": {name: reader.get_tensor(name).tobytes() for name in variables},

@@ -244,7 +244,7 @@ def test_tasks_are_seen_as_the_network_sees_them(setting, tmp_path):
     tensorboard.finish(tmp_path, config, {"test": result}, images, np.array([1, 1]))
     kept = loaded(tmp_path)
     assert set(kept.Tags()["images"]) == {"task/training", "task/test", "task/test, in the end"}
-    task = tensorboard.evaluation_task(config, images, "test")
+    task = tensorboard.first_task(config, images, "test")
     (last,) = kept.Images("task/test, in the end")
     sheet = tf.io.decode_png(last.encoded_image_string).numpy()
     gap, scale = tensorboard.GAP, 32  # of 2x2 pixels
