@@ -72,7 +72,7 @@ class Killed:
         for beginning in MOMENTS[1:]:
             if self.wait_for(process, beginning):
                 times.append(time.monotonic())
-        assert process.wait(timeout=80) == 0, (self.folder / "err").read_text()
+        assert process.wait(timeout=300) == 0, (self.folder / "err").read_text()
         times.append(time.monotonic())
         self.note_lines()
         return self.state(), dict(zip(MOMENTS, np.diff(times)))
