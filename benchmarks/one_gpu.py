@@ -73,7 +73,7 @@ def processes(given):
         rates = [together(given, count)]
         with mps() as environment:
             rates.append(together(given, count, environment) if environment else None)
-        table(count, *("not there" if rate is None else f"{rate:.0f}" for rate in rates))
+        table(count, *("failed, or not there" if rate is None else f"{rate:.0f}" for rate in rates))
 
 
 def together(given, count, environment=None):
