@@ -29,6 +29,7 @@ FLAGS = {
     "command buffers": f"{BUFFERS}=FUSION,CUBLAS,CUBLASLT,CUDNN",
     "command buffers with loops": f"{BUFFERS}=FUSION,CUBLAS,CUBLASLT,CUDNN,WHILE,CONDITIONAL",
     "no command buffers": f"{BUFFERS}=",
+    "products by cuBLAS": "--xla_gpu_enable_triton_gemm=false",
     "loops unrolled": "--xla_gpu_enable_while_loop_unrolling=WHILE_LOOP_UNROLLING_FULL_UNROLL",
     "loops double buffered": (
         "--xla_gpu_enable_while_loop_unrolling=WHILE_LOOP_UNROLLING_DOUBLE_BUFFER"
