@@ -153,7 +153,7 @@ def _check_different(hashes: Mapping[str, np.ndarray], where: Path) -> None:
             f"{where}: all images look the same to the network: there is nothing to learn"
         )
     several = {name: found for name, found in hashes.items() if len(found) > 1}
-    if uniform := [name for name, found in several.items() if len(np.unique(found)) == 1]:
+    if uniform := [name for name, found in several.items() if (found == found[0]).all()]:
         same = "within each of these classes all images are the same"
         note(f"Warning: {where}: {same}: {some(uniform)}")
 
