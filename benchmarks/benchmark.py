@@ -108,8 +108,8 @@ class Bench:
 
     def train(self):
         """The State after the meta-iterations, made in one call and waited for."""
-        tasks, sizes = training.inputs(self.config, self.images, range(self.count))
-        state = self.reptile.train(self.state, self.pixels, tasks, sizes, self.count).state
+        chunk = training.draw_chunk(self.config, self.images, range(self.count))
+        state = self.reptile.train(self.state, self.pixels, chunk).state
         state.beta2_power.numpy()
         return state
 

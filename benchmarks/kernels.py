@@ -49,8 +49,8 @@ def compiled(setting, parallel):
     """What a GPU would run for the call that trains a setting, as text (optimized HLO)."""
     bench = benchmark.Bench(setting, 10, meta_iters=100000, parallel_tasks=parallel)
     bench.reptile.model = bench.reptile.model.on("GPU")
-    tasks, sizes = training.inputs(bench.config, bench.images, range(10))
-    arguments = (bench.state, bench.pixels, *tree_map(tf.constant, (tasks, sizes, 10)))
+    chunk = training.draw_chunk(bench.config, bench.images, range(10))
+    arguments = (bench.state, bench.pixels, tree_map(tf.constant, chunk))
 
     @tf.function(jit_compile=True, autograph=False)
     def flat(*tensors):

@@ -96,18 +96,20 @@ def compare(setting):
     bench = benchmark.Bench(setting, 1 if setting.startswith("m") else 10, meta_iters=100000)
     # With second moments of 0, the first steps are so large that rounding soon decides.
     bench.state = bench.state._replace(second_moments=tree(tf.ones_like, bench.state.parameters))
-    tasks, sizes = training.inputs(bench.config, bench.images, range(bench.count))
+    chunk = training.draw_chunk(bench.config, bench.images, range(bench.count))
     state = tree(lambda tensor: jnp.asarray(tensor.numpy()), tuple(bench.state))
     pixels = jnp.asarray(bench.images.pixels)
 
     def theirs(count):
-        batches = tuple(jnp.asarray(part[:count]) for part in tasks.batches)
+        batches = tuple(jnp.asarray(part[:count]) for part in chunk.tasks.batches)
         rate = bench.config.inner.learning_rate
-        after = train(bench.reptile.model, rate, pixels, state, batches, jnp.asarray(sizes[:count]))
+        sizes = jnp.asarray(chunk.step_sizes[:count])
+        after = train(bench.reptile.model, rate, pixels, state, batches, sizes)
         return jax.block_until_ready(after)
 
     start = bench.state.parameters
-    ours = bench.reptile.train(bench.state, bench.pixels, tasks, sizes, 1).state.parameters
+    first = bench.reptile.train(bench.state, bench.pixels, chunk._replace(length=1))
+    ours = first.state.parameters
     apart = distance(ours, theirs(1)[0]) / distance(ours, start)
     theirs(bench.count), bench.train()
     peer, own = [], []

@@ -25,12 +25,8 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int, direct: bool = True) 
     outputs is ceil(height / stride).
     """
     if stride == 1 and direct:
-        return tf.stack(
-            [
-                convolve_directly(*task)
-                for task in zip(tf.unstack(x), tf.unstack(kernel), strict=True)
-            ]
-        )
+        tasks = zip(tf.unstack(x), tf.unstack(kernel), strict=True)
+        return tf.stack([convolve_directly(*task) for task in tasks])
     return convolve_im2col(x, kernel, stride)
 
 

@@ -55,9 +55,22 @@ def tree_map(function: Callable, *trees: typing.Any) -> typing.Any:
     return tf.nest.map_structure(function, *trees)
 
 
-# After some tasks of a meta-batch: the sum of the parameters' moves, second moments and their step,
-# the sum of losses.
-Carried = tuple[Tensors, Tensors, tf.Tensor, tf.Tensor]
+class Chunk(typing.NamedTuple):
+    """The meta-iterations of one compiled call.
+
+    tasks: arrays [iterations, tasks, ...]. step_sizes: of the outer step, float32 [iterations].
+    length: how many of these to make. The arrays keep their length when fewer are wanted, so that
+    one compiled program serves all.
+    """
+
+    tasks: TrainingTasks
+    step_sizes: np.ndarray
+    length: int
+
+
+# After some tasks of a meta-batch: the sum of the parameters' moves, the State that the next task
+# starts from, the sum of losses.
+Carried = tuple[Tensors, State, tf.Tensor]
 
 
 class Predictions(typing.NamedTuple):
@@ -154,26 +167,21 @@ class Reptile:
         start = copies(state, 1)
 
         def one_more_task(index: tf.Tensor, carried: Carried) -> Carried:
-            moved, second_moments, beta2_power, losses = carried
+            moved, before, losses = carried
             task = tree_map(lambda value: value[index][None], tasks)
-            initial = State(start.parameters, second_moments, beta2_power)
-            (after, loss), before = self._adapt(initial, pixels, task)
+            (after, loss), origin = self._adapt(before, pixels, task)
             moved = tree_map(
-                lambda total, new, old: total + (new - old), moved, after.parameters, before
+                lambda total, new, old: total + (new - old), moved, after.parameters, origin
             )
-            return moved, after.second_moments, after.beta2_power, losses + loss[0]
+            return moved, after._replace(parameters=start.parameters), losses + loss[0]
 
         still = tree_map(tf.zeros_like, start.parameters)
-        moved, second_moments, beta2_power, losses = repeat(
-            count,
-            one_more_task,
-            (still, start.second_moments, start.beta2_power, tf.constant(0.0)),
-        )
+        moved, after, losses = repeat(count, one_more_task, (still, start, tf.constant(0.0)))
         parameters = tree_map(
             lambda old, total: old + step_size / count * total[0], state.parameters, moved
         )
-        second_moments = tree_map(lambda value: value[0], second_moments)
-        return Step(State(parameters, second_moments, beta2_power), losses / count)
+        second_moments = tree_map(lambda value: value[0], after.second_moments)
+        return Step(State(parameters, second_moments, after.beta2_power), losses / count)
 
     def side_by_side(
         self, state: State, pixels: tf.Tensor, tasks: TrainingTasks, step_size: tf.Tensor
@@ -193,42 +201,23 @@ class Reptile:
         return Step(State(parameters, second_moments, after.beta2_power), tf.reduce_mean(losses))
 
     @tf.function(jit_compile=True, autograph=False)
-    def meta_iterations(
-        self,
-        state: State,
-        pixels: tf.Tensor,
-        tasks: TrainingTasks,
-        step_sizes: tf.Tensor,
-        count: tf.Tensor,
-    ) -> Step:
+    def meta_iterations(self, state: State, pixels: tf.Tensor, chunk: Chunk) -> Step:
         """`train` on tensors."""
         outer_step = self.side_by_side if self.config.outer.parallel_tasks else self.in_order
 
         def iteration(index: tf.Tensor, before: Step) -> Step:
-            chosen = tree_map(lambda value: value[index], tasks)
-            return outer_step(before.state, pixels, chosen, step_sizes[index])
+            tasks = tree_map(lambda value: value[index], chunk.tasks)
+            return outer_step(before.state, pixels, tasks, chunk.step_sizes[index])
 
-        state, loss = repeat(count, iteration, Step(packed(state), tf.constant(0.0)))
-        parameters = unpacked(state.parameters, self._shapes)
-        second_moments = unpacked(state.second_moments, self._shapes)
-        return Step(State(parameters, second_moments, state.beta2_power), loss)
+        start = Step(packed(state), tf.constant(0.0))
+        after, loss = repeat(chunk.length, iteration, start)
+        parameters, moments = (unpacked(tensors, self._shapes) for tensors in after[:2])
+        return Step(State(parameters, moments, after.beta2_power), loss)
 
-    def train(
-        self,
-        state: State,
-        pixels: tf.Tensor,
-        tasks: TrainingTasks,
-        step_sizes: np.ndarray,
-        count: int,
-    ) -> Step:
-        """The Step that the first `count` of the given meta-iterations make.
-
-        tasks: of arrays [iterations, tasks, ...], step_sizes: float32 [iterations]. The arrays keep
-        their length when fewer iterations are wanted, so that one compiled program serves all.
-        """
+    def train(self, state: State, pixels: tf.Tensor, chunk: Chunk) -> Step:
+        """The Step that a Chunk of meta-iterations makes."""
         with tf.device(self.devices.names[0]):
-            arrays = tree_map(tf.constant, (tasks, step_sizes, count))
-            return self.meta_iterations(state, pixels, *arrays)
+            return self.meta_iterations(state, pixels, tree_map(tf.constant, chunk))
 
     def predict(self, state: State, pixels: tf.Tensor, tasks: EvaluationTasks) -> Predictions:
         """The Predictions of evaluation tasks, after adapting to their support sets.

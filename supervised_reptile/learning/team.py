@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from supervised_reptile.devices.distribute import Arrays, Member
 from supervised_reptile.learning.evaluation import guesses, side_by_side
-from supervised_reptile.learning.reptile import Guesses, Reptile, tree_map
+from supervised_reptile.learning.reptile import Chunk, Guesses, Reptile, tree_map
 from supervised_reptile.learning.sampling import Batches, EvaluationTasks, TrainingTasks
 from supervised_reptile.learning.state import State, Step
 from supervised_reptile.system.output import note
@@ -35,7 +35,7 @@ def local(reptile: Reptile, pixels: tf.Tensor) -> Member:
         with tf.device(reptile.devices.names[0]):
             state = tree_map(tf.constant, state)
         if kind == "train":
-            return _flat(reptile.train(state, pixels, tasks, sizes[0], 1))
+            return _flat(reptile.train(state, pixels, Chunk(tasks, sizes[0], 1)))
 
         def draw(index: int) -> EvaluationTasks:
             return tree_map(lambda part: part[index : index + 1], tasks)
@@ -59,20 +59,13 @@ class Team(Reptile):
         for member in members:
             self._idle.put(member)
 
-    def train(
-        self,
-        state: State,
-        pixels: tf.Tensor,
-        tasks: TrainingTasks,
-        step_sizes: np.ndarray,
-        count: int,
-    ) -> Step:
+    def train(self, state: State, pixels: tf.Tensor, chunk: Chunk) -> Step:
         """`Reptile.train`. In the paper's order, this process trains alone."""
         if not self.config.outer.parallel_tasks:
-            return super().train(state, pixels, tasks, step_sizes, count)
+            return super().train(state, pixels, chunk)
         step = Step(state, tf.constant(0.0))
-        for index in range(count):
-            one = tree_map(lambda part, n=index: part[n : n + 1], (tasks, step_sizes))
+        for index in range(chunk.length):
+            one = tree_map(lambda part, n=index: part[n : n + 1], chunk[:2])
             step = self._meta_iteration(step, *one)
         return step
 

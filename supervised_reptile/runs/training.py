@@ -13,8 +13,8 @@ import tensorflow as tf
 from supervised_reptile.args import Config, OuterLoop
 from supervised_reptile.data.image_set import ImageSet
 from supervised_reptile.learning import evaluation, sampling
-from supervised_reptile.learning.reptile import Guesses, Reptile, tree_map
-from supervised_reptile.learning.sampling import EvaluationTasks, Population, Purpose, TrainingTasks
+from supervised_reptile.learning.reptile import Chunk, Guesses, Reptile, tree_map
+from supervised_reptile.learning.sampling import EvaluationTasks, Population, Purpose
 from supervised_reptile.learning.state import State, is_finite
 from supervised_reptile.runs import checkpoints, record
 from supervised_reptile.runs.progress import Progress
@@ -75,18 +75,17 @@ def train(
         if done < total:
             compile_ahead(reptile, state, images, pixels)
             record.add_part(folder, record.part(reptile.devices.describe()))
-            at_once, chunk, saved = 1, drawn(config, images, done, 1), time.monotonic()
+            at_once, saved = 1, time.monotonic()
+            chunk = draw_chunk(config, images, upcoming(config, done, at_once))
         with signals.deferred(STOPPING, lambda: lost(folder)) as pending:
             while done < total and not pending.number and not progress.closed:
-                begin, last = time.perf_counter(), chunk.iterations[-1]
-                after, loss = reptile.train(
-                    state, pixels, chunk.tasks, chunk.sizes, len(chunk.iterations)
-                )
-                done = last + 1
-                following = drawn(config, images, done, at_once)  # while a GPU is at work
-                check_finite(reptile, state, pixels, chunk, after)
-                at_once = affordable(len(chunk.iterations), time.perf_counter() - begin)
-                state, chunk = after, following
+                begin, last = time.perf_counter(), done + chunk.length - 1
+                after, loss = reptile.train(state, pixels, chunk)
+                # While a GPU is at work:
+                following = draw_chunk(config, images, upcoming(config, last + 1, at_once))
+                check_finite(reptile, state, pixels, chunk, done, after)
+                at_once = affordable(chunk.length, time.perf_counter() - begin)
+                state, chunk, done = after, following, last + 1
                 progress.advance(done)
                 if last % config.evaluation.eval_interval == 0:
                     accuracy = evaluate_interval(reptile, state, images, pixels, last)
@@ -107,10 +106,9 @@ def train(
 
 def compile_ahead(reptile: Reptile, state: State, images: ImageSet, pixels: tf.Tensor) -> None:
     """Compile what training calls, while there is nothing to lose: a signal need not wait."""
-    first = drawn(reptile.config, images, 0, 1)
+    nothing = draw_chunk(reptile.config, images, range(0))
     evaluation.interruptible(
-        # The compiled call takes the number of meta-iterations: none are made.
-        functools.partial(reptile.train, state, pixels, first.tasks, first.sizes, 0),
+        functools.partial(reptile.train, state, pixels, nothing),
         functools.partial(evaluate_interval, reptile, state, images, pixels, 0),
     )
 
@@ -129,11 +127,11 @@ def clock(earlier: float | None) -> Callable[[], float | None]:
     return lambda: None if earlier is None else earlier + time.monotonic() - begun
 
 
-def next_stop(config: Config, done: int, at_once: int) -> int:
-    """The last meta-iteration of the next compiled call, at which something may be due."""
+def upcoming(config: Config, done: int, at_once: int) -> range:
+    """The meta-iterations of the next compiled call: none after one at which something is due."""
     due = (config.evaluation.eval_interval, config.run.checkpoint_interval)
-    stops = [-(-done // interval) * interval for interval in due]
-    return min(*stops, done + at_once - 1, config.outer.meta_iters - 1)
+    stops = [-(-done // interval) * interval + 1 for interval in due]
+    return range(done, min(*stops, done + at_once, config.outer.meta_iters))
 
 
 def affordable(count: int, seconds: float) -> int:
@@ -141,50 +139,33 @@ def affordable(count: int, seconds: float) -> int:
     return max(1, min(ITERATIONS_AT_ONCE, int(SECONDS_AT_ONCE * count / seconds)))
 
 
-class Chunk(typing.NamedTuple):
-    """The meta-iterations of a compiled call. tasks, sizes: see `inputs`."""
+def draw_chunk(config: Config, images: ImageSet, iterations: range) -> Chunk:
+    """The Chunk of some meta-iterations. Its arrays are filled up with zeros."""
+    drawn = iterations or range(1)
+    tasks = sampling.training_tasks(config, Population.of(images, "train"), drawn)
+    sizes = np.array([step_size(config.outer, i) for i in drawn], np.float32)
 
-    iterations: range
-    tasks: TrainingTasks
-    sizes: np.ndarray
+    def fill(array: np.ndarray) -> np.ndarray:
+        return np.pad(array, [(0, ITERATIONS_AT_ONCE - len(drawn))] + [(0, 0)] * (array.ndim - 1))
 
-
-def drawn(config: Config, images: ImageSet, done: int, at_once: int) -> Chunk:
-    """The next Chunk, of no meta-iterations after the last."""
-    iterations = range(done, next_stop(config, done, at_once) + 1)
-    return Chunk(iterations, *inputs(config, images, iterations or range(1)))
+    return Chunk(tree_map(fill, tasks), fill(sizes), len(iterations))
 
 
 def check_finite(
-    reptile: Reptile, before: State, pixels: tf.Tensor, chunk: Chunk, after: State
+    reptile: Reptile, before: State, pixels: tf.Tensor, chunk: Chunk, first: int, after: State
 ) -> None:
     """Raise FailedError if the State that a Chunk led to is not finite, naming where it began."""
     if is_finite(after):
         return
-    train = functools.partial(reptile.train, before, pixels, chunk.tasks, chunk.sizes)
-    last = len(chunk.iterations) - 1
-    broken = next(n for n in range(last + 1) if n == last or not is_finite(train(n + 1).state))
+    shorter = (chunk._replace(length=n) for n in range(1, chunk.length))
+    finite = [is_finite(reptile.train(before, pixels, each).state) for each in shorter]
+    broken = [*finite, False].index(False)
     raise FailedError(
         "parameters or second moments are no longer finite after meta-iteration "
-        f"{chunk.iterations[broken]} (outer step size {chunk.sizes[broken]:g}, inner "
+        f"{first + broken} (outer step size {chunk.step_sizes[broken]:g}, inner "
         f"{reptile.config.inner.learning_rate:g}): start another run with a smaller "
         "--learning-rate or --meta-step; checkpoints of this one are finite"
     )
-
-
-def inputs(config: Config, images: ImageSet, iterations: range) -> tuple[TrainingTasks, np.ndarray]:
-    """Tasks and step sizes of meta-iterations, as the compiled call takes them.
-
-    The arrays are filled up with zeros to the length that they always have.
-    """
-    tasks = sampling.training_tasks(config, Population.of(images, "train"), iterations)
-    sizes = np.array([step_size(config.outer, i) for i in iterations], np.float32)
-    missing = ITERATIONS_AT_ONCE - len(iterations)
-
-    def fill(array: np.ndarray) -> np.ndarray:
-        return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
-
-    return tree_map(fill, tasks), fill(sizes)
 
 
 def evaluate_interval(

@@ -7,7 +7,7 @@ import tensorflow as tf
 from supervised_reptile.args import Config
 from supervised_reptile.devices.choice import Devices
 from supervised_reptile.learning import models
-from supervised_reptile.learning.reptile import Reptile
+from supervised_reptile.learning.reptile import Chunk, Reptile
 from supervised_reptile.learning.sampling import (
     Population,
     Purpose,
@@ -33,8 +33,8 @@ def test_every_operation_can_be_compiled_for_a_gpu(dataset, parallel):
         lower = function.experimental_get_compiler_ir(state, pixels, *arguments)
         return lower(stage="stablehlo", platform_name="GPU")
 
-    tasks = training_tasks(config, population, [0])
-    programs = [lowered(algorithm.meta_iterations, tasks, np.float32([0.1]), 1)]
+    chunk = Chunk(training_tasks(config, population, [0]), np.float32([0.1]), 1)
+    programs = [lowered(algorithm.meta_iterations, chunk)]
     if not parallel:
         drawn = evaluation_tasks(config, population, Purpose.FINAL_TEST, range(8))
         programs.append(lowered(algorithm.predicted_classes, drawn))

@@ -137,7 +137,8 @@ def test_training_ends_where_the_authors_program_ended(case):
     steps = case.arrays["meta_steps"].astype(np.float32)
     pixels, tasks = case.pixels("train_images"), case.training_tasks()
     for count in range(1, len(steps) + 1):
-        state = case.algorithm.train(case.state("init"), pixels, tasks, steps, count).state
+        chunk = reptile.Chunk(tasks, steps, count)
+        state = case.algorithm.train(case.state("init"), pixels, chunk).state
         assert distance(state.parameters, case, f"after_{count}") < 1e-3
         # Adam's state is never put back: it counts the steps of all tasks.
         reference = case.state(f"after_{count}")

@@ -33,8 +33,8 @@ class Setting:
 
     def train(self, state, first, count):
         """The state after so many meta-iterations more."""
-        tasks, sizes = training.inputs(self.config, self.images, range(first, first + count))
-        return self.algorithm.train(state, self.pixels, tasks, sizes, count).state
+        chunk = training.draw_chunk(self.config, self.images, range(first, first + count))
+        return self.algorithm.train(state, self.pixels, chunk).state
 
 
 @pytest.fixture(scope="module")
@@ -122,13 +122,11 @@ def test_parallel_tasks_average_the_second_moments(setting):
     """Those of tasks that are trained on alone, each as the only one of a meta-batch."""
     parallel, in_order = setting(parallel_tasks=True), setting()
     start, pixels = parallel.state, parallel.pixels
-    tasks, sizes = training.inputs(parallel.config, parallel.images, range(5, 6))
+    chunk = training.draw_chunk(parallel.config, parallel.images, range(5, 6))
     train = in_order.algorithm.train
-    alone = [
-        train(start, pixels, tree_map(lambda part, n=n: part[:, n : n + 1], tasks), sizes, 1).state
-        for n in range(3)
-    ]
-    found, others = parallel.train(start, 5, 1), train(start, pixels, tasks, sizes, 1).state
+    single = [tree_map(lambda part, n=n: part[:, n : n + 1], chunk.tasks) for n in range(3)]
+    alone = [train(start, pixels, chunk._replace(tasks=tasks)).state for tasks in single]
+    found, others = parallel.train(start, 5, 1), train(start, pixels, chunk).state
     for name, before in start.parameters.items():
         if name.startswith("conv") and "bias" in name:
             continue

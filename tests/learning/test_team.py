@@ -29,14 +29,14 @@ def test_three_members_share_four_tasks_and_an_evaluation(image_set, uncompiled)
     pixels, population = tf.constant(images.pixels), Population.of(images, "test")
     one = Reptile(dataclasses.replace(models.OMNIGLOT, filters=4), config)
     three = team.Team(one, [team.local(one, pixels)] * 3)
-    tasks, sizes = training.inputs(config, images, range(2))
+    chunk = training.draw_chunk(config, images, range(2))
 
     def draw(index):
         return evaluation_tasks(config, population, Purpose.FINAL_TEST, [index])
 
     found = []
     for algorithm in (one, three):
-        step = algorithm.train(one.new_state(), pixels, tasks, sizes, 2)
+        step = algorithm.train(one.new_state(), pixels, chunk)
         guesses = evaluation.guesses(algorithm, step.state, pixels, draw, range(10))
         found.append((tf.nest.flatten(step), [guess.reported.tolist() for guess in guesses]))
     (expected, guesses), (values, others) = found
