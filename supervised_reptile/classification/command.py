@@ -116,6 +116,6 @@ def carry_out(model: "Classifier", prefix: Path, given: Examples, asked: Classif
 
 def _write(flag: str, path: str, text: str) -> None:
     try:
-        files.write_through(Path(path), text)
+        files.write_atomically(Path(path), text)
     except OSError as error:
         raise FailedError(f"{flag} {path}: {explain(error)}") from None

@@ -10,7 +10,7 @@ from supervised_reptile.report import document, figures, keeping
 from supervised_reptile.report.reading import Run, read_runs, warn
 from supervised_reptile.system import output
 from supervised_reptile.system.errors import FailedError, RefusedError, explain
-from supervised_reptile.system.files import write_atomically, write_through
+from supervised_reptile.system.files import write_atomically
 
 REPORT = "report.md"
 
@@ -66,7 +66,7 @@ def _run(given: argparse.Namespace) -> bool:
     kept = [_keep(keeping.collect, runs, given.collect)] if given.collect else []
     kept += [_keep(keeping.keep_model, runs, given.models)] if given.models else []
     if given.readme:
-        write_through(given.readme, document.replaced(given.readme, runs))
+        write_atomically(given.readme, document.replaced(given.readme, runs))
     if given.output:
         given.output.mkdir(parents=True, exist_ok=True)
         drawn = figures.draw(runs, given.output)

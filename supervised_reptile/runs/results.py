@@ -159,25 +159,18 @@ def of_finished(directory: str | Path, config: Config) -> dict[str, SetResult] |
     """The SetResult that a training run recorded at its end of each set that is asked for, or None
     if it lacks one."""
     path, samples = Path(directory) / record.RESULTS, config.evaluation.eval_samples
-
-    def accuracies(line: dict[str, Any]) -> dict[str, Accuracy]:
-        means, halves = line["accuracy"], line["confidence_95"]
-        return {split: Accuracy(means[split], halves[split], samples) for split in means}
-
     for text in path.read_text(errors="replace").splitlines() if path.exists() else []:
-        try:
+        # It was half-written when the disk was full, or is of other sets.
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
             line = json.loads(text)
-            flags, together = line["config"], line.get("transductive")
+            flags, both = line["config"], filter(None, (line, line.get("transductive")))
             same = (line["iteration"], flags["eval_samples"]) == (config.outer.last, samples)
             if same and not flags["pretrained"]:
-                second = accuracies(together) if together else {}
-                reported = accuracies(line)
+                numbers = [(part["accuracy"], part["confidence_95"]) for part in both]
                 return {
-                    split: SetResult(reported[split], second.get(split))
+                    split: SetResult(*(Accuracy(m[split], h[split], samples) for m, h in numbers))
                     for split in config.final_sets
                 }
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # half-written when the disk was full, or of other sets
     return None
 
 

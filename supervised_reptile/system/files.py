@@ -42,22 +42,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a whole file or nothing, in UTF-8. Raises OSError."""
-    with replacing(path) as beside:
-        beside.write_text(text, "utf-8", "backslashreplace")
-
-
-def write_through(path: Path, text: str) -> None:
-    """Write a file of the user's: a link stays one, a pipe or device is written to, line breaks
-    and permissions are kept. Raises OSError."""
-    place, content = Path(os.path.realpath(path)), text.encode("utf-8", "backslashreplace")
-    if place.exists() and not place.is_file():
-        place.write_bytes(content)
+    """Write a whole file or nothing, in UTF-8. A link stays one, a pipe or device is written to,
+    line breaks and permissions are kept. Raises OSError."""
+    content = text.encode(errors="backslashreplace")
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
         return
-    with replacing(place) as beside:
+    with replacing(path.resolve() if path.is_symlink() else path) as beside:
         beside.write_bytes(content)
-        if place.exists():
-            shutil.copymode(place, beside)
+        if path.exists():
+            shutil.copymode(path, beside)
 
 
 def put_in_place(files: Mapping[Path, Path]) -> None:
