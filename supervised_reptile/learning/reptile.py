@@ -117,7 +117,7 @@ class Reptile:
         return untrained(tree_map(tf.constant, values), self.config.inner.sgd)
 
     def inner_step(self, state: State, batch: tf.Tensor, labels: tf.Tensor) -> Step:
-        """One step on a mini-batch of each task; the loss is the sum over the batch.
+        """One step on a mini-batch of each task, down the gradient of the sum of its losses.
 
         state: with a leading axis of tasks. batch: uint8 [tasks, batch, ...], labels: int32
         [tasks, batch].
@@ -131,7 +131,7 @@ class Reptile:
             loss = tf.reduce_sum(losses)
         gradients = tape.gradient(loss, state.parameters, unconnected_gradients="zero")
         state = optimizers.update(state, gradients, self.config.inner.learning_rate)
-        return Step(state, tf.reduce_mean(losses, axis=1))
+        return Step(state, losses)
 
     def inner_loop(self, state: State, pixels: tf.Tensor, batches: Batches) -> Step:
         """Train on the mini-batches of tasks, side by side.
@@ -144,7 +144,7 @@ class Reptile:
             return self.inner_step(before.state, batch, batches.labels[:, index])
 
         tasks, steps = batches.indices.shape[:2]
-        start = Step(state, tf.zeros([tasks]))
+        start = Step(state, tf.zeros([tasks, batches.indices.shape[2]]))
         return repeat(steps, step, start) if steps else start
 
     def _adapt(self, state: State, pixels: tf.Tensor, tasks: TrainingTasks) -> tuple[Step, Tensors]:
@@ -173,7 +173,7 @@ class Reptile:
             moved = tree_map(
                 lambda total, new, old: total + (new - old), moved, after.parameters, origin
             )
-            return moved, after._replace(parameters=start.parameters), losses + loss[0]
+            return moved, after._replace(parameters=start.parameters), losses + tf.reduce_mean(loss)
 
         still = tree_map(tf.zeros_like, start.parameters)
         moved, after, losses = repeat(count, one_more_task, (still, start, tf.constant(0.0)))

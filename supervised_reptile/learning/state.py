@@ -27,8 +27,8 @@ class State(typing.NamedTuple):
 class Step(typing.NamedTuple):
     """Where a step of training led.
 
-    loss: mean over the images of the last inner step's mini-batch, float32: [tasks] of an inner
-    step, a scalar (the mean over tasks) of an outer one. It changes nothing; people look at it.
+    loss: of the images of the last inner step's mini-batch, float32: [tasks, batch] of an inner
+    step, a scalar (their mean) of an outer one. It changes nothing; people look at it.
     """
 
     state: State
