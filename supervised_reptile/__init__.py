@@ -1,5 +1,7 @@
 """Reptile and first-order MAML for few-shot classification, on TensorFlow 2."""
 
+from __future__ import annotations  # an old Python reads this before it is told so
+
 import typing
 from typing import Any
 
@@ -9,7 +11,7 @@ if typing.TYPE_CHECKING:
 __version__ = "0.2.0"
 
 
-def load(checkpoint: str, dataset: str | None = None, **flags: Any) -> "Classifier":
+def load(checkpoint: str, dataset: str | None = None, **flags: Any) -> Classifier:
     """A trained model that learns new classes from a few examples. The first call takes seconds:
     it imports TensorFlow.
 

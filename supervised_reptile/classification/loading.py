@@ -35,9 +35,9 @@ def load(checkpoint: str, dataset: str | None = None, **flags: Any) -> "Classifi
         raise RefusedError(f"{place} has no run.json: say which dataset it was trained on")
     if strangers := flags.keys() - Config.of(name, {}).flags().keys():
         raise RefusedError(f"{min(strangers)} is no flag of a model: check its name")
+    flags["checkpoint"] = place
     words = [args.written(flag, value, "=") for flag, value in flags.items()]
-    given = {**args.parse(f"run_{name}.py", name, words), "checkpoint": str(place)}
-    return restore(plan.saved_model(name, given))
+    return restore(plan.saved_model(name, args.parse(f"run_{name}.py", name, words)))
 
 
 def restore(model: SavedModel) -> "Classifier":

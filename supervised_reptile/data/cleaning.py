@@ -11,8 +11,8 @@ MARGIN = 0.15  # on each side, of the longer side of a drawing
 STROKE = 5  # pixels of SIDE that a stroke is wide
 LARGEST = 210  # pixels: what is larger is averaged first
 NEAR = 0.1  # of the longer side: what is seen of the paper around a pixel
-CONTRAST = 0.1  # between ink and paper, of the paper; what has less is blank,
-CLEARER = 6  # as is what has less than so many times the spread of the paper
+CONTRAST = 0.1  # between ink and paper, at least, as a share of the paper
+CLEARER = 6  # the same, in spreads of the paper
 AROUND = ((1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1))
 
 

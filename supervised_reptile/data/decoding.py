@@ -148,13 +148,18 @@ def pixels_of(classes: Iterable[ClassImages]) -> Iterator[np.ndarray]:
         )
 
 
+def open_image(data: bytes) -> Image.Image:
+    """The image in a file of a known kind. For others, Pillow may start other programs."""
+    return Image.open(io.BytesIO(data), formats=("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP"))
+
+
 def _decode(data: bytes | Image.Image, format: Format) -> np.ndarray:
     """The pixels of an image, or of a file's bytes: resized with nearest neighbour as the paper's
     Pillow did, then converted. format.as_shown: turned upright first, and put on white. Raises as
     Pillow does, and ValueError for a blank drawing that is to be cleaned."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as large is refused
-        opened = data.copy() if isinstance(data, Image.Image) else Image.open(io.BytesIO(data))
+        opened = data.copy() if isinstance(data, Image.Image) else open_image(data)
     with opened as image:
         if image.mode[0] in "IF":
             # What is white in them is not known; scientific ones often use 12 of 16 bits.

@@ -109,9 +109,9 @@ def root(data_dir: str, dataset: str) -> Folder:
     )
 
 
-def inner(folder: Folder, levels: int) -> Folder:
-    """The folder itself, or the only one in it, if images lie more than so many levels below."""
-    while len(folder.folders) == 1 and (folder.depth or 0) > levels:
+def inner(folder: Folder) -> Folder:
+    """The folder itself, or the only one in it, if images lie more than two levels below."""
+    while len(folder.folders) == 1 and (folder.depth or 0) > 2:
         (folder,) = folder.folders
     return folder
 

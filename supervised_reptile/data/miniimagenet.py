@@ -84,7 +84,11 @@ def find_classes(root: Folder, flat: bool = False) -> tuple[dict[str, Folder], S
 
 def find_splits(root: Folder) -> dict[str, Folder]:
     """The folder of each split. Raises RefusedError if one is missing or empty."""
-    top = folders.inner(root, levels=2)
+    top = folders.inner(root)
+    if {"val", "validation"} <= {folder.name for folder in top.folders if folder.folders}:
+        raise RefusedError(
+            f"--data-dir {root.path} has both val/ and validation/: remove one of them"
+        )
     there = {SPLITS.get(folder.name, ""): folder for folder in top.folders if folder.folders}
     missing = [f"{name}/" for name in CLASSES if name not in there]
     if missing:

@@ -56,7 +56,7 @@ def find_characters(root: Folder) -> dict[str, Folder]:
     plain name.
     Raises RefusedError unless the classes lie on one of these levels, for two of one name.
     """
-    top = inner(root, levels=2)
+    top = inner(root)
     archives = [part for part in top.folders if part.name in ARCHIVES]
     groups = [group for part in archives or [top] for group in part.folders]
     flat = [group for group in groups if group.images and not group.has_folders_of_images]

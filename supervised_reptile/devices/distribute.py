@@ -117,8 +117,9 @@ def lead(cluster: Cluster, devices: Devices) -> Iterator[list[Connection]]:
             "processes (TF_CONFIG, or SLURM), or omit it"
         )
     workers: dict[int, Connection] = {}
+    others = range(1, cluster.processes)
     try:
-        if cluster.processes > 1:
+        if others:
             host, port = cluster.address
             try:
                 listener = Listener((host if host == "127.0.0.1" else "", port), backlog=128)
@@ -128,10 +129,11 @@ def lead(cluster: Cluster, devices: Devices) -> Iterator[list[Connection]]:
                     f"({error.strerror}): name another one in {CONFIG}"
                 ) from None
             with listener:
-                while len(workers) < cluster.processes - 1:
+                while len(workers) < len(others):
                     connection = listener.accept()
                     with contextlib.suppress(EOFError, OSError, ValueError):  # of something else
-                        workers[int(connection.recv_bytes(9))] = connection
+                        if connection.poll(GRACE):
+                            workers[others.index(int(connection.recv_bytes(9)))] = connection
         yield [workers[number] for number in sorted(workers)]
     finally:
         cause = sys.exc_info()[1]
@@ -204,5 +206,4 @@ def _serve(leader: Connection, ready: Callable) -> int:
             member = member or ready()
             # The leader may get the signal a moment later, and a second one would end it at once.
             due = time.monotonic() > noticed + GRACE
-            found = member(asked, arrays)
-            send(leader, pending.number if due else 0, found)
+            send(leader, pending.number if due else 0, member(asked, arrays))

@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import re
+import signal
 import socket
 import threading
 import time
@@ -211,5 +212,7 @@ def serve(model: Classifier, port: int) -> None:
         output.say(f"Draw at http://127.0.0.1:{server.port} (Ctrl-C ends it)")
         try:
             server.serve_forever()
-        except Interrupted:
+        except Interrupted as interruption:
             page.at_work.acquire(timeout=5)  # TensorFlow does not like to be ended at work
+            if interruption.number != signal.SIGINT:
+                raise

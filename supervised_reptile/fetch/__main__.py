@@ -63,7 +63,7 @@ def fetch(name: str, sources: Sources) -> None:
                 f"{place} exists but is incomplete ({error}): {PART}; or remove it to fetch it "
                 "again"
             ) from None
-        # What a fetch left that was killed at its very end.
+        # A fetch that was killed after its rename leaves this folder.
         shutil.rmtree(build.work_folder(target), ignore_errors=True)
         print(f"{place} is complete. ('{fetch_command()} verify' checks every image.)", flush=True)
         return
@@ -74,7 +74,7 @@ def fetch(name: str, sources: Sources) -> None:
             f"Cannot fetch {name}: {error}. Set {module.SETTINGS} to another source (--help says "
             f"which there are); {PART}."
         ) from None
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         raise FailedError(f"Cannot make {place}: {explain(error)}") from None
     print(f"{place} is complete.", flush=True)
 

@@ -1,23 +1,21 @@
 """Making a dataset next to its place, and checking its images: it is whole or absent."""
 
 import hashlib
-import io
 import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
 from tqdm import tqdm
 
 from supervised_reptile.data import provenance
-from supervised_reptile.data.decoding import on_all_cores
+from supervised_reptile.data.decoding import on_all_cores, open_image
 from supervised_reptile.data.folders import is_image
 from supervised_reptile.fetch.sources import is_used
 from supervised_reptile.system import files
 from supervised_reptile.system.bar import Bar
-from supervised_reptile.system.errors import RefusedError, UnsoundError
+from supervised_reptile.system.errors import RefusedError, UnsoundError, is_exhausted
 from supervised_reptile.system.output import some
 
 GROUP = 200  # files that a process checks at once
@@ -125,9 +123,11 @@ def _inspect(paths: list[Path]) -> list[tuple[str, str]]:
     for path in paths:
         content, problem = path.read_bytes(), ""
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with open_image(content) as image:
                 image.load()
         except Exception as error:  # Pillow raises many kinds for damaged files.
+            if is_exhausted(error):
+                raise
             problem = str(error).replace("<_io.BytesIO object at ", "<").splitlines()[0]
         results.append((hashlib.sha256(content).hexdigest(), problem if content else "empty"))
     return results

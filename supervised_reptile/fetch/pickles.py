@@ -14,7 +14,7 @@ from typing import IO, Any, ClassVar, NoReturn
 import numpy as np
 from PIL import Image
 
-from supervised_reptile.system.errors import UnsoundError
+from supervised_reptile.system.errors import UnsoundError, is_exhausted
 
 SHAPE = (84, 84, 3)
 
@@ -58,6 +58,8 @@ def load(file: IO[bytes]) -> Any:
         # Python 2 wrote bytes of arrays as text.
         return _Unpickler(file, encoding="latin1").load()
     except Exception as error:  # A made-up pickle can fail in any way.
+        if isinstance(error, OSError) or is_exhausted(error):
+            raise
         raise UnsoundError(f"not a pickle of NumPy arrays and plain containers ({error})") from None
 
 
@@ -83,6 +85,8 @@ class _DType:
 
 class _Array(np.ndarray):
     def __setstate__(self, state: Any) -> None:
+        if self.shape != (0,):  # views of what it held would point to freed memory
+            raise pickle.UnpicklingError("an array that is filled twice")
         _version, shape, dtype, in_fortran_order, data = state
         super().__setstate__((1, shape, _checked(dtype), in_fortran_order, data))
 

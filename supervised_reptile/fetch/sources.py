@@ -2,10 +2,12 @@
 
 import hashlib
 import re
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -13,7 +15,7 @@ import urllib3
 from tqdm import tqdm
 
 from supervised_reptile.data.folders import SYSTEMS, is_image
-from supervised_reptile.system.errors import FailedError, RefusedError, UnsoundError
+from supervised_reptile.system.errors import FailedError, RefusedError, UnsoundError, is_exhausted
 
 ATTEMPTS = 5  # in a row that bring nothing new
 BACK_OFF = 1  # seconds before the second attempt to connect, doubled before each further one
@@ -162,22 +164,29 @@ def unpack(path: Path, folder: Path) -> Path:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 for member in tqdm(archive.infolist(), unit=" files", disable=None):
-                    if is_used(PurePath(member.filename)):
-                        archive.extract(member, folder)
+                    if not member.is_dir() and is_used(PurePath(member.filename)):
+                        _write(archive.open(member), folder / member.filename)
         else:
             with tarfile.open(path) as archive:
                 for entry in tqdm(archive, unit=" files", disable=None):
-                    if entry.isfile() and is_used(PurePath(entry.name)):
-                        archive.extract(entry, folder, filter="data")
+                    used = entry.isfile() and is_used(PurePath(entry.name))
+                    if used and (content := archive.extractfile(entry)):
+                        _write(content, folder / entry.name)
     except Exception as error:  # The decompressors raise many kinds for damaged archives.
-        if isinstance(error, OSError) and error.errno:
-            raise  # of the disk, not of what is in the archive
+        if is_exhausted(error) or (isinstance(error, OSError) and error.errno):
+            raise  # of the machine, not of what is in the archive
         reason = (str(error) or repr(error)).splitlines()[0].rstrip(":")  # tarfile has many lines
         raise UnsoundError(
             f"{path.name} is not a sound zip or tar archive ({reason}); unpack archives of other "
             "kinds first, and name the folder"
         ) from None
     return folder
+
+
+def _write(content: IO[bytes], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with content, path.open("wb") as file:
+        shutil.copyfileobj(content, file)
 
 
 def is_used(path: PurePath) -> bool:

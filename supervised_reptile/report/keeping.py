@@ -50,7 +50,8 @@ def collected(run: Run) -> Json:
 
 
 def _differences(known: Json, new: Json) -> list[str]:
-    """What shows that a line is of another run than the known one, or has only a part of it."""
+    """Names of the fields in which `new` contradicts `known`; none if it is the same run, and at
+    least as complete."""
     first, second = ({**line, **line["flags"]} for line in (known, new))
     differ = [name for name in {**first, **second} if first.get(name) != second.get(name)]
     if all(line in new["results"] for line in known["results"]):

@@ -137,7 +137,7 @@ Held = Mapping[str, tuple[str, tuple[int, ...]]]  # type and shape of what a che
 def _check_network(prefix: Path, held: Held, model: Model, classes: int) -> None:
     kernel, dense = (held.get(f"{layer}/kernel", ("", ()))[1] for layer in ("conv2d", "dense"))
     for other in models.MODELS.values():
-        if other != model and kernel == other.shapes(classes)["conv2d/kernel"]:
+        if other.name != model.name and kernel == other.shapes(classes)["conv2d/kernel"]:
             raise RefusedError(
                 f"the checkpoint {prefix} holds the {other.name} network: evaluate it with "
                 f"run_{other.name}.py"

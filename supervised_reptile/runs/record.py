@@ -28,7 +28,7 @@ RESULTS = "results.jsonl"
 TALLY = "evaluation.json"
 SECONDS = "seconds.json"
 LOCK = "lock"
-# What such file systems answer; 524 is the kernel's ENOTSUPP, which NFS lets through.
+# Errors of file systems without locks; 524 is the kernel's ENOTSUPP, which NFS lets through.
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524)
 # Flags that say where things are: records that are passed on lack them.
 PLACES = ("checkpoint", "data_dir")
@@ -196,7 +196,7 @@ def newest(directory: str | os.PathLike) -> tuple[Path | None, str]:
     # The folder may have been moved: what it has of an absolute path is the name.
     name = Path(found[1]).name if os.path.isabs(found[1]) else found[1]
     said, numbers = f"{path} names {name} as the newest, but", checkpoints(directory)
-    prefix = path.with_name(name)
+    prefix = path.parent / name
     if not os.path.exists(f"{prefix}.index"):
         return None, f"{said} that is not there"
     own = number(prefix)

@@ -73,10 +73,10 @@ def accuracy(correct: np.ndarray, classes: int) -> Accuracy:
 def half_width(variance: np.ndarray | float, tasks: np.ndarray | int, classes: int) -> np.ndarray:
     """Half the width of the 95 % interval of a mean over tasks, each with a query for each class.
 
-    variance: of the tasks' accuracies. tasks: at least 2. It is Student's t, by Wallace's
-    approximation, times the standard error. The square of that has 2 / queries² added: what is left
-    of it in Agresti and Coull's interval, with two right and two wrong answers added, where all are
-    right. So it holds for few tasks, too.
+    variance: of the tasks' accuracies. tasks: at least 2. It is t √(variance / tasks + 2/queries²)
+    with Student's t, by Wallace's approximation. Where all answers are right, the second term is
+    that of Agresti and Coull's interval, which adds two right and two wrong answers. So it holds
+    for few tasks, too.
     """
     freedom, queries = tasks - 1, tasks * classes
     t_squared = freedom * np.expm1((1.96 * (8 * freedom + 3) / (8 * freedom + 1)) ** 2 / freedom)
@@ -185,8 +185,8 @@ class Tally:
     def __init__(
         self, folder: os.PathLike | None = None, of: object = None, part: dict | None = None
     ) -> None:
-        """folder: of the file, None for no file. of: what has to be the same to go on with it.
-        part: the record.part of this process."""
+        """folder: of the file, None for no file. of: the number of the evaluated checkpoint; a file
+        about another one is left aside. part: the record.part of this process."""
         self._folder, self._of, self._earlier, self.parts = folder, of, 0.0, [part]
         self.correct: dict[str, list[list[int]]] = collections.defaultdict(list)
         self._written = self._begun = time.monotonic()

@@ -53,7 +53,8 @@ class Events:
         self._removed, self._run, self._name = False, run, f"{split}/{NAME}{number:06}".lstrip("/")
         self._records = tf.io.TFRecordWriter(str(Path(run, self._name)))
         self._write(file_version="brain.Event:2")
-        for _ in range(2):  # the first one of a run voids nothing, and runs of 0.2.0 had none
+        # TensorBoard ignores the first one of a run, and files of earlier builds have none.
+        for _ in range(2):
             self._write(step=last + 1, session_log=START)
 
     def write(self, step: int, *values: Any) -> None:

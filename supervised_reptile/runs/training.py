@@ -121,8 +121,8 @@ def lost(folder: os.PathLike) -> str:
 
 
 def clock(earlier: float | None) -> Callable[[], float | None]:
-    """What tells for how many seconds a run has been trained, from those of its earlier part on;
-    None if these are not known."""
+    """A function that returns the seconds of training so far, or None if an earlier part did not
+    record its own."""
     begun = time.monotonic()
     return lambda: None if earlier is None else earlier + time.monotonic() - begun
 

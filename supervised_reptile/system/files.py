@@ -1,4 +1,4 @@
-"""Files that are whole, whatever happens while they are written, and locks that no process keeps.
+"""Files that are whole, whatever happens while they are written, and locks that end with a process.
 
 A kill, a full disk or a power cut leaves the old file or the new one, and drops every lock.
 """
@@ -8,13 +8,14 @@ import errno
 import fcntl
 import os
 import shutil
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from supervised_reptile.system.errors import FailedError
 from supervised_reptile.system.output import note
 
-# What file systems answer that cannot be asked to put the names in a folder on the disk.
+# Errors of file systems on which a folder cannot be synced.
 WITHOUT_ORDER = (errno.EINVAL, errno.EOPNOTSUPP)
 
 
@@ -80,9 +81,7 @@ class OwnFolder(os.PathLike):
 
     def __init__(self, path: str | os.PathLike) -> None:
         self._path, self._number = os.fspath(path), os.open(path, os.O_RDONLY)
-
-    def __del__(self) -> None:
-        os.close(self._number)
+        weakref.finalize(self, os.close, self._number)
 
     def __fspath__(self) -> str:
         """Where the folder is now. Raises FailedError if it is gone, or no system tells."""

@@ -1,6 +1,6 @@
 """What the program needs before anything else can be imported.
 
-This file has to be read by every Python 3, however old.
+This file and the package's __init__.py have to be read by every Python from 3.7 on.
 """
 
 import importlib.util

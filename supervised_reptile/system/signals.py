@@ -57,7 +57,7 @@ def _hear(answer: Callable[[int], None]) -> dict[signal.Signals, Any]:
 
 
 def raise_interrupted() -> None:
-    """From now on, the first SIGINT or SIGTERM raises Interrupted, and the second ends all."""
+    """From now on, the first of SIGNALS raises Interrupted, and the second ends all."""
 
     def interrupt(number: int) -> None:
         raise Interrupted(number)

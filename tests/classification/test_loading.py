@@ -39,6 +39,7 @@ def test_an_included_model_by_name_is_that_in_its_folder():
     [
         ("o16", {}, "o16 is no folder here, and none of the included models: .*o120, o15"),
         (f"{O15}/model.ckpt-1", {}, "there is no checkpoint, but .*o15 has model.ckpt-99999"),
+        ("a[1]", {}, "a.1. is no folder here"),
         (str(O15), {"evil_iters": 3}, "evil_iters is no flag of a model"),
         (str(O15), {"eval_iters": 0}, "--eval-iters: must be at least 1"),
         (str(O15), {"transductive": 3}, "transductive: ignored explicit argument '3'"),
@@ -47,6 +48,12 @@ def test_an_included_model_by_name_is_that_in_its_folder():
 def test_what_cannot_be_loaded_is_refused_in_one_line(checkpoint, flags, reason):
     with pytest.raises(RefusedError, match=reason):
         supervised_reptile.load(checkpoint, **flags)
+
+
+def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path):
+    shutil.copytree(O15, tmp_path / "a[1]")
+    with pytest.raises(RefusedError, match=r"--checkpoint: must be .* without"):
+        supervised_reptile.load(str(tmp_path / "a[1]"))
 
 
 @pytest.mark.slow

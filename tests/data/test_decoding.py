@@ -190,12 +190,14 @@ def test_all_unreadable_images_are_counted_and_the_first_few_named(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpeg", "gif"])
-@pytest.mark.parametrize("damage", ["empty", "truncated", "text"])
+@pytest.mark.parametrize("damage", ["empty", "truncated", "text", "a program in PostScript"])
 def test_what_is_not_a_whole_image_is_refused_by_name(tmp_path, suffix, damage):
     path = save(tmp_path / f"a.{suffix}", "RGB")
     whole = path.read_bytes()
-    path.write_bytes({"empty": b"", "truncated": whole[: len(whole) // 2], "text": b"<p>"}[damage])
-    with pytest.raises(RefusedError, match=rf"1 of the images cannot be read: .*a\.{suffix}"):
+    others = {"empty": b"", "text": b"<p>", "truncated": whole[: len(whole) // 2]}
+    path.write_bytes(others.get(damage, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"))
+    reason = "" if damage == "truncated" else r" \(empty, or of no known kind\)"
+    with pytest.raises(RefusedError, match=rf"1 of the images .* read: .*a\.{suffix}{reason}"):
         read_image(path, Format(4, "L"))
 
 

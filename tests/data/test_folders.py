@@ -109,6 +109,9 @@ def test_a_folder_too_high_or_too_deep_is_found_or_named(alphabets, splits, tmp_
 def test_validation_is_val(splits):
     (splits / "val").rename(splits / "validation")
     assert photographs(splits) == {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
+    fill(splits / "val" / "e")
+    with pytest.raises(RefusedError, match="has both val/ and validation/"):
+        photographs(splits)
 
 
 def test_miniimagenets_own_classes_side_by_side_have_their_split(tmp_path):

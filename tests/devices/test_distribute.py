@@ -4,7 +4,10 @@ import json
 import os
 import re
 import signal
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Client
 
 import numpy as np
 import processes
@@ -185,3 +188,29 @@ def test_waiting_for_the_others_ends_at_a_signal(folder):
     assert waiting.wait(timeout=60) == 128 + signal.SIGTERM
     assert time.monotonic() - begin < 10
     waiting.communicate()
+
+
+def test_connections_of_something_else_do_not_count_nor_hold_up_the_others():
+    """Such as a scan of ports, which may say nothing at all."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        cluster = Cluster(0, 2, free.getsockname())
+
+    def connect():
+        while True:
+            try:
+                silent = socket.create_connection(cluster.address)
+            except ConnectionRefusedError:
+                continue
+            others = [Client(cluster.address) for _ in range(3)]
+            for other, word in zip(others, (b"77", b"word", b"1"), strict=True):
+                other.send_bytes(word)
+            return silent, others
+
+    with ThreadPoolExecutor() as pool:
+        connected = pool.submit(connect)
+        with distribute.lead(cluster, Devices()) as workers:
+            silent, (*_, true) = connected.result()
+            (worker,) = workers
+            true.send_bytes(b"it is me")
+            assert worker.recv_bytes() == b"it is me"
+        silent.close()

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from supervised_reptile import main
 from supervised_reptile.args import Config
+from supervised_reptile.data.omniglot import OMNIGLOT
+from supervised_reptile.devices import choice
 from supervised_reptile.devices.choice import Devices
 from supervised_reptile.learning import models
 from supervised_reptile.learning.reptile import Chunk, Reptile
@@ -42,3 +45,17 @@ def test_every_operation_can_be_compiled_for_a_gpu(dataset, parallel):
         assert "stablehlo.while" in program and "custom_call" not in program
         # Tasks side by side are one product, not one convolution after another.
         assert "stablehlo.dot_general" in program and "stablehlo.convolution" not in program
+
+
+def test_what_was_trained_on_a_gpu_is_resumed_and_evaluated_there(
+    tmp_path, monkeypatch, few_images, capsys
+):
+    """The CPU takes the part of one, with a GPU's operations."""
+    monkeypatch.setattr(choice, "choose", lambda asked: Devices("GPU", ("/CPU:0",)))
+    flags = "--shots 1 --inner-iters 1 --inner-batch 5 --meta-batch 1 --meta-iters 2 "
+    flags += f"--eval-iters 1 --eval-samples 2 --checkpoint {tmp_path} {few_images['omniglot']}"
+    main.main(OMNIGLOT, flags.split())
+    (tmp_path / "results.jsonl").unlink()
+    for way in ("--resume", "--pretrained"):
+        main.main(OMNIGLOT, [way, *flags.split()])
+        assert "Test accuracy" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import builtins
 import collections
+import errno
 import io
 import os
 import pickle
@@ -128,7 +129,15 @@ def test_the_array_of_the_next_test_is_sound():
     assert load(array()).tolist() == [97, 98, 99]
 
 
+def filled_twice():
+    """The state of the array once more, which would free what views of the first still see."""
+    start, state = array()[:-2].split(b"R(K\x01", 1)
+    state = b"(K\x01" + state
+    return start + b"R" + state + b"b" + state + b"b."
+
+
 CRAFTED = {
+    "an array that is filled twice": filled_twice(),
     "object dtype": array(dtype=b"X\x01\x00\x00\x00O"),
     "dtype that becomes a structure": array(
         state=b"(K\x03X\x01\x00\x00\x00|N(X\x01\x00\x00\x00at}X\x01\x00\x00\x00aK\x00K\x08\x86s"
@@ -157,3 +166,15 @@ CRAFTED = {
 def test_crafted_pickles_are_refused(trick):
     with pytest.raises(UnsoundError, match="not a pickle of NumPy arrays and plain containers"):
         load(CRAFTED[trick])
+
+
+@pytest.mark.parametrize("lack", [MemoryError(), OSError(errno.EIO, "Input/output error")])
+def test_the_file_is_not_blamed_for_the_machine(lack, monkeypatch):
+    class Broken(io.BytesIO):
+        def readline(self, *size):
+            raise lack
+
+        read = readinto = readline
+
+    with pytest.raises(type(lack)):
+        pickles.load(Broken(array()))

@@ -58,11 +58,12 @@ def write_as_the_authors_program(prefix, model, state):
 
 
 @pytest.mark.parametrize("sgd", [True, False])
-def test_what_is_saved_is_restored_to_the_bit(tmp_path, sgd):
-    state = random_state(models.OMNIGLOT, sgd)
+@pytest.mark.parametrize("kind", ["CPU", "GPU"])
+def test_what_is_saved_is_restored_to_the_bit(tmp_path, sgd, kind):
+    state, model = random_state(models.OMNIGLOT, sgd), models.OMNIGLOT.on(kind)
     checkpoints.save(tmp_path, 12, state, keep=5)
     settings = config(models.OMNIGLOT, sgd=sgd)
-    restored = checkpoints.restore(tmp_path / "model.ckpt-12", models.OMNIGLOT, settings)
+    restored = checkpoints.restore(tmp_path / "model.ckpt-12", model, settings)
     assert_same(restored.parameters, state.parameters)
     assert_same(restored.second_moments, state.second_moments)
     if not sgd:

@@ -125,6 +125,7 @@ def test_the_state_file_says_which_checkpoint_is_the_newest_as_to_tensorflow(tmp
         (b"\xff", ""),
         (b'model_checkpoint_path: "/gone/model.ckpt-1000"', ""),
         (b'model_checkpoint_path: "model.ckpt-2000"', "as the newest, but that is not there"),
+        (b'model_checkpoint_path: "runs/model.ckpt-99"', "as the newest, but that is not there"),
     ],
 )
 def test_else_the_newest_is_the_one_of_the_highest_number(tmp_path, content, warning):

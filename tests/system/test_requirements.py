@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+import supervised_reptile
 from supervised_reptile.system import requirements
 
 TOP = pathlib.Path(__file__).parents[2]
@@ -33,6 +34,7 @@ def test_an_old_python_is_told_which_is_needed(monkeypatch, capsys):
 
 OPEN_A_FILE = """
 import sys
+import supervised_reptile
 from supervised_reptile.system import requirements
 requirements.open_streams()
 print("out")
@@ -63,6 +65,11 @@ def test_a_closed_standard_stream_is_no_place_for_the_next_file(tmp_path, closed
 )
 def test_an_old_python_can_read_what_comes_before_the_check(file):
     ast.parse((TOP / file).read_text(), feature_version=(3, 6))
+
+
+def test_an_old_python_does_not_look_into_annotations():
+    kinds = supervised_reptile.load.__annotations__.values()
+    assert len(kinds) == 4 and all(isinstance(kind, str) for kind in kinds)
 
 
 def test_ctrl_c_before_there_is_an_answer_leaves_no_traceback():
