@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 LARGEST = 3.4028234e38  # that a float32 holds
+SMALLEST = 1.2e-38  # apart from 0, which smaller ones become
 RULES = {"at_least": operator.ge, "above": operator.gt}  # how a value compares with a bound
 RULES |= {"at_most": operator.le, "below": operator.lt}
 
@@ -38,6 +39,8 @@ def _number(kind: type, name: str, bounds: Mapping[str, float], text: str) -> An
         value = kind(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be {name}, not {text!r}") from None
+    if 0 < abs(value) < SMALLEST:
+        raise argparse.ArgumentTypeError(f"must be at least {SMALLEST}, or 0, not {value}")
     for rule, bound in bounds.items():
         if not RULES[rule](value, bound):
             wanted = f"{rule.replace('_', ' ')} {bound}"

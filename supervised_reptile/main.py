@@ -128,7 +128,7 @@ def _prepare(dataset: Dataset, given: dict) -> Prepared:
     try:
         decided = plan.decide(dataset.name, given)
         if isinstance(decided, SavedModel) and decided.asked and not decided.asked.draw:
-            return Prepared(decided, examples=command.prepare(decided.asked))
+            return Prepared(decided, examples=command.prepare(decided.asked, decided.prefix))
         if isinstance(decided, FinishedRun) or (isinstance(decided, SavedModel) and decided.asked):
             return Prepared(decided)
         return _load(dataset, decided)

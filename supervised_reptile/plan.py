@@ -117,11 +117,15 @@ def decide(dataset: str, given: dict) -> Plan:
     asked, rest = part(Classifying, given)
     if own := given.keys() - rest.keys():
         drawing = own & {"draw", "port"}
-        part_of = "draw" if drawing else "classify"
+        part_of = "draw" if drawing and not asked.classify else "classify"
         if not getattr(asked, part_of):
             raise RefusedError(f"{flag_name(min(own))} is part of --{part_of}: give that, too")
         if drawing and own - drawing:
-            raise RefusedError(f"--draw and {flag_name(min(own - drawing))}: omit one of them")
+            raise RefusedError(
+                f"{flag_name(min(drawing))} and {flag_name(min(own - drawing))}: omit one of them"
+            )
+        if unused := rest.keys() & {"data_dir", "synthetic", "eval_sets"}:
+            raise RefusedError(f"--{part_of} uses other images: omit {flag_name(min(unused))}")
         if not given.get("pretrained"):
             raise RefusedError(f"--{part_of} needs a saved model: add --pretrained --checkpoint")
         return dataclasses.replace(saved_model(dataset, rest), asked=asked)
@@ -129,6 +133,11 @@ def decide(dataset: str, given: dict) -> Plan:
         return saved_model(dataset, given)
     given = {"checkpoint": Run.checkpoint, **given}
     recorded = record.read(given["checkpoint"]) if given.get("resume") else None
+    if given.get("resume") and not recorded and given.keys() <= HARMLESS:
+        raise RefusedError(
+            f"--resume: {given['checkpoint']} holds no run: check the path; if nothing was saved "
+            "yet, give the flags that the run was started with, too"
+        )
     config = resolve(dataset, given, recorded.config if recorded else None)
     if recorded:
         if found := results.of_finished(config.run.checkpoint, config):
@@ -148,13 +157,15 @@ def decide(dataset: str, given: dict) -> Plan:
 def saved_model(dataset: str, given: dict) -> SavedModel:
     """The checkpoint that a command names, and how it is evaluated. Raises as `decide`."""
     given = {"checkpoint": Run.checkpoint, "pretrained": True, **given}
+    _check_pairs(given)
     prefix = record.find_checkpoint(given["checkpoint"])
     recorded = record.read(prefix.parent)
-    own_images = bool(given.keys() & {"data_dir", "synthetic"})
     config = resolve(dataset, given, recorded.config if recorded else None)
     known = HARMLESS | READ_OFF | given.keys()
     assumed = () if recorded else tuple(name for name in config.flags() if name not in known)
-    return SavedModel(config, prefix, recorded, own_images, assumed)
+    own_images = bool(given.keys() & {"data_dir", "synthetic"})
+    cleaned_otherwise = recorded is not None and config.run.clean != recorded.config.run.clean
+    return SavedModel(config, prefix, recorded, own_images or cleaned_otherwise, assumed)
 
 
 def resolve(dataset: str, given: dict, recorded: Config | None = None) -> Config:
@@ -163,10 +174,7 @@ def resolve(dataset: str, given: dict, recorded: Config | None = None) -> Config
     recorded: the configuration of that run.
     Raises RefusedError for flags that contradict that run, or one another.
     """
-    for pair in (("synthetic", "data_dir"), ("pretrained", "resume")):
-        if all(given.get(name) for name in pair):
-            first, second = map(flag_name, pair)
-            raise RefusedError(f"{first} and {second}: give one of them, they exclude each other")
+    _check_pairs(given)
     flags = dict(given)
     if recorded:
         if recorded.dataset != dataset:
@@ -182,6 +190,13 @@ def resolve(dataset: str, given: dict, recorded: Config | None = None) -> Config
     config = Config.of(dataset, flags)
     check(config)
     return config
+
+
+def _check_pairs(given: dict) -> None:
+    for pair in (("synthetic", "data_dir"), ("pretrained", "resume")):
+        if all(given.get(name) for name in pair):
+            first, second = map(flag_name, pair)
+            raise RefusedError(f"{first} and {second}: give one of them, they exclude each other")
 
 
 def check_free(directory: str) -> None:
@@ -212,9 +227,9 @@ def check_free(directory: str) -> None:
 
 def _check_same(given: dict, recorded: dict) -> None:
     """Refuse other flags than those of a run that is resumed, or than what decides its model."""
-    fixed = {"classes", "train_classes", "rotations"}
+    fixed, remedy = {"classes", "train_classes", "rotations"}, "omit them"
     if given.get("resume"):
-        fixed = recorded.keys() - HARMLESS
+        fixed, remedy = recorded.keys() - HARMLESS, "omit them, or start a run in another directory"
     if differences := [
         f"{flag_name(key)} is {given[key]} here but {recorded[key]} there"
         for key in recorded
@@ -222,7 +237,7 @@ def _check_same(given: dict, recorded: dict) -> None:
     ]:
         raise RefusedError(
             f"--checkpoint {given['checkpoint']}: its run had other flags: "
-            f"{', '.join(differences)}; omit them, or start a new run in another directory"
+            f"{', '.join(differences)}; {remedy}"
         )
 
 

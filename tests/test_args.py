@@ -81,6 +81,7 @@ def test_the_examples_of_the_help_are_accepted(dataset, capsys):
     ("line", "reason"),
     [
         ("--pretrained --resume", "--pretrained and --resume: give one"),
+        ("--learning-rate 1e-50", "--learning-rate: must be at least 1.2e-38, or 0, not 1e-50"),
         ("--checkpoint-interval 0", "--checkpoint-interval: must be at least 1"),
         ("--classes 1", "--classes: must be at least 2"),
         ("--train-shots -1", "--train-shots: must be at least 0"),
@@ -116,7 +117,7 @@ def test_the_examples_of_the_help_are_accepted(dataset, capsys):
 )
 def test_refusals_name_the_flag_in_one_line(line, reason):
     with pytest.raises(RefusedError) as caught:
-        configure(line)
+        plan.decide("omniglot", args.parse("run_omniglot.py", "omniglot", line.split()))
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
 

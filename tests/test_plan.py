@@ -99,6 +99,22 @@ def test_a_run_is_resumed_with_flags_that_do_not_change_it(flags):
     assert "resume" not in config.flags()
 
 
+def test_nothing_is_begun_where_only_something_there_could_be_resumed(tmp_path):
+    """A run that was stopped before it saved anything leaves nothing to take its flags from."""
+    given = {"resume": True, "checkpoint": str(tmp_path / "a"), "eval_samples": 7}
+    with pytest.raises(RefusedError, match=r"a holds no run: .* the flags that the run was"):
+        plan.decide("omniglot", given)
+    assert plan.decide("omniglot", {**given, "shots": 1}).config.task.shots == 1
+
+
+def test_a_model_evaluated_with_drawings_cleaned_otherwise_has_other_images(tmp_path, written):
+    record.begin(written)
+    put_checkpoint(tmp_path, 7)
+    for clean in (False, True):
+        saved = plan.saved_model("omniglot", {"checkpoint": str(tmp_path), "clean": clean})
+        assert saved.own_images == clean
+
+
 def test_flags_that_would_change_a_resumed_run_are_refused_with_both_values():
     recorded = configure("--shots 1 --seed 4 --foml")
     with pytest.raises(RefusedError) as caught:

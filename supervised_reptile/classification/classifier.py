@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,13 +31,16 @@ class Classifier:
         """config: of the evaluation: inner steps, mini-batches, optimizer, transduction, seed."""
         self._reptile, self.config, self._state = Reptile(model, config), config, state
         self.format = dataclasses.replace(model.format, clean=config.run.clean)
-        evaluation = config.evaluation
+        evaluation, shapes = config.evaluation, model.shapes(config.task.classes)
         steps = tf.TensorSpec([1, evaluation.eval_iters, evaluation.eval_batch], tf.int32)
-        pixels = tf.TensorSpec([None, *self.format.shape], tf.uint8)
-        signature = [pixels, Batches(steps, steps), tf.TensorSpec([], tf.int32)]
-        self._adapted = tf.function(self._train, signature, autograph=False)
-        # One for each number of images: TensorFlow warns of one that is often traced anew.
-        self._asking = functools.cache(lambda images: tf.function(self._ask, autograph=False))
+        adapted = {name: tf.TensorSpec([1, *shape]) for name, shape in shapes.items()}
+
+        def images(number: int | None) -> tf.TensorSpec:
+            return tf.TensorSpec([number, *self.format.shape], tf.uint8)
+
+        examples = [images(None), Batches(steps, steps), tf.TensorSpec([], tf.int32)]
+        self._adapting = functools.cache(lambda: _traced(self._train, examples))
+        self._asking = functools.cache(lambda n: _traced(self._ask, [adapted, images(n)]))
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:
@@ -68,6 +71,12 @@ class Classifier:
                 f"there are {len(pixels)} images, but labels of shape {np.shape(labels)}: give one "
                 "label for each image"
             )
+        if not all(isinstance(label, str) for label in labels):
+            given = np.asarray(labels)
+            if given.dtype.kind not in "biuf" or np.isnan(given).any():
+                raise RefusedError("labels: give a name for each image, or a number for each")
+        if not (isinstance(repeat, int | np.integer) and repeat >= 0):
+            raise RefusedError(f"repeat: must be a whole number of at least 0, not {repeat!r}")
         names, numbers = np.unique(labels, return_inverse=True)
         if not 2 <= len(names) <= self.classes:
             more = self.classes < len(names) <= MOST
@@ -77,7 +86,7 @@ class Classifier:
                 + (f": take the included o120, which tells {MOST} apart" if more else "")
             )
         batches = self._batches(numbers, repeat)
-        parameters = self._adapted(tf.constant(pixels), batches, tf.constant(len(names)))
+        parameters = self._adapting()(tf.constant(pixels), batches, tf.constant(len(names)))
         return Adapted(self, names.tolist(), pixels, parameters)
 
     def pixels(self, images: Images) -> np.ndarray:
@@ -120,6 +129,11 @@ class Classifier:
 
     def _ask(self, parameters: Tensors, pixels: tf.Tensor) -> tf.Tensor:
         return self._reptile.model.logits(parameters, pixels[None, None])[0, 0]
+
+
+def _traced(function: Callable, signature: Sequence[Any]) -> Callable:
+    """A graph of a function. TensorFlow warns of others, which it finds traced too often."""
+    return tf.function(function, signature, autograph=False).get_concrete_function()
 
 
 class Adapted:

@@ -48,6 +48,8 @@ def classify(
     Raises RefusedError if the model, the examples or the flags are not as they have to be, and
     FailedError if the adapted network's outputs are not finite.
     """
+    if not (isinstance(repeats, int) and repeats >= 1):
+        raise RefusedError(f"repeats: must be a whole number of at least 1, not {repeats!r}")
     given = examples.find(labelled, unlabelled)
     return answer(loading.load(checkpoint, dataset, **flags), given, repeats)
 
@@ -72,11 +74,11 @@ def answer(model: "Classifier", given: Examples, repeats: int) -> list[Answer]:
     ]
 
 
-def prepare(asked: Classifying) -> Examples:
-    """The Examples that a command line names.
+def prepare(asked: Classifying, prefix: Path) -> Examples:
+    """The Examples that a command line names. prefix: of the model's checkpoint.
 
     Raises RefusedError for those, or for files that cannot be written, or would take the place of
-    an image or each other; OSError for folders that cannot be read.
+    an image, of each other, or of a file of the model; OSError for folders that cannot be read.
     """
     given = examples.find(*asked.classify)
     taken = {os.path.realpath(file) for files in given.support.values() for file in files}
@@ -91,6 +93,8 @@ def prepare(asked: Classifying) -> Examples:
             raise RefusedError(f"{flag} {path}: there is no folder {folder}: make it first")
         if not os.access(place if place.exists() else place.parent, os.W_OK):
             raise RefusedError(f"{flag} {path} cannot be written: check its permissions")
+        if place.parent == prefix.parent.resolve():
+            raise RefusedError(f"{flag} {path} is in the folder of the model: name another folder")
         if str(place) in taken:
             raise RefusedError(f"{flag} {path} is an image or the other file: name another one")
         taken.add(str(place))

@@ -43,6 +43,9 @@ def find(labelled: str | Mapping[str, Sequence[str]], unlabelled: str | Sequence
     Raises RefusedError for what holds no images, or for a truth that is no class.
     """
     support = _classes(labelled) if isinstance(labelled, str) else labelled
+    for name, files in support.items():
+        if isinstance(files, str):
+            raise RefusedError(f"the class {name}: give a list of paths, not {files!r}")
     if not isinstance(unlabelled, str):
         return Examples(support, unlabelled)
     if not support:
@@ -53,6 +56,7 @@ def find(labelled: str | Mapping[str, Sequence[str]], unlabelled: str | Sequence
     if not path.is_dir():
         raise RefusedError(f"--classify {unlabelled} is neither an image nor a folder of images")
     folder = Folder(path)
+    _say_others([folder])
     if files := [entry.path for entry in folder.images]:
         if folder.has_folders_of_images:
             raise RefusedError(
@@ -77,6 +81,7 @@ def _classes(folder: str) -> dict[str, list[str]]:
     parts = Folder(folder).folders
     named = by_name((part.name, part) for part in parts)
     classes = {name: [entry.path for entry in part.images] for name, part in named.items()}
+    _say_others([Folder(folder), *parts])
     empty = [part for part in parts if not part.images]
     if empty and len(empty) < len(parts):
         raise RefusedError(
@@ -84,6 +89,12 @@ def _classes(folder: str) -> dict[str, list[str]]:
             "convert what is there, or remove it"
         )
     return {name: files for name, files in classes.items() if files}
+
+
+def _say_others(parts: Sequence[Folder]) -> None:
+    """Say which kinds of files count as no images; the first folder is named."""
+    if others := sorted({kind for part in parts for kind in part.others}):
+        note(f"Warning: --classify {parts[0].path}: files are passed over: {some(others)}")
 
 
 def pixels_of(images: Images, format: Format) -> np.ndarray:
@@ -123,11 +134,13 @@ def read(examples: Examples, format: Format) -> tuple[np.ndarray, np.ndarray]:
     for kind, odd in oddities(pixels).items() if format == CHARACTERS else ():
         if odd.any():
             named = some([file for file, is_odd in zip(files, odd) if is_odd])
-            note(f"Warning: {kind}, unlike Omniglot: {named} (try --clean)")
+            advice = "" if kind == "blank" else " (try --clean)"  # which refuses blank ones
+            note(f"Warning: {kind}, unlike Omniglot: {named}{advice}")
     shown, asked = pixels[: len(support)], pixels[len(support) :]
-    if repeated := np.isin(cache.hashes_of(asked), cache.hashes_of(shown)).sum():
+    again = np.isin(cache.hashes_of(asked), cache.hashes_of(shown))
+    if repeated := [file for file, is_again in zip(examples.queries, again) if is_again]:
         note(
-            f"Warning: {repeated} of {len(asked)} images to classify are among the examples: "
-            "their answers say nothing about new images"
+            f"Warning: {len(repeated)} of {len(asked)} images to classify look the same as an "
+            f"example, so that their answers say nothing about new images: {some(repeated)}"
         )
     return shown, asked

@@ -33,6 +33,8 @@ def load(checkpoint: str, dataset: str | None = None, **flags: Any) -> "Classifi
     name = recorded.config.dataset if recorded else dataset
     if name is None:
         raise RefusedError(f"{place} has no run.json: say which dataset it was trained on")
+    if dataset not in (None, name) or name not in ("omniglot", "miniimagenet"):
+        raise RefusedError(f"dataset={dataset!r}: the model in {place} was trained on another one")
     if strangers := flags.keys() - Config.of(name, {}).flags().keys():
         raise RefusedError(f"{min(strangers)} is no flag of a model: check its name")
     flags["checkpoint"] = place

@@ -161,6 +161,8 @@ def _decode(data: bytes | Image.Image, format: Format) -> np.ndarray:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as large is refused
         opened = data.copy() if isinstance(data, Image.Image) else open_image(data)
     with opened as image:
+        if not min(image.size):
+            raise ValueError("it has no pixels")
         if image.mode[0] in "IF":
             # What is white in them is not known; scientific ones often use 12 of 16 bits.
             raise ValueError("more than 8 bits per value: convert it to 8 bits")

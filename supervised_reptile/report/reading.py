@@ -127,7 +127,7 @@ def read_runs(folder: pathlib.Path) -> list[Run]:
     Raises RefusedError if there is no such folder, or a file of collected runs is damaged; OSError
     if one cannot be read.
     """
-    if not folder.exists():
+    if not (folder.is_dir() or (folder.is_file() and folder.suffix == ".jsonl")):
         raise RefusedError(f"{folder} is no folder: name one that holds the folders of runs")
     runs: list[Run] = []
     places = {folder: os.path.basename(os.path.abspath(folder))}

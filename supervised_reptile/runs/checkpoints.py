@@ -112,7 +112,7 @@ def restore(prefix: Path, model: Model, config: Config) -> State:
         _check_tensors(prefix, held, expected)
         tensors = {name: tf.constant(reader.get_tensor(name)) for name in expected}
     except (tf.errors.OpError, LookupError, ValueError, TypeError, RuntimeError) as error:
-        if elsewhere := of_the_system(error):
+        if elsewhere := of_the_system(error, str(prefix)):
             raise elsewhere from None
         if not os.path.exists(f"{prefix}.index"):
             raise RefusedError(

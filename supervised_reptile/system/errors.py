@@ -60,11 +60,12 @@ def explain(failure: BaseException) -> str:
     return line
 
 
-def of_the_system(failure: Exception) -> OSError | None:
-    """The OSError that TensorFlow has put into words, if it is one that no file is to blame for."""
-    for number in EXHAUSTED:
+def of_the_system(failure: Exception, path: str) -> OSError | None:
+    """The OSError that TensorFlow has put into words, if it says nothing about what a file holds.
+    path: of the file."""
+    for number in (*EXHAUSTED, errno.EACCES, errno.EIO):
         if os.strerror(number) in str(failure):
-            return OSError(number, os.strerror(number))
+            return OSError(number, os.strerror(number), path)
     return None
 
 

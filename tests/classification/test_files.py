@@ -134,6 +134,10 @@ def test_the_function_gives_what_the_command_prints(model, handlers, capsys):
         ("--classify flat q", "flat holds no folders of images"),
         ("--classify l/ka q", "l/ka holds no folders of images"),
         ("--repeats 3", "--repeats is part of --classify"),
+        ("--classify l q --port 80", "--port and --classify: omit one of them"),
+        ("--classify l q --data-dir mine", "--classify uses other images: omit --data-dir"),
+        ("--classify l q --synthetic", "--classify uses other images: omit --synthetic"),
+        ("--draw --eval-sets test", "--draw uses other images: omit --eval-sets"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(model, handlers, capsys, line, reason):
@@ -142,6 +146,27 @@ def test_what_makes_no_sense_is_refused_by_name(model, handlers, capsys, line, r
     out, err = capsys.readouterr()
     assert caught.value.code == 2 and out == "" and err.count("\n") == 1
     assert re.search(reason, err)
+
+
+def test_a_program_that_asks_for_nonsense_is_told_so(model):
+    with pytest.raises(RefusedError, match="repeats: must be a whole number of at least 1, not 0"):
+        classify("ckpt", "l", "flat", repeats=0)
+    with pytest.raises(RefusedError, match="the class ka: give a list of paths, not 'l/ka/0"):
+        classify("ckpt", {"ka": "l/ka/0.png", "ki": ["l/ki/0.png"]}, "flat")
+    with pytest.raises(RefusedError, match="dataset='miniimagenet': the model in ckpt was trained"):
+        classify("ckpt", "l", "flat", dataset="miniimagenet")
+
+
+def test_files_that_count_as_no_images_are_named_by_kind(folders, capsys):
+    examples.find("l", "flat")
+    assert capsys.readouterr().err == ""
+    for name in ("l/ka/photo.heic", "l/notes", "flat/a.heic", "flat/b.heic", "flat/c.pdf"):
+        (folders / name).touch()
+    examples.find("l", "flat")
+    assert capsys.readouterr().err.splitlines() == [
+        "Warning: --classify l: files are passed over: .heic, notes",
+        "Warning: --classify flat: files are passed over: .heic, .pdf",
+    ]
 
 
 def test_a_truth_that_is_no_class_is_refused(folders):
@@ -186,7 +211,7 @@ def test_images_unlike_omniglots_are_named_by_kind(folders, capsys):
     Image.new("L", (50, 50), 240).save("flat/ki1.png")
     examples.read(given, CHARACTERS)
     assert capsys.readouterr().err.splitlines() == [
-        "Warning: blank, unlike Omniglot: flat/ki1.png (try --clean)",
+        "Warning: blank, unlike Omniglot: flat/ki1.png",
         "Warning: light on dark, unlike Omniglot: l/ku/2.png, flat/ka0.png (try --clean)",
     ]
 
@@ -258,6 +283,8 @@ def test_the_least_certain_come_first_on_the_page(folders):
         ("--json a --page ./a", "--page ./a is an image or the other file"),
         ("--page flat/ka0.png", "--page flat/ka0.png is an image"),
         ("--json l/ka/0.png", "--json l/ka/0.png is an image"),
+        ("--json ckpt/run.json", "--json ckpt/run.json is in the folder of the model"),
+        ("--page ./ckpt/new", "--page ./ckpt/new is in the folder of the model"),
     ],
 )
 def test_files_that_cannot_be_written_are_refused_before_any_work(
@@ -328,8 +355,9 @@ def test_examples_among_the_images_to_classify_are_counted_whatever_their_names(
     (folders / "flat" / "copy.png").write_bytes(next((folders / "l" / "ka").iterdir()).read_bytes())
     given = examples.find("l", "flat")
     examples.read(given, CHARACTERS)
-    said = f"Warning: 1 of {len(given.queries)} images to classify are among the examples"
-    assert said in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"Warning: 1 of {len(given.queries)} images to classify look the same as an " in said
+    assert said.endswith("new images: flat/copy.png\n")
 
 
 def test_two_class_folders_of_one_name_in_two_unicode_forms_are_refused(folders):

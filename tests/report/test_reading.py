@@ -127,8 +127,10 @@ def test_what_a_checkpoint_says_is_known_to_be_done(tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path, capsys):
-    assert main([str(tmp_path / "nowhere")]) == 2
-    assert "nowhere is no folder" in capsys.readouterr().err
+    (tmp_path / "README.md").write_text("no results")
+    for name in ("nowhere", "README.md"):
+        assert main([str(tmp_path / name)]) == 2
+        assert f"{name} is no folder" in capsys.readouterr().err
 
 
 def test_the_points_of_both_sets_are_read(tmp_path):

@@ -233,6 +233,17 @@ def test_numbers_that_are_not_finite_are_not_gone_on_from(tmp_path, value):
     assert "not finite" in refusal(tmp_path / "model.ckpt-7", models.OMNIGLOT)
 
 
+def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    checkpoints.save(tmp_path, 7, random_state(models.OMNIGLOT), keep=5)
+
+    def load(prefix):
+        raise tf.errors.PermissionDeniedError(None, None, f"{prefix}.index; Permission denied")
+
+    monkeypatch.setattr(tf.train, "load_checkpoint", load)
+    with pytest.raises(PermissionError, match=r"Permission denied: .*/model\.ckpt-7"):
+        checkpoints.restore(tmp_path / "model.ckpt-7", models.OMNIGLOT, config(models.OMNIGLOT))
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_those_before(tmp_path, monkeypatch):
     state = random_state(models.OMNIGLOT)
     checkpoints.save(tmp_path, 7, state, keep=1)
