@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from supervised_reptile.args import Config
+from supervised_reptile.devices.choice import Devices
 from supervised_reptile.learning import models, reptile, sampling
 from supervised_reptile.learning.state import State
 
@@ -25,12 +26,13 @@ NAMES = [
     "omniglot_reptile_adam",
     "omniglot_reptile_sgd_decay",
 ]
+GPU = "miniimagenet_reptile_adam-GPU"  # with a GPU's operations; Omniglot's are those of a CPU
 
 
 class Case:
     """One recorded run."""
 
-    def __init__(self, path):
+    def __init__(self, path, kind):
         self.arrays = np.load(path)
         self.recorded = json.loads(str(self.arrays["config"]))
         mini = self.recorded["model"] == "mini"
@@ -48,7 +50,7 @@ class Case:
             },
         )
 
-        self.algorithm = reptile.Reptile(self.model, self.config)
+        self.algorithm = reptile.Reptile(self.model, self.config, Devices(kind))
         self.predict = tf.function(self.algorithm.predict, jit_compile=True, autograph=False)
 
     def parameters(self, moment):
@@ -104,13 +106,14 @@ class Case:
         return tasks, pixels
 
 
-@pytest.fixture(params=NAMES, scope="module")
+@pytest.fixture(params=[*NAMES, GPU], scope="module")
 def case(request):
     """Every recorded run, those not in the repository where they are at hand."""
+    name, _, kind = request.param.partition("-")
     for folder in (HERE, SHARED):
-        if (folder / f"{request.param}.npz").exists():
-            return Case(folder / f"{request.param}.npz")
-    pytest.skip(f"{request.param}.npz is only in ../shared/golden, which is not here")
+        if (folder / f"{name}.npz").exists():
+            return Case(folder / f"{name}.npz", kind or "CPU")
+    pytest.skip(f"{name}.npz is only in ../shared/golden, which is not here")
 
 
 def compared(case):
