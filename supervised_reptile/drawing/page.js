@@ -46,13 +46,12 @@ $("canvas").addEventListener("pointermove", (event) => {
 });
 for (const end of ["pointerup", "pointercancel"]) {
   $("canvas").addEventListener(end, (event) => {
-    if (event.pointerId !== pen) return;
-    pen = null;
-    drawn(strokes);
+    if (event.pointerId === pen) drawn(strokes);
   });
 }
 
 function drawn(now) {
+  pen = null; // undo also ends a stroke
   strokes = now;
   repaint();
   const buttons = document.querySelectorAll("#undo, #clear, .add");

@@ -17,7 +17,7 @@ from supervised_reptile.fetch.sources import Sources
 from supervised_reptile.system.errors import FailedError, UnsoundError
 from supervised_reptile.system.output import some
 
-SETTINGS = "IMAGENET_TRAIN_TAR or MINIIMAGENET_ARCHIVE"
+SETTINGS = "IMAGENET_TRAIN_TAR, MINIIMAGENET_LISTS or MINIIMAGENET_ARCHIVE"
 ZENODO = "https://zenodo.org/records/7978538/files/"
 PICKLES = [f"mini-imagenet-cache-{split}.pkl" for split in ("train", "validation", "test")]
 PICKLE = re.compile(
@@ -100,16 +100,19 @@ def _read_listed(files: Sequence[Path]) -> Iterator[tuple[str, str, Path]]:
     for path in (path for path in files if path.name in CSV):
         # They may begin with a byte order mark.
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            rows = csv.DictReader(file)
-            columns = set(rows.fieldnames or ())
-            for name, label in (("filename", "label"), ("image_name", "class_name")):
-                if {name, label} <= columns:
-                    class_of.update({row[name]: row[label] for row in rows})
-                    break
-            else:
-                raise UnsoundError(
-                    f"{path.name} has no columns filename,label or class_name,image_name"
-                )
+            try:
+                rows = list(csv.DictReader(file))
+            except csv.Error as error:
+                raise UnsoundError(f"{path.name} is no list ({error})") from None
+        columns = rows[0].keys() if rows else ()
+        for name, label in (("filename", "label"), ("image_name", "class_name")):
+            if name in columns and label in columns:
+                class_of.update({row[name]: row[label] for row in rows})
+                break
+        else:
+            raise UnsoundError(
+                f"{path.name} has no columns filename,label or class_name,image_name"
+            )
     for path in files:
         if path.name in class_of:
             yield class_of[path.name], path.name, path

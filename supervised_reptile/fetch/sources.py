@@ -47,7 +47,9 @@ def _address(environment: Mapping[str, str], name: str) -> str:
     if not address or re.match("https?://", address):
         return address
     if not (path := local_path(address) or Path(address)).exists():
-        raise RefusedError(f"{name}={address} is no http, https or file address, and no such file")
+        raise RefusedError(
+            f"{name}={address} is no http, https or file address, and no file {path.resolve()}"
+        )
     return path.resolve().as_uri()
 
 
@@ -103,8 +105,8 @@ def _download(session: requests.Session, address: str, path: Path) -> None:
         headers = {"Range": f"bytes={have}-", "If-Range": same} if same else {}
         try:
             response = session.get(address, headers=headers, stream=True, timeout=TIMEOUT)
-            if response.status_code == 416:  # there is no more of it, or it is another file now
-                part.unlink()
+            if response.status_code == 416 and have:
+                part.unlink()  # there is no more of it, or it is another file now
                 continue
             response.raise_for_status()
         except requests.RequestException as error:
@@ -126,11 +128,12 @@ def _size(path: Path) -> int:
 def _receive(response: requests.Response, part: Path, tag: Path) -> None:
     """Write the body of a response to the end of a part, or as a new one."""
     is_rest = response.status_code == 206
-    length = int(response.headers.get("Content-Length", 0)) or None
+    length = response.headers.get("Content-Length", "")
+    total = int(length) if length.isdigit() else None
     with (
         response,
         part.open("ab" if is_rest else "wb") as file,
-        tqdm(desc=part.stem, total=length, unit="B", unit_scale=True, disable=None) as progress,
+        tqdm(desc=part.stem, total=total, unit="B", unit_scale=True, disable=None) as progress,
     ):
         if not is_rest:  # now that the part is empty, so that no other tag goes with it
             tag.write_text(

@@ -57,10 +57,6 @@ def _run(given: argparse.Namespace) -> bool:
     """Do what a command line asks for. Returns whether all that was to be kept could be."""
     if not (runs := read_runs(given.folder)):
         warn(f"{given.folder} holds no runs: a run is a folder with a run.json")
-        if given.readme:
-            raise RefusedError(
-                f"--readme {given.readme} would lose its results: name another folder"
-            )
     if given.collect and given.collect.resolve() == given.folder.resolve():
         raise RefusedError(f"--collect {given.collect} is the folder that is read: name another")
     kept = [_keep(keeping.collect, runs, given.collect)] if given.collect else []

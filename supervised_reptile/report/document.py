@@ -72,6 +72,11 @@ def replaced(readme: pathlib.Path, runs: list[Run]) -> str:
         )
     placed, _ = matching.place(runs)
     missing = [setting.label for setting in TABLES if not placed[setting.name]]
+    if len(missing) == len(TABLES):
+        raise RefusedError(
+            f"--readme {readme} would lose its results, since there are no runs of tables 1 and 2: "
+            "name another folder"
+        )
     not_run = f"Not run: {'; '.join(missing)}.\n" if missing else ""
     parts = filter(None, (short_table(placed), not_run))
     section = "\n" + "".join(f"\n{part}" for part in parts) + "\n"

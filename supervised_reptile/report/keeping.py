@@ -72,8 +72,10 @@ def keep_model(run: Run, folder: pathlib.Path) -> pathlib.Path:
     parts = [f"{name}.index", f"{name}.data-00000-of-00001"]
     if not all((run.path / part).exists() for part in parts):
         raise FailedError(f"{run.path} lacks its last checkpoint, {name}: copy the whole folder")
-    same, _, _ = filecmp.cmpfiles(run.path, target, parts, shallow=False)
-    if target.exists() and (same != parts or (target / record.LOCK).exists()):
+    same, other, _ = filecmp.cmpfiles(run.path, target, parts, shallow=False)
+    # An interrupted copy is completed: what it has is the same, and it has no record yet.
+    there = {path.name for path in target.glob("[!.]*")} - {*parts, record.STATE}
+    if other or there - ({record.RECORD} if same == parts else set()):
         raise FailedError(
             f"{target} holds something else than this model: give the run's folder another name"
         )

@@ -119,6 +119,19 @@ def test_what_is_drawn_is_saved_and_classified_by_the_command_as_on_the_page(pag
     assert {k: f"{100 * p:.1f} %" for k, p in answer.probabilities.items()} == shown
 
 
+def test_a_stroke_that_is_being_drawn_is_taken_back_and_ends(page):
+    draw(page, HOUSE[0])
+    wait(page, "answered")
+    canvas = page.find_element(By.ID, "canvas")
+    before = page.execute_script("return arguments[0].toDataURL()", canvas)
+    actions = webdriver.ActionChains(page, duration=10)
+    actions.move_to_element_with_offset(canvas, -50, -50).click_and_hold().move_by_offset(30, 0)
+    actions.key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL)
+    actions.move_by_offset(0, 60).release().perform()
+    wait(page, "answered")
+    assert page.execute_script("return arguments[0].toDataURL()", canvas) == before
+
+
 def test_strokes_and_classes_are_taken_back(page):
     draw(page, HOUSE[0], pointer="touch")
     draw(page, HOUSE[1], pointer="pen")

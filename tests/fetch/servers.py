@@ -140,6 +140,13 @@ def without_length(handler, body):
     handler.wfile.write(b"0\r\n\r\n")
 
 
+def odd_length(handler, body):
+    """All of it, then the end of the connection, as by a proxy that says "unknown"."""
+    handler.head("unknown")
+    handler.wfile.write(body)
+    handler.close_connection = True
+
+
 def trickle(handler, body):
     """A few bytes at a time."""
     handler.head(len(body))

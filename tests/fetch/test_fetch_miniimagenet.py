@@ -175,7 +175,7 @@ def test_an_address_of_pickles(small, fetch_mini, server, monkeypatch, is_set):
     assert [path for path, _ in server.requests] == [f"/files/{name}" for name in files]
     shutil.rmtree(found)
     server.always = servers.status(404)
-    with pytest.raises(FailedError, match=r"404.*Set IMAGENET_TRAIN_TAR or MINIIMAGENET_ARCHIVE"):
+    with pytest.raises(FailedError, match=r"404.*Set IMAGENET_TRAIN_TAR, MINIIMAGENET_LISTS or"):
         fetch_mini()
 
 
@@ -195,6 +195,10 @@ REFUSED = {
     "other columns": (
         lambda files: listed(files, ("name", "class")),
         r"csv has no columns filename,label or class_name",
+    ),
+    "a list with an open quote": (
+        lambda files: listed(files) | {"mini/train.csv": b'filename,label\n"' + b"x" * 200_000},
+        r"train\.csv is no list \(field larger than field limit",
     ),
     "lists that lead elsewhere": (
         lambda files: changed("val.csv", lambda c: c.replace(b",n000", b",../n000"))(listed(files)),

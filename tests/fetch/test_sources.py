@@ -54,6 +54,7 @@ PASSING = {
     "429 with Retry-After": [servers.status(429, Retry_After="0")],
     "redirect": [servers.status(302, Location="/file.bin")],
     "no length": [servers.without_length],
+    "a length that is no number": [servers.odd_length],
 }
 
 
@@ -70,6 +71,7 @@ def test_faults_that_pass_are_survived(server, fetch, tmp_path, fault, has_range
 FAILING = {
     "cut connection": (servers.cut_after(0), "0 bytes read.*: try again later$", sources.ATTEMPTS),
     "500": (servers.status(500), "500 Server Error.*: try again later$", sources.ATTEMPTS),
+    "416 without a part": (servers.status(416), "416 Client Error", 1),
     "404": (servers.status(404), r"404 Client Error.*/file\.bin$", 1),
 }
 
@@ -139,7 +141,7 @@ def test_settings(tmp_path):
     ("settings", "message"),
     [
         ({"OMNIGLOT_URL": "ftp://example.org"}, "OMNIGLOT_URL=ftp://example.org is no http"),
-        ({"OMNIGLOT_URL": "missing"}, "OMNIGLOT_URL=missing is no .* and no such file"),
+        ({"OMNIGLOT_URL": "missing"}, "OMNIGLOT_URL=missing is no .* and no file /.*/missing$"),
         ({"IMAGENET_TRAIN_TAR": "https://example.org"}, "has to be a file or folder"),
         ({"IMAGENET_TRAIN_TAR": ".", "MINIIMAGENET_ARCHIVE": "."}, "set one of them"),
     ],

@@ -177,6 +177,14 @@ def test_a_readme_does_not_lose_its_results_to_a_folder_without_runs(tmp_path, c
     assert "would lose its results" in capsys.readouterr().err
 
 
+def test_nor_to_runs_that_are_none_of_its_tables(tmp_path, capsys):
+    (tmp_path / "README.md").write_text(f"{document.BEGIN}\nmine\n{document.END}\n")
+    made_up.run(tmp_path / "a", FLAGS, [made_up.line({**FLAGS, "shots": 7}, 90)])
+    assert main([str(tmp_path), "--readme", str(tmp_path / "README.md")]) == 2
+    assert "mine" in (tmp_path / "README.md").read_text()
+    assert "no runs of tables 1 and 2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", [os.fsdecode(b"caf\xe9"), "x" * 250, "my ($1_$2)\nrun #2", "文"])
 def test_a_runs_name_is_any_that_a_folder_has(tmp_path, name, capsys):
     pytest.importorskip("matplotlib")

@@ -130,6 +130,16 @@ def test_places_on_the_machine_are_left_out(source, kept, keep_one):
         assert b"file:" not in path.read_bytes()
 
 
+def test_a_model_whose_copy_was_interrupted_is_completed(source):
+    folder = keep(keeping.keep_model, source)
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for lost in ("run.json", "checkpoint", "model.ckpt-99999.data-00000-of-00001"):
+        (folder / lost).unlink()
+        (folder / f".{lost}.tmp").touch()
+    keep(keeping.keep_model, source)
+    assert {name: (folder / name).read_bytes() for name in whole} == whole
+
+
 def test_a_model_is_its_last_checkpoint_and_the_whole_record(source):
     folder = keep(keeping.keep_model, source)
     assert {path.name for path in folder.iterdir()} == {
