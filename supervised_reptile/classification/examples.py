@@ -56,8 +56,8 @@ def find(labelled: str | Mapping[str, Sequence[str]], unlabelled: str | Sequence
     if not path.is_dir():
         raise RefusedError(f"--classify {unlabelled} is neither an image nor a folder of images")
     folder = Folder(path)
-    _say_others([folder])
     if files := [entry.path for entry in folder.images]:
+        _say_others([folder])
         if folder.has_folders_of_images:
             raise RefusedError(
                 f"--classify {unlabelled} holds images, and folders of images: keep one kind there"

@@ -167,6 +167,9 @@ def test_files_that_count_as_no_images_are_named_by_kind(folders, capsys):
         "Warning: --classify l: files are passed over: .heic, notes",
         "Warning: --classify flat: files are passed over: .heic, .pdf",
     ]
+    (folders / "q" / "notes.txt").touch()
+    examples.find("l", "q")
+    assert capsys.readouterr().err.count("--classify q: files are passed over: .txt") == 1
 
 
 def test_a_truth_that_is_no_class_is_refused(folders):
