@@ -6,6 +6,7 @@ during which Python's own handlers have to wait.
 
 import contextlib
 import dataclasses
+import faulthandler
 import os
 import signal
 import threading
@@ -62,6 +63,9 @@ def raise_interrupted() -> None:
     def interrupt(number: int) -> None:
         raise Interrupted(number)
 
+    # Gives this thread a stack for handlers. While oneDNN multiplies with AVX-512, the usual one is
+    # in the heap, which a signal would destroy.
+    faulthandler.enable(2)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     # The system's handler writes the number of each signal there, whatever Python is doing.
