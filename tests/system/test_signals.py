@@ -86,6 +86,7 @@ def test_a_second_command_in_a_process_keeps_no_pipe_of_the_first(handlers):
         return len(os.listdir("/dev/fd"))
 
     signals.raise_interrupted()
+    time.sleep(0.5)  # until a command of an earlier test has closed its pipe
     before = count()
     for _ in range(20):
         signals.raise_interrupted()
