@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 
-from supervised_reptile.system.machine import quiet
+from supervised_reptile.devices.choice import quiet
 
 with quiet():
     import tensorflow as tf

@@ -25,6 +25,7 @@ from supervised_reptile.data.cleaning import AROUND, SIDE, thinned
 from supervised_reptile.data.folders import root
 from supervised_reptile.data.formats import CHARACTERS
 from supervised_reptile.learning import models
+from supervised_reptile.learning.accuracy import accuracy
 from supervised_reptile.learning.reptile import Reptile
 from supervised_reptile.learning.sampling import (
     Batches,
@@ -33,7 +34,7 @@ from supervised_reptile.learning.sampling import (
     Purpose,
     batches_of,
 )
-from supervised_reptile.runs import checkpoints, results
+from supervised_reptile.runs import checkpoints
 from supervised_reptile.system.errors import RefusedError
 
 CLEAN = (False, True)
@@ -89,7 +90,7 @@ def main():
     columns = ("as they are", "--clean", "as they are, transductive", "--clean, transductive")
     print("| questions |", " | ".join(columns), "|\n|---|---|---|---|---|")
     for name, counts in correct.items():
-        cells = [results.accuracy(np.array(column), 5) for column in np.transpose(counts)]
+        cells = [accuracy(np.array(column), 5) for column in np.transpose(counts)]
         percent = [f"{100 * one.mean:.1f} ± {100 * (one.confidence or 0):.1f}" for one in cells]
         print(f"| {name} |", " | ".join(percent), "|")
     if asked.sheet:

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import os
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Iterator, Sequence
 
@@ -12,12 +13,11 @@ from supervised_reptile import args, plan
 from supervised_reptile.classification import command, loading
 from supervised_reptile.data.image_set import Dataset
 from supervised_reptile.devices import choice
-from supervised_reptile.devices.choice import Devices
+from supervised_reptile.devices.choice import Devices, quiet
 from supervised_reptile.plan import FinishedRun, Prepared, SavedModel, TrainingRun
 from supervised_reptile.runs import record, results
-from supervised_reptile.system import errors, files, machine, output, signals
+from supervised_reptile.system import errors, machine, output, signals
 from supervised_reptile.system.errors import FailedError, RefusedError, explain
-from supervised_reptile.system.machine import quiet
 
 if typing.TYPE_CHECKING:
     import tensorflow as tf
@@ -56,7 +56,7 @@ def _machine_errors(*others: type[BaseException]) -> tuple[type[BaseException], 
 
 def _leave(script: str, message: object, status: int) -> typing.NoReturn:
     if os.environ.get(DEBUG):
-        errors.show_traceback(sys.exc_info()[1])
+        show_traceback(sys.exc_info()[1])
     output.note(f"{script}: {message}")
     evaluation = sys.modules.get("supervised_reptile.learning.evaluation")
     if evaluation and evaluation.is_running():  # which exiting would wait for
@@ -64,6 +64,15 @@ def _leave(script: str, message: object, status: int) -> typing.NoReturn:
             sys.stdout.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def show_traceback(failure: BaseException | None) -> None:
+    """Print a failure's traceback on standard error, with all that it came from."""
+    cause = failure
+    while cause:
+        cause.__suppress_context__ = False  # `from None` keeps it short for those who only use it
+        cause = cause.__context__
+    traceback.print_exception(failure)
 
 
 def run(dataset: Dataset, script: str, argv: Sequence[str]) -> None:
@@ -190,7 +199,7 @@ def _load(dataset: Dataset, decided: TrainingRun | SavedModel) -> Prepared:
 
 
 @contextlib.contextmanager
-def _resumable(folder: files.OwnFolder) -> Iterator[None]:
+def _resumable(folder: record.OwnFolder) -> Iterator[None]:
     """Say what is left of a run that ends early, and how to resume it."""
     begun = str(folder)
 
@@ -223,7 +232,7 @@ def _ready(prepared: Prepared, devices: Devices, share: Share) -> tuple["Reptile
 def train_and_evaluate(
     decided: TrainingRun,
     prepared: Prepared,
-    folder: files.OwnFolder,
+    folder: record.OwnFolder,
     algorithm: "Reptile",
     pixels: "tf.Tensor",
 ) -> None:
@@ -254,7 +263,7 @@ def evaluate_saved(
     """Report the accuracies of a saved model."""
     from supervised_reptile.runs import checkpoints, final_evaluation, training
 
-    prefix, folder = saved.prefix, files.OwnFolder(saved.prefix.parent)
+    prefix, folder = saved.prefix, record.OwnFolder(saved.prefix.parent)
     try:
         state = checkpoints.restore(prefix, algorithm.model, saved.config)
     except errors.DamagedError as error:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from supervised_reptile.args import OWN, Classifying, Config, Run, check, flag_name, part, written
 from supervised_reptile.classification.examples import Examples
 from supervised_reptile.data.image_set import ImageSet, Loaded, Split
+from supervised_reptile.learning.accuracy import SetResult
 from supervised_reptile.runs import record, results
 from supervised_reptile.runs.record import Record
-from supervised_reptile.runs.results import SetResult
 from supervised_reptile.system import machine
 from supervised_reptile.system.errors import RefusedError
 from supervised_reptile.system.output import note, some

@@ -23,7 +23,6 @@ from supervised_reptile.data import cache, miniimagenet, omniglot
 from supervised_reptile.learning import models, state
 from supervised_reptile.runs import checkpoints, final_evaluation, record, training
 from supervised_reptile.system.errors import FailedError
-from supervised_reptile.system.files import OwnFolder
 from supervised_reptile.system.signals import Interrupted
 
 TOP = pathlib.Path(__file__).parents[1]
@@ -207,7 +206,7 @@ def test_ctrl_c_saves_and_says_so(start, few_images, tmp_path):
 
 def test_what_is_said_of_a_run_that_ends_early_is_true(tmp_path):
     def said(cause):
-        folder = OwnFolder(tmp_path)
+        folder = record.OwnFolder(tmp_path)
         with pytest.raises((Interrupted, FailedError)) as ended, main._resumable(folder):
             raise cause
         return str(ended.value)

@@ -6,10 +6,11 @@ from typing import Any
 
 from supervised_reptile import args, plan
 from supervised_reptile.args import Config
+from supervised_reptile.devices.choice import quiet
 from supervised_reptile.plan import SavedModel
 from supervised_reptile.runs import record
 from supervised_reptile.system.errors import RefusedError
-from supervised_reptile.system.machine import PACKAGE, quiet
+from supervised_reptile.system.machine import PACKAGE
 
 if typing.TYPE_CHECKING:
     from supervised_reptile.classification.classifier import Classifier

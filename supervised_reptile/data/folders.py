@@ -11,7 +11,7 @@ from pathlib import Path
 
 from supervised_reptile.data import provenance
 from supervised_reptile.system.errors import RefusedError
-from supervised_reptile.system.machine import fetch_command
+from supervised_reptile.system.machine import PACKAGE
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 IMAGENET = re.compile(r"n\d{8}")  # the name of a class folder of ImageNet
@@ -87,6 +87,12 @@ class Folder:
         """How many folders below this one that image lies; None without any."""
         example = self.example()
         return len(example.relative_to(self.path).parts) - 1 if example else None
+
+
+def fetch_command() -> str:
+    """The command that fetches the data: a checkout's script, or that of an installed package."""
+    script = PACKAGE.with_name("fetch_data.sh")
+    return "./fetch_data.sh" if script.exists() else "fetch-reptile-data"
 
 
 def root(data_dir: str, dataset: str) -> Folder:

@@ -5,10 +5,16 @@ a GPU then computes in float32, as a CPU does. XLA chooses its kernels without t
 resumed run might get others than the process before it.
 """
 
+import contextlib
 import dataclasses
 import os
+import platform
+import re
 import subprocess
+import sys
 import typing
+from collections.abc import Iterator
+from pathlib import Path
 
 from supervised_reptile.args import Computing
 from supervised_reptile.system import machine, output
@@ -21,6 +27,25 @@ GPU_MEMORY = 4 * 2**30  # bytes of a GPU that its driver says nothing of
 PART = 16  # of a GPU's memory may go to the widest operation of a call
 SAME_BITS = "--xla_gpu_deterministic_ops=true"
 MOST_TASKS = 512  # in a call on a GPU
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """A context in which to import TensorFlow, without what its C++ code writes meanwhile.
+
+    TF_CPP_MIN_LOG_LEVEL silences only what comes later. Whoever sets it sees everything.
+    """
+    sys.stderr.flush()
+    screen = os.dup(2)
+    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
 
 
 class Card(typing.NamedTuple):
@@ -48,7 +73,7 @@ class Devices:
 
     def describe(self) -> dict:
         """What decides how sums are rounded, apart from versions."""
-        here = {"device": self.kind, "cpu": machine.processor(), "cores": machine.cores()}
+        here = {"device": self.kind, "cpu": processor(), "cores": machine.cores()}
         here["xla_flags"] = os.environ.get("XLA_FLAGS", "").replace(SAME_BITS, "").strip()
         if self.processes > 1:
             here["processes"] = self.processes
@@ -140,6 +165,14 @@ def _why_none(cards: tuple[Card, ...]) -> str:
     if not cards:
         return "no NVIDIA driver is at work here, or CUDA_VISIBLE_DEVICES hides all GPUs"
     return f"a GPU is there ({cards[0].name}), but TensorFlow cannot use it: {INSTALL}"
+
+
+def processor() -> str:
+    """The name of the processor."""
+    information = Path("/proc/cpuinfo")
+    text = information.read_text() if information.exists() else ""
+    found = re.search(r"^model name\s*: (.*)$", text, re.M)
+    return found[1] if found else platform.processor()
 
 
 def cards_there() -> tuple[Card, ...]:

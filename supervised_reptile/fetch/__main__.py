@@ -9,9 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
+from supervised_reptile.data.folders import fetch_command
 from supervised_reptile.system import requirements, signals
 from supervised_reptile.system.errors import FailedError, RefusedError, UnsoundError, explain
-from supervised_reptile.system.machine import fetch_command
 from supervised_reptile.system.output import note
 
 PROGRAM = fetch_command().removeprefix("./")
@@ -148,7 +148,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
-    requirements.open_streams()
+    requirements.check(PROGRAM)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from supervised_reptile.learning.accuracy import half_width
 from supervised_reptile.report.matching import Entry, by_seed, other_images, place
 from supervised_reptile.report.reading import Curve, Run, warn
-from supervised_reptile.runs.results import half_width
 from supervised_reptile.settings import GRADIENTS as COMBINATIONS
 from supervised_reptile.settings import METHODS, OVERLAPS, Setting
 from supervised_reptile.system.files import replacing

@@ -5,6 +5,7 @@ serves both, and TensorFlow's own tools can look into our files. Second moments 
 `<variable>/Adam_1`, the step count is `beta2_power`.
 """
 
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from supervised_reptile.learning.models import Model
 from supervised_reptile.learning.state import State, Tensors, is_finite
 from supervised_reptile.runs import record
 from supervised_reptile.system import files, output
-from supervised_reptile.system.errors import DamagedError, RefusedError, of_the_system
+from supervised_reptile.system.errors import EXHAUSTED, DamagedError, RefusedError
 
 FILE = re.compile(r"model\.ckpt-(\d+)\.(?:index|data-00000-of-00001)")
 MOMENT = "/Adam_1"
@@ -112,8 +113,7 @@ def restore(prefix: Path, model: Model, config: Config) -> State:
         _check_tensors(prefix, held, expected)
         tensors = {name: tf.constant(reader.get_tensor(name)) for name in expected}
     except (tf.errors.OpError, LookupError, ValueError, TypeError, RuntimeError) as error:
-        if elsewhere := of_the_system(error, str(prefix)):
-            raise elsewhere from None
+        raise_system_error(error, str(prefix))
         if not os.path.exists(f"{prefix}.index"):
             raise RefusedError(
                 f"the checkpoint {prefix} is gone: a run that trains there keeps only its newest "
@@ -129,6 +129,14 @@ def restore(prefix: Path, model: Model, config: Config) -> State:
     if not is_finite(state):
         raise DamagedError(f"the checkpoint {prefix} holds numbers that are not finite")
     return state
+
+
+def raise_system_error(failure: Exception, path: str) -> None:
+    """Raise the OSError that TensorFlow has put into words, if it says nothing about what a file
+    holds. path: of the file."""
+    for number in (*EXHAUSTED, errno.EACCES, errno.EIO):
+        if os.strerror(number) in str(failure):
+            raise OSError(number, os.strerror(number), path) from None
 
 
 Held = Mapping[str, tuple[str, tuple[int, ...]]]  # type and shape of what a checkpoint holds

@@ -7,11 +7,12 @@ import tensorflow as tf
 
 from supervised_reptile.data.image_set import ImageSet
 from supervised_reptile.learning import evaluation, sampling
+from supervised_reptile.learning.accuracy import SetResult, summarize
 from supervised_reptile.learning.reptile import Reptile
 from supervised_reptile.learning.sampling import EvaluationTasks, Population, Purpose
 from supervised_reptile.learning.state import State
 from supervised_reptile.runs import record, results, tensorboard, training
-from supervised_reptile.runs.results import SetResult, Tally
+from supervised_reptile.runs.results import Tally
 from supervised_reptile.runs.training import Trained
 from supervised_reptile.system import output, signals
 from supervised_reptile.system.bar import Bar
@@ -50,7 +51,7 @@ def evaluate(
             correct.append([evaluation.correct(each) for each in classes])
             tally.keep()
             progress.advance(len(correct))
-    return results.summarize(correct, config.task.classes, config.evaluation.transductive)
+    return summarize(correct, config.task.classes, config.evaluation.transductive)
 
 
 def report(

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import re
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,31 @@ class Record:
     commit: str | None
 
 
+class OwnFolder(os.PathLike):
+    """A folder by what it is, not by its name: it stays the same one wherever it is moved."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self._path, self._number = os.fspath(path), os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._number)
+
+    def __fspath__(self) -> str:
+        """Where the folder is now. Raises FailedError if it is gone, or no system tells."""
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(self._path), os.fstat(self._number)):
+                return self._path
+        with contextlib.suppress(OSError):
+            moved = os.readlink(f"/proc/self/fd/{self._number}")
+            if os.path.samestat(os.stat(moved), os.fstat(self._number)):
+                note(f"Note: {self._path} was moved: this run goes on in {moved}")
+                self._path = moved
+                return moved
+        raise FailedError(f"{self._path}, the folder of this run, is gone: it was moved or removed")
+
+    __str__ = __fspath__
+
+
 @contextlib.contextmanager
-def claim(directory: str | Path, recorded: Record | None) -> Iterator[files.OwnFolder]:
+def claim(directory: str | Path, recorded: Record | None) -> Iterator[OwnFolder]:
     """Hold the directory of a run, which no two processes can do at once; yield it.
 
     recorded: the Record that was found in it, None for a new run. A new run that exits before its
@@ -94,7 +118,7 @@ def claim(directory: str | Path, recorded: Record | None) -> Iterator[files.OwnF
         left = [files.temporary(directory / name) for name in (RECORD, *OWN_FILES)]
         for path in (*left, *directory.glob(f"{TEMPORARY}*")):
             path.unlink(missing_ok=True)  # of a process that was killed as it wrote
-        own = files.OwnFolder(directory)
+        own = OwnFolder(directory)
         try:
             yield own
         except BaseException:

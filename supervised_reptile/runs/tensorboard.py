@@ -24,8 +24,8 @@ from tensorboard.plugins.hparams import summary as hparams
 
 from supervised_reptile.args import OWN, Config
 from supervised_reptile.data.image_set import ImageSet
+from supervised_reptile.learning.accuracy import SetResult
 from supervised_reptile.learning.sampling import Draws, Population, Purpose, draw_images
-from supervised_reptile.runs.results import SetResult
 from supervised_reptile.system import files, machine, output
 
 Metadata = tf.compat.v1.SummaryMetadata

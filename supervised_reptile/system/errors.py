@@ -1,17 +1,14 @@
 """Errors, and their one line for the person at the shell."""
 
 import errno
-import os
 import re
-import traceback
 
 from supervised_reptile.system.output import escaped
 
 # Of the system, whatever path was asked for.
-EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSYS)
+EXHAUSTED = (errno.ENFILE, errno.EMFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSYS)
 LIMITS = "close other programs, or raise the limits (ulimit -a; of a container, /dev/shm, too)"
-ADVICE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room")
-ADVICE[errno.EPIPE] = "what reads it has ended"
+ADVICE = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EPIPE: "its reader has ended"}
 MEMORY = r"out[ _]of[ _]memory|RESOURCE_EXHAUSTED|bad_alloc|\bOOM\b|allocate"
 
 
@@ -58,21 +55,3 @@ def explain(failure: BaseException) -> str:
     if isinstance(failure, MemoryError) or re.search(MEMORY, str(failure), re.IGNORECASE):
         return f"out of memory ({line}): use smaller batches, or a machine with more memory"
     return line
-
-
-def of_the_system(failure: Exception, path: str) -> OSError | None:
-    """The OSError that TensorFlow has put into words, if it says nothing about what a file holds.
-    path: of the file."""
-    for number in (*EXHAUSTED, errno.EACCES, errno.EIO):
-        if os.strerror(number) in str(failure):
-            return OSError(number, os.strerror(number), path)
-    return None
-
-
-def show_traceback(failure: BaseException | None) -> None:
-    """Print a failure's traceback on standard error, with all that it came from."""
-    cause = failure
-    while cause:
-        cause.__suppress_context__ = False  # `from None` keeps it short for those who only use it
-        cause = cause.__context__
-    traceback.print_exception(failure)

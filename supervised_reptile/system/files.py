@@ -8,15 +8,10 @@ import errno
 import fcntl
 import os
 import shutil
-import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from supervised_reptile.system.errors import FailedError
 from supervised_reptile.system.output import note
-
-# Errors of file systems on which a folder cannot be synced.
-WITHOUT_ORDER = (errno.EINVAL, errno.EOPNOTSUPP)
 
 
 def temporary(path: Path) -> Path:
@@ -70,33 +65,11 @@ def sync(path: Path) -> None:
     try:
         os.fsync(number)
     except OSError as error:
-        if not (path.is_dir() and error.errno in WITHOUT_ORDER):
+        # Some file systems have no order of names that could be waited for.
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.EOPNOTSUPP)):
             raise
     finally:
         os.close(number)
-
-
-class OwnFolder(os.PathLike):
-    """A folder by what it is, not by its name: it stays the same one wherever it is moved."""
-
-    def __init__(self, path: str | os.PathLike) -> None:
-        self._path, self._number = os.fspath(path), os.open(path, os.O_RDONLY)
-        weakref.finalize(self, os.close, self._number)
-
-    def __fspath__(self) -> str:
-        """Where the folder is now. Raises FailedError if it is gone, or no system tells."""
-        with contextlib.suppress(OSError):
-            if os.path.samestat(os.stat(self._path), os.fstat(self._number)):
-                return self._path
-        with contextlib.suppress(OSError):
-            moved = os.readlink(f"/proc/self/fd/{self._number}")
-            if os.path.samestat(os.stat(moved), os.fstat(self._number)):
-                note(f"Note: {self._path} was moved: this run goes on in {moved}")
-                self._path = moved
-                return moved
-        raise FailedError(f"{self._path}, the folder of this run, is gone: it was moved or removed")
-
-    __str__ = __fspath__
 
 
 @contextlib.contextmanager

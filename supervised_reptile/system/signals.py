@@ -38,10 +38,6 @@ class Pending:
     lost: Callable[[], str] = str
     number: int | None = None
 
-    def note(self, number: int) -> None:
-        """Note that a signal has arrived."""
-        self.number = number
-
 
 def _hear(answer: Callable[[int], None]) -> dict[signal.Signals, Any]:
     """From now on, call `answer` with the first signal. Returns the handlers that were there."""
@@ -107,7 +103,7 @@ def deferred(answer: str = "", lost: Callable[[], str] = str) -> Iterator[Pendin
         yield Pending()  # signals are the main thread's
         return
     pending = Pending(answer, lost)
-    previous = _hear(pending.note)
+    previous = _hear(lambda number: setattr(pending, "number", number))
     _deferred.append(pending)
     try:
         yield pending

@@ -10,10 +10,9 @@ import pytest
 from test_fetch import REAL_DIGEST, SMALL_COUNTS, is_complete, small_files, write_archives
 
 from supervised_reptile.args import Run
-from supervised_reptile.data import omniglot
-from supervised_reptile.system import machine
+from supervised_reptile.data import folders, omniglot
+from supervised_reptile.data.folders import fetch_command
 from supervised_reptile.system.errors import RefusedError
-from supervised_reptile.system.machine import fetch_command
 
 ROOT = Path(__file__).resolve().parents[2]
 # As pip writes it.
@@ -64,7 +63,7 @@ def test_the_console_command_has_its_own_name_and_works_in_the_current_folder(tr
 def test_advice_names_a_command_that_is_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert fetch_command() == "./fetch_data.sh"
-    monkeypatch.setattr(machine, "PACKAGE", tmp_path / "supervised_reptile")
+    monkeypatch.setattr(folders, "PACKAGE", tmp_path / "supervised_reptile")
     assert fetch_command() == "fetch-reptile-data"
     with pytest.raises(RefusedError, match="get the data with fetch-reptile-data"):
         omniglot.load(Run(data_dir="data/omniglot"), seed=0)

@@ -1,5 +1,6 @@
 """Saving and restoring, the authors' TensorFlow 1 checkpoints included."""
 
+import errno
 import os
 import pathlib
 import random
@@ -14,7 +15,7 @@ from supervised_reptile.data import omniglot
 from supervised_reptile.learning import models, reptile, sampling
 from supervised_reptile.learning.state import State
 from supervised_reptile.runs import checkpoints, final_evaluation, record
-from supervised_reptile.system.errors import DamagedError, RefusedError
+from supervised_reptile.system.errors import EXHAUSTED, DamagedError, RefusedError
 
 SHARED = pathlib.Path(__file__).parents[3] / "shared"
 
@@ -233,14 +234,15 @@ def test_numbers_that_are_not_finite_are_not_gone_on_from(tmp_path, value):
     assert "not finite" in refusal(tmp_path / "model.ckpt-7", models.OMNIGLOT)
 
 
-def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [*EXHAUSTED, errno.EACCES, errno.EIO])
+def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch, number):
     checkpoints.save(tmp_path, 7, random_state(models.OMNIGLOT), keep=5)
 
     def load(prefix):
-        raise tf.errors.PermissionDeniedError(None, None, f"{prefix}.index; Permission denied")
+        raise tf.errors.UnknownError(None, None, f"{prefix}.index; {os.strerror(number)}")
 
     monkeypatch.setattr(tf.train, "load_checkpoint", load)
-    with pytest.raises(PermissionError, match=r"Permission denied: .*/model\.ckpt-7"):
+    with pytest.raises(OSError, match=rf"{os.strerror(number)}: .*/model\.ckpt-7"):
         checkpoints.restore(tmp_path / "model.ckpt-7", models.OMNIGLOT, config(models.OMNIGLOT))
 
 

@@ -1,16 +1,15 @@
 """Results: their lines, their record, and those of an evaluation under way."""
 
 import json
-import math
 import resource
 import signal
 
-import numpy as np
 import pytest
 
 from supervised_reptile.args import Config
+from supervised_reptile.learning.accuracy import Accuracy, SetResult, summarize
 from supervised_reptile.runs import results
-from supervised_reptile.runs.results import Accuracy, SetResult, Tally
+from supervised_reptile.runs.results import Tally
 
 DATA = {"origin": {"source": "https://example.org"}, "digest": "12ab"}
 CIRCUMSTANCES = {"data": DATA, "seconds": {"training": 2.5, "evaluation": 1.5}, "machine": {}}
@@ -25,35 +24,6 @@ def result(mean, confidence, tasks, together=None):
 @pytest.fixture
 def config():
     return Config.of("omniglot", {"shots": 1, "foml": True, "foml_tail": 3, "seed": 9})
-
-
-def test_accuracy_and_interval_by_hand():
-    # Four tasks of five queries: accuracies 1, .8, .6, .8; mean .8, sample variance .08 / 3.
-    found = results.accuracy(np.array([5, 4, 3, 4]), classes=5)
-    assert found.mean == 16 / 20
-    # Student's t with three degrees of freedom is 3.182.
-    assert found.confidence == pytest.approx(3.182 * math.sqrt(0.08 / 3 / 4 + 2 / 20**2), rel=0.02)
-    assert found.tasks == 4
-    assert results.accuracy(np.array([3]), classes=5).confidence is None
-    # Nothing is outside of 0 to 1.
-    assert results.accuracy(np.array([5, 0]), classes=5).confidence == 0.5
-
-
-@pytest.mark.parametrize("tasks", [2, 5, 10, 50, 1000])
-@pytest.mark.parametrize("true", [0.5, 0.9546, 0.99])
-def test_the_interval_holds_the_truth_in_95_of_100_evaluations_however_few_the_tasks(tasks, true):
-    draws = np.random.default_rng(1)
-    difficulty = draws.beta(30 * true, 30 * (1 - true), (1500, tasks))
-    found = [results.accuracy(correct, 5) for correct in draws.binomial(5, difficulty)]
-    held = np.mean([abs(one.mean - true) <= one.confidence for one in found])
-    assert held > 0.95 - 3 * math.sqrt(0.95 * 0.05 / 1500)
-    assert min(one.confidence for one in found) > 0
-
-
-def test_of_many_tasks_the_interval_is_the_normal_one():
-    correct = np.random.default_rng(0).binomial(5, 0.95, 10_000)
-    normal = 1.96 * np.std(correct / 5, ddof=1) / 100
-    assert results.accuracy(correct, 5).confidence == pytest.approx(normal, rel=0.001)
 
 
 def test_each_evaluation_is_one_line_with_the_whole_configuration(tmp_path, config):
@@ -111,7 +81,7 @@ def test_both_columns_are_printed_unless_the_second_is_reported(capsys):
         "  +/- 0.16000 (95% confidence over 3 tasks, not transductive)\n"
         "  transductive: 0.93333 +/- 0.09800\n"
     )
-    single = results.summarize([[3, 4]], 5, transductive=True)
+    single = summarize([[3, 4]], 5, transductive=True)
     for found, line in (
         (SetResult(Accuracy(0.6, 0.16, 3)), "+/- 0.16000 (95% confidence over 3 tasks"),
         (single, "(1 task"),

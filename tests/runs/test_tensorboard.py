@@ -13,8 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from supervised_reptile.args import Config
+from supervised_reptile.learning.accuracy import Accuracy, SetResult
 from supervised_reptile.runs import tensorboard
-from supervised_reptile.runs.results import Accuracy, SetResult
 from supervised_reptile.runs.tensorboard import MEAN_OF, Events, Overview, scalar
 
 

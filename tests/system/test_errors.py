@@ -18,15 +18,12 @@ def test_no_path_is_blamed_for_what_the_system_lacks(number):
     line = errors.explain(failure(number, "data/a.png"))
     assert line.startswith(os.strerror(number)) and "raise the limits (ulimit -a" in line
     assert "data/a.png" not in line and "check the path" not in line
-    reported = tf.errors.UnknownError(None, None, f"data/a.png; {os.strerror(number)}")
-    assert errors.is_exhausted(errors.of_the_system(reported, "data/a.png"))
 
 
 def test_a_path_is_named_where_it_is_to_blame():
     line = errors.explain(failure(errno.ENOTDIR, "data/a"))
     assert line == "data/a: Not a directory; check the path"
     assert errors.explain(failure(errno.ENOSPC, "data/a")).endswith("on device; make room")
-    assert errors.of_the_system(tf.errors.DataLossError(None, None, "checksum"), "a") is None
 
 
 def test_nothing_is_said_of_a_path_that_is_not_known():
@@ -53,15 +50,3 @@ def test_not_all_that_is_exhausted_is_memory():
     """TensorFlow has one error for all."""
     full = tf.errors.ResourceExhaustedError(None, None, "a; No space left on device")
     assert errors.explain(full) == "a; No space left on device"
-
-
-def test_a_traceback_has_all_that_a_failure_came_from(capsys):
-    try:
-        try:
-            int("seven")
-        except ValueError:
-            raise errors.RefusedError("--shots seven") from None
-    except errors.RefusedError as refusal:
-        errors.show_traceback(refusal)
-    said = capsys.readouterr().err
-    assert "ValueError: invalid literal" in said and "RefusedError: --shots seven" in said

@@ -1,6 +1,7 @@
 """A Python that cannot run the program is told so in one line."""
 
 import ast
+import functools
 import os
 import pathlib
 import signal
@@ -32,32 +33,15 @@ def test_an_old_python_is_told_which_is_needed(monkeypatch, capsys):
     assert "needs Python 3.10 to 3.13, but this is 3.9: run 'make venv'" in said
 
 
-OPEN_A_FILE = """
-import sys
-import supervised_reptile
-from supervised_reptile.system import requirements
-requirements.open_streams()
-print("out")
-print("err", file=sys.stderr)
-with open(sys.argv[1], "w") as file:
-    file.write(str(file.fileno() > 2))
-"""
-
-
-@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (1, 2), (0, 1, 2)])
-def test_a_closed_standard_stream_is_no_place_for_the_next_file(tmp_path, closed):
-    """As cron and some launchers close them."""
-
-    def close():
-        for number in closed:
-            os.close(number)
-
-    command = [sys.executable, "-c", OPEN_A_FILE, tmp_path / "file"]
-    found = subprocess.run(command, preexec_fn=close, cwd=TOP, capture_output=True, input=b"")
-    assert found.returncode == 0, found.stderr
-    assert (tmp_path / "file").read_text() == "True"
-    assert found.stdout == (b"" if 1 in closed else b"out\n")
-    assert found.stderr == (b"" if 2 in closed else b"err\n")
+@pytest.mark.parametrize("closed", [0, 1, 2])
+@pytest.mark.parametrize("script", [[sys.executable, "run_omniglot.py"], ["./fetch_data.sh"]])
+def test_a_closed_standard_stream_is_refused(script, closed):
+    """The next file that is opened would take its place, and receive what is printed."""
+    command = [*script, "--help"]
+    close = functools.partial(os.close, closed)
+    found = subprocess.run(command, preexec_fn=close, cwd=TOP, capture_output=True, text=True)
+    assert found.returncode == 2 and "usage" not in found.stdout + found.stderr
+    assert closed == 2 or "standard input, output or error is closed: open it" in found.stderr
 
 
 @pytest.mark.parametrize(
