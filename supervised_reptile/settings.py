@@ -29,6 +29,11 @@ class Setting:
     paper: tuple[float, float] = (0, 0)
     replications: tuple[float, float] = (0, 0)
 
+    def outside(self, percent: float) -> float:
+        """Points outside the replications' range, to the digits that are shown."""
+        low, high = self.replications
+        return round(max(low - round(percent, 2), round(percent, 2) - high, 0), 2)
+
 
 FIVE: Flags = {"meta_step": 1.0, "meta_step_final": 0.0, "meta_batch": 5, "meta_iters": 100_000}
 FIVE |= {"learning_rate": 0.001, "inner_batch": 10, "inner_iters": 5, "train_shots": 10}

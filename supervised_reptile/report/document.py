@@ -19,8 +19,8 @@ Accuracies are those on the test set, in percent, with 95 % intervals over tasks
 how runs differ. The verdict is "inside the replications' range" if the accuracy is in the range of
 three or four complete runs that others made with the authors' program; else "inside the paper's
 interval widened by ours" if it differs from the paper's by no more than the sum of both intervals;
-else it says how far from the replications' range it is. A shortened run has no verdict. Of several
-seeds, those with all tasks count, if there are any.
+else how far from that range it is. A shortened run has no verdict. Of the runs of a seed, the one
+with most tasks counts; of several seeds, those with all tasks, if there are any.
 """
 COMMIT = re.compile(r"(?<=^[0-9a-f]{7})[0-9a-f]+")  # what is not shown of one
 UNKNOWN = "not recorded"
@@ -96,8 +96,7 @@ def paper_table(placed: Placed) -> str:
     for setting in TABLES:
         head = _head(setting)
         for entry in placed[setting.name]:
-            found = (f"{entry.score} (shortened){entry.mark}", "none: shortened")
-            rows.append([*head, *(found if entry.shortened else _judged([entry])), *_tail(entry)])
+            rows.append([*head, *_judged([entry]), *_tail(entry)])
             head = ["", "", ""]
         for seeds in matching.pools(placed[setting.name]):
             if len(seeds) > 1:
@@ -111,13 +110,9 @@ def short_table(placed: Placed) -> str:
     rows = []
     for setting in TABLES:
         found = placed[setting.name]
-        for seeds in matching.pools(found):
-            text, verdict = _judged(seeds, found)
-            rows.append([*_head(setting), f"**{text}**", verdict])
-        if found and not matching.pools(found):
-            longest = max(found, key=lambda entry: entry.done)
-            text = f"{longest.score} ({_iterations(longest)}){longest.mark}"
-            rows.append([*_head(setting), text, "none: shortened"])
+        longest = sorted(found, key=lambda entry: entry.done)[-1:]
+        for seeds in matching.pools(found) or ([longest] if longest else []):
+            rows.append([*_head(setting), *_judged(seeds, found)])
     return _table(HEADER, rows)
 
 
@@ -127,17 +122,20 @@ def _head(setting: Setting) -> list[str]:
 
 
 def _judged(seeds: list[Entry], entries: Sequence[Entry] = ()) -> list[str]:
-    """The score of the runs of one or several seeds, and the verdict on it. entries: among which
-    there may be other runs of these seeds."""
+    """The score of the runs of one or several seeds, and the verdict on it. entries: all of their
+    setting."""
     scores = [entry.score for entry in seeds]
-    text, percents = str(matching.mean_of(scores)), [score.percent for score in scores]
+    text, percents = f"**{matching.mean_of(scores)}**", [score.percent for score in scores]
+    if seeds[0].shortened:
+        return [f"{text} ({_iterations(seeds[0])}){seeds[0].mark}", "none: shortened"]
     if len(seeds) > 1:
         text += f" ({len(seeds)} seeds: {min(percents):.2f} – {max(percents):.2f})"
     tasks = sorted({entry.evaluation.tasks for entry in seeds})
     if tasks != [matching.TASKS]:
         text += f" ({' – '.join(f'{number:,}' for number in tasks)} tasks)"
-    if others := matching.left_out(seeds, entries):
-        text += f" (without {', '.join(others)}: another run of a seed)"
+    whole = [one for one in entries if not one.shortened and one.mark == seeds[0].mark]
+    if others := [one.run.name for one in whole if one not in seeds]:
+        text += f" (without {', '.join(others)})"
     complete = all(entry.complete for entry in seeds)
     return [text + seeds[0].mark, matching.judge(seeds[0].setting, scores, complete)]
 
@@ -170,9 +168,8 @@ def _tail(entry: Entry) -> list[str]:
 
 
 def _iterations(entry: Entry) -> str:
-    done = f"{entry.done:,}"
-    if entry.run.total != entry.done:
-        done += f" (of a run of {entry.run.total:,})"
+    total = "" if entry.run.total == entry.done else f" (of a run of {entry.run.total:,})"
+    done = f"{entry.done:,}{total}"
     return f"**shortened:** {done} of {entry.full:,}" if entry.shortened else done
 
 

@@ -2,7 +2,6 @@
 
 import pathlib
 import re
-import warnings
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -41,8 +40,7 @@ def draw(runs: list[Run], folder: pathlib.Path) -> list[str]:
         warn("no figures: matplotlib is missing; install 'supervised-reptile[report]'")
         return []
     names = []
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of letters that the font lacks
+    with matplotlib.rc_context(STYLE):
         for name, figure in figures(runs):
             with replacing(folder / f"{name}.png") as beside:
                 figure.savefig(beside, format="png", **SAVED)
@@ -153,16 +151,11 @@ def overlap(points: list[tuple[Setting, Entry]]) -> Any:
         style["linestyle"] = "--" if order == "replacement" else "-"
         for axes, (varied, fixed, value) in zip(panels, sides):
             line = [
-                (setting.flags[varied], entry.score)
+                (setting.flags[varied], entry.score.percent, entry.score.interval or 0)
                 for setting, entry in points
                 if setting.label == label and setting.flags[fixed] == value
             ]
-            axes.errorbar(
-                [x for x, _ in line],
-                [score.percent for _, score in line],
-                yerr=[score.interval or 0 for _, score in line],
-                **style,
-            )
+            axes.errorbar(*np.reshape(line, (-1, 3)).T, **style)
     steps, batches = panels
     steps.set(xlabel="inner steps (batches of 25)", ylabel="final test accuracy (%)")
     batches.set(xlabel="images of an inner batch (4 steps)", ylabel="final test accuracy (%)")

@@ -69,8 +69,7 @@ def other_images(run: Run, evaluation: Evaluation | None = None) -> str:
         return "images not recorded"
     origin = data.get("origin", {})
     if config.dataset == "omniglot":
-        own = (origin.get("digest"), data.get("digest"))
-        known = own == (omniglot.DIGEST, OMNIGLOT_PIXELS)
+        known = (origin.get("digest"), data.get("digest")) == (omniglot.DIGEST, OMNIGLOT_PIXELS)
     else:  # whose pixels differ from packaging to packaging
         same = digests(run.content["split"]) == digests(CLASSES)
         known = same and "digest" in origin and "images" not in origin
@@ -80,13 +79,12 @@ def other_images(run: Run, evaluation: Evaluation | None = None) -> str:
 def digests(split: Json) -> Json:
     """Of each set: the number of its classes, and the SHA-256 of their names, one a line."""
 
-    def digest(classes: list[str] | Json) -> Json:
-        if isinstance(classes, dict):
-            return classes  # of a run that was collected
+    def digest(classes: list[str]) -> Json:
         names = "\n".join(classes).encode(errors="backslashreplace")
         return {"classes": len(classes), "sha256": hashlib.sha256(names).hexdigest()}
 
-    return {name: digest(classes) for name, classes in split.items()}
+    # Those of a run that was collected are digests.
+    return {name: one if isinstance(one, dict) else digest(one) for name, one in split.items()}
 
 
 def settings_of(run: Run) -> list[Setting]:
@@ -94,13 +92,10 @@ def settings_of(run: Run) -> list[Setting]:
     shortened one of all that share its flags."""
     if other_images(run):
         return []
-    same = [
-        name
-        for name, config in CONFIGS.items()
-        if _training(config) == _training(run.config) and run.total <= config.outer.meta_iters
-    ]
-    whole = [name for name in same if CONFIGS[name].outer.meta_iters == run.total]
-    return [SETTINGS[name] for name in whole or same]
+    same = [name for name, config in CONFIGS.items() if _training(config) == _training(run.config)]
+    totals = {name: CONFIGS[name].outer.meta_iters for name in same}
+    whole = [name for name in same if totals[name] == run.total]
+    return [SETTINGS[name] for name in whole or same if run.total <= totals[name]]
 
 
 def _training(config: Config) -> Hashable:
@@ -176,13 +171,6 @@ def pools(entries: Sequence[Entry]) -> list[list[Entry]]:
     return [[one for one in some if one.complete] or some for some in seeds if some]
 
 
-def left_out(seeds: Sequence[Entry], entries: Sequence[Entry]) -> list[str]:
-    """Names of the other runs of these seeds that are not shortened."""
-    counted, marks = {entry.run.seed for entry in seeds}, {entry.mark for entry in seeds}
-    others = [one for one in entries if one.run.seed in counted and one.mark in marks]
-    return [one.run.name for one in others if one not in seeds and not one.shortened]
-
-
 def mean_of(scores: Sequence[Score]) -> Score:
     """The mean of independent scores, and its interval as far as it comes from drawing tasks."""
     count = len(scores)
@@ -198,20 +186,13 @@ def judge(setting: Setting, scores: Sequence[Score], complete: bool) -> str:
     one that is far outside is enough to suspect a defect.
     """
     score, paper = mean_of(scores), setting.paper
-    worst = max(_outside(setting, one) for one in scores)
+    worst = max(setting.outside(one.percent) for one in scores)
     if complete and CONFIGS[setting.name].task.classes == 5 and worst > DEFECT:
         upto = "" if len(scores) == 1 else "up to "
         return f"**OUTSIDE the replications' range by {upto}{worst:.2f} points: look for a defect**"
-    outside = _outside(setting, score)
-    if not outside:
+    if not (outside := setting.outside(score.percent)):
         return "inside the replications' range"
     percent, interval = round(score.percent, 2), round(score.interval or 0, 2)
     if round(abs(percent - paper[0]), 2) <= round(paper[1] + interval, 2):
         return "inside the paper's interval widened by ours"
     return f"outside the replications' range by {outside:.2f} points"
-
-
-def _outside(setting: Setting, score: Score) -> float:
-    """Points outside the replications' range."""
-    percent, (low, high) = round(score.percent, 2), setting.replications
-    return round(max(low - percent, percent - high, 0), 2)

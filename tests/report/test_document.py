@@ -41,11 +41,11 @@ def test_a_complete_run_stands_beside_the_paper(tmp_path, written):
     text = written()
     assert row(text, CELL) == [
         *("Omniglot 1-shot 5-way", "95.39 ± 0.09", "95.20 – 95.56"),
-        *("95.41 ± 0.10", "inside the replications' range", "100,000", "10,000", "0"),
+        *("**95.41 ± 0.10**", "inside the replications' range", "100,000", "10,000", "0"),
         *("training 2 h 0 min, evaluation 10 min", "Abacus 9, 1 core"),
         *("training abcdef0, evaluation 0123456", "mine"),
     ]
-    assert row(text, "| Omniglot 1-shot 5-way, transductive |")[3] == "97.70 ± 0.10"
+    assert row(text, "| Omniglot 1-shot 5-way, transductive |")[3] == "**97.70 ± 0.10**"
     assert "Omniglot 5-shot 5-way" not in text
 
 
@@ -91,19 +91,17 @@ def test_a_readme_without_marks_is_refused(tmp_path, text):
 def test_a_shortened_run_is_marked_wherever_it_stands(tmp_path, written):
     flags = {**FLAGS, "meta_iters": 1500}
     made_up.run(tmp_path / "short", flags, [made_up.line(flags, 95.4)])
-    assert row(written(), CELL)[3:6] == [
-        *("95.40 ± 0.10 (shortened)", "none: shortened", "**shortened:** 1,500 of 100,000")
-    ]
-    shown = ["95.40 ± 0.10 (**shortened:** 1,500 of 100,000)", "none: shortened"]
+    shown = ["**95.40 ± 0.10** (**shortened:** 1,500 of 100,000)", "none: shortened"]
+    assert row(written(), CELL)[3:6] == [*(*shown, "**shortened:** 1,500 of 100,000")]
     assert row(written(readme=True), CELL)[3:] == shown
 
 
 def test_few_tasks_are_named(tmp_path, written):
     flags = {**FLAGS, "eval_samples": 500}
     made_up.run(tmp_path / "mine", flags, [made_up.line(flags, 94.5)])
-    shown = ["94.50 ± 0.10 (500 tasks)", "outside the replications' range by 0.70 points"]
+    shown = ["**94.50 ± 0.10** (500 tasks)", "outside the replications' range by 0.70 points"]
     assert row(written(), CELL)[3:5] == shown
-    assert row(written(readme=True), CELL)[3:] == [f"**{shown[0]}**", shown[1]]
+    assert row(written(readme=True), CELL)[3:] == shown
 
 
 def test_two_seeds_have_each_a_row_and_a_mean(tmp_path, written):
@@ -111,19 +109,18 @@ def test_two_seeds_have_each_a_row_and_a_mean(tmp_path, written):
         flags = {**FLAGS, "seed": seed}
         made_up.run(tmp_path / f"seed{seed}", flags, [made_up.line(flags, percent)])
     text = written()
-    assert row(text, "| seed0 |")[3:5] == ["95.20 ± 0.10", "inside the replications' range"]
+    assert row(text, "| seed0 |")[3:5] == ["**95.20 ± 0.10**", "inside the replications' range"]
     assert row(text, "| seed1 |")[4] == "outside the replications' range by 0.04 points"
-    mean = "95.40 ± 0.07 (2 seeds: 95.20 – 95.60)"
+    mean = "**95.40 ± 0.07** (2 seeds: 95.20 – 95.60)"
     assert row(text, "2 seeds")[3:5] == [mean, "inside the replications' range"]
-    assert row(written(readme=True), CELL)[3] == f"**{mean}**"
+    assert row(written(readme=True), CELL)[3] == mean
 
 
 def test_two_runs_of_a_seed_are_both_named(tmp_path, written):
     for name, percent in (("here", 95.3), ("there", 95.4)):
         made_up.run(tmp_path / name, FLAGS, [made_up.line(FLAGS, percent)])
-    shown = "**95.40 ± 0.10 (without here: another run of a seed)**"
-    assert row(written(readme=True), CELL)[3] == shown
-    assert row(written(), "| here |")[3] == "95.30 ± 0.10"
+    assert row(written(readme=True), CELL)[3] == "**95.40 ± 0.10** (without here)"
+    assert row(written(), "| here |")[3] == "**95.30 ± 0.10**"
 
 
 def test_a_second_seed_with_few_tasks_leaves_the_alarm_on(tmp_path, written):
@@ -131,9 +128,9 @@ def test_a_second_seed_with_few_tasks_leaves_the_alarm_on(tmp_path, written):
         flags = {**FLAGS, "seed": seed, "eval_samples": tasks}
         made_up.run(tmp_path / f"seed{seed}", flags, [made_up.line(flags, percent)])
     alarm = "**OUTSIDE the replications' range by 5.20 points: look for a defect**"
-    assert row(written(readme=True), CELL)[3:] == ["**90.00 ± 0.10**", alarm]
+    assert row(written(readme=True), CELL)[3:] == ["**90.00 ± 0.10** (without seed1)", alarm]
     assert row(written(), "| seed0 |")[4] == alarm
-    assert row(written(), "| seed1 |")[3] == "95.40 ± 0.10 (100 tasks)"
+    assert row(written(), "| seed1 |")[3] == "**95.40 ± 0.10** (100 tasks)"
 
 
 def test_ready_made_images_are_marked(tmp_path, written):
@@ -150,13 +147,13 @@ def test_ready_made_images_are_marked(tmp_path, written):
     text, mark = written(), "(ready-made images)"
     scores = {name: row(text, f"| {name} |")[3] for name in ("ours", "theirs", "short")}
     assert scores == {
-        "ours": "47.00 ± 0.10",
-        "theirs": f"47.00 ± 0.10 {mark}",
-        "short": f"47.00 ± 0.10 (shortened) {mark}",
+        "ours": "**47.00 ± 0.10**",
+        "theirs": f"**47.00 ± 0.10** {mark}",
+        "short": f"**47.00 ± 0.10** (**shortened:** 1,000 of 100,000) {mark}",
     }
     text = written(readme=True)
-    assert row(text, "miniImageNet 1-shot 5-way |", mark)[3] == f"**47.00 ± 0.10 {mark}**"
-    assert text.count("**47.00 ± 0.10**") == 1
+    assert row(text, "miniImageNet 1-shot 5-way |", mark)[3] == f"**47.00 ± 0.10** {mark}"
+    assert text.count("**47.00 ± 0.10**") == 2
 
 
 def test_own_and_generated_images_are_other_runs(tmp_path, written):
@@ -189,7 +186,7 @@ def test_an_evaluation_of_a_run_of_the_paper_that_fits_no_cell_is_listed(tmp_pat
     ]
     assert row(text, "| mine |", "99.70")[5] == "not recorded"
     assert row(text, "| mine |", "99.90")[7] == "0 (flags of the evaluation were assumed)"
-    assert text.count("| mine |") == 5 and row(text, CELL)[3] == "95.40 ± 0.10"
+    assert text.count("| mine |") == 5 and row(text, CELL)[3] == "**95.40 ± 0.10**"
 
 
 def test_unfinished_runs_say_how_far_they_are(tmp_path, written):
