@@ -222,8 +222,8 @@ FIRST = """
 import sys
 from supervised_reptile.data import miniimagenet, omniglot
 from supervised_reptile.main import main
-from supervised_reptile.runs import progress
-progress.Progress.advance = lambda self, done: sys.exit(open("/proc/self/status").read())
+from supervised_reptile.runs import training
+training.Progress.advance = lambda self, done: sys.exit(open("/proc/self/status").read())
 datasets = {"omniglot": omniglot.OMNIGLOT, "miniimagenet": miniimagenet.MINIIMAGENET}
 main(datasets[sys.argv[1]], sys.argv[2:])
 """

@@ -22,8 +22,8 @@ from supervised_reptile import plan
 from supervised_reptile.classification.examples import pixels_of
 from supervised_reptile.data import omniglot
 from supervised_reptile.data.cleaning import AROUND, SIDE, thinned
+from supervised_reptile.data.decoding import CHARACTERS
 from supervised_reptile.data.folders import root
-from supervised_reptile.data.formats import CHARACTERS
 from supervised_reptile.learning import models
 from supervised_reptile.learning.accuracy import accuracy
 from supervised_reptile.learning.reptile import Reptile

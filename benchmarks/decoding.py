@@ -17,8 +17,8 @@ import time
 
 from supervised_reptile.args import Run
 from supervised_reptile.data import cache, decoding, miniimagenet
+from supervised_reptile.data.decoding import PHOTOGRAPHS
 from supervised_reptile.data.folders import Folder
-from supervised_reptile.data.formats import PHOTOGRAPHS
 
 
 def main():

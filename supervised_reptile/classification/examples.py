@@ -11,8 +11,8 @@ from PIL import Image
 
 from supervised_reptile.data import cache, decoding
 from supervised_reptile.data.cleaning import oddities
+from supervised_reptile.data.decoding import CHARACTERS, Format
 from supervised_reptile.data.folders import Folder, by_name, is_image
-from supervised_reptile.data.formats import CHARACTERS, Format
 from supervised_reptile.system.errors import RefusedError
 from supervised_reptile.system.output import note, some
 

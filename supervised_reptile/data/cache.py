@@ -17,8 +17,8 @@ import numpy as np
 import PIL
 
 from supervised_reptile.data import decoding
+from supervised_reptile.data.decoding import Format
 from supervised_reptile.data.folders import IMAGENET, SUFFIXES, Folder
-from supervised_reptile.data.formats import Format
 from supervised_reptile.system import files, output
 from supervised_reptile.system.bar import Bar
 from supervised_reptile.system.errors import RefusedError, is_exhausted

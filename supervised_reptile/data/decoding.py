@@ -1,7 +1,8 @@
-"""From image files to pixels, on all cores."""
+"""From image files to the pixels that the networks see, on all cores."""
 
 import concurrent.futures.process
 import contextlib
+import dataclasses
 import io
 import multiprocessing
 import os
@@ -16,7 +17,6 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from supervised_reptile.data.cleaning import cleaned
-from supervised_reptile.data.formats import Format
 from supervised_reptile.system import machine, signals
 from supervised_reptile.system.errors import FailedError, RefusedError, is_exhausted
 from supervised_reptile.system.output import note, some
@@ -32,6 +32,32 @@ ClassImages = tuple[np.ndarray, list[str], list[str]]
 
 # How files of a kind begin, and what comes before and after the last of their pixels: PNG, JPEG.
 MARKS = {b"\x89P": (b"IDAT", b"IEND"), b"\xff\xd8": (b"\xff\xda", b"\xff\xd9")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """size: height and width in pixels. mode: Pillow's, "L" for grey or "RGB". as_shown: whether
+    files are seen as a viewer shows them, or as the paper's code read its two data sets. clean:
+    whether they are then made to look as Omniglot's drawings (--clean)."""
+
+    size: int
+    mode: str
+    as_shown: bool = False
+    clean: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Values per pixel."""
+        return len(self.mode)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image: height, width, channels."""
+        return self.size, self.size, self.channels
+
+
+CHARACTERS = Format(28, "L")  # Omniglot
+PHOTOGRAPHS = Format(84, "RGB")  # miniImageNet
 
 
 @contextlib.contextmanager

@@ -12,8 +12,8 @@ import numpy as np
 
 from supervised_reptile.args import Run
 from supervised_reptile.data import cache, provenance
+from supervised_reptile.data.decoding import Format
 from supervised_reptile.data.folders import Folder, passed_over
-from supervised_reptile.data.formats import Format
 from supervised_reptile.system.errors import RefusedError
 from supervised_reptile.system.output import note, some
 

@@ -2,8 +2,8 @@
 
 from supervised_reptile.args import Run
 from supervised_reptile.data import folders, image_set, synthetic
+from supervised_reptile.data.decoding import PHOTOGRAPHS
 from supervised_reptile.data.folders import Folder
-from supervised_reptile.data.formats import PHOTOGRAPHS
 from supervised_reptile.data.image_set import Dataset, Loaded, Split
 from supervised_reptile.system.errors import RefusedError
 from supervised_reptile.system.output import some

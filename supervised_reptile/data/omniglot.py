@@ -8,8 +8,8 @@ import numpy as np
 
 from supervised_reptile.args import Run
 from supervised_reptile.data import folders, image_set, provenance, synthetic
+from supervised_reptile.data.decoding import CHARACTERS
 from supervised_reptile.data.folders import Folder, by_name, inner
-from supervised_reptile.data.formats import CHARACTERS
 from supervised_reptile.data.image_set import Dataset, ImageSet, Loaded, Split
 from supervised_reptile.system.errors import RefusedError
 from supervised_reptile.system.output import some

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from supervised_reptile.data.formats import CHARACTERS, PHOTOGRAPHS
+from supervised_reptile.data.decoding import CHARACTERS, PHOTOGRAPHS
 
 _CHARACTERS, _TEXTURES = 0, 1  # keeps the two data sets of one seed independent
 _CHARACTER_SIDE, _TEXTURE_SIDE = CHARACTERS.size, PHOTOGRAPHS.size

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from supervised_reptile.data import formats, image_set
+from supervised_reptile.data import decoding, image_set
 from supervised_reptile.data.folders import IMAGENET, Folder, is_image
 from supervised_reptile.data.miniimagenet import CLASSES, find_classes
 from supervised_reptile.data.provenance import ORIGINAL
@@ -191,4 +191,4 @@ def check(folder: Path) -> str:
 def stale_cache(folder: Path) -> Path | None:
     """The cache of decoded images if it holds other pixels than the images of a folder."""
     root = Folder(folder)
-    return image_set.stale_cache(root, find_classes(root)[0], formats.PHOTOGRAPHS)
+    return image_set.stale_cache(root, find_classes(root)[0], decoding.PHOTOGRAPHS)

@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from supervised_reptile.data import formats, image_set
+from supervised_reptile.data import decoding, image_set
 from supervised_reptile.data.folders import Folder
 from supervised_reptile.data.omniglot import ARCHIVES, DIGEST, find_characters
 from supervised_reptile.fetch import build, sources
@@ -63,4 +63,4 @@ def check(folder: Path) -> str:
 def stale_cache(folder: Path) -> Path | None:
     """The cache of decoded images if it holds other pixels than the images of a folder."""
     root = Folder(folder)
-    return image_set.stale_cache(root, find_characters(root), formats.CHARACTERS)
+    return image_set.stale_cache(root, find_characters(root), decoding.CHARACTERS)

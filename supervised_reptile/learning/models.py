@@ -11,7 +11,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from supervised_reptile.data.formats import CHARACTERS, PHOTOGRAPHS, Format
+from supervised_reptile.data.decoding import CHARACTERS, PHOTOGRAPHS, Format
 from supervised_reptile.learning.layers import KERNEL, convolve, normalize
 from supervised_reptile.learning.state import Shapes, Tensors
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from supervised_reptile.args import Config
 from supervised_reptile.classification.classifier import Classifier
-from supervised_reptile.data.formats import Format
+from supervised_reptile.data.decoding import Format
 from supervised_reptile.learning import models
 from supervised_reptile.learning.reptile import Reptile, tree_map
 from supervised_reptile.learning.sampling import (

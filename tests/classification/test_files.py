@@ -22,7 +22,7 @@ from supervised_reptile.classification import command as commands
 from supervised_reptile.classification.answers import Answer
 from supervised_reptile.classification.command import classify
 from supervised_reptile.data import omniglot, synthetic
-from supervised_reptile.data.formats import CHARACTERS
+from supervised_reptile.data.decoding import CHARACTERS
 from supervised_reptile.learning import models
 from supervised_reptile.learning.reptile import Reptile
 from supervised_reptile.runs import checkpoints, record

@@ -12,8 +12,8 @@ from PIL import Image
 
 from supervised_reptile.data import cache
 from supervised_reptile.data import image_set as image_sets
+from supervised_reptile.data.decoding import Format
 from supervised_reptile.data.folders import Folder
-from supervised_reptile.data.formats import Format
 from supervised_reptile.system import files
 
 pytestmark = pytest.mark.usefixtures("in_this_process")

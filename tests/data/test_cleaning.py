@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 from supervised_reptile.args import Config
 from supervised_reptile.data import cache, decoding, omniglot, provenance
 from supervised_reptile.data.cleaning import cleaned, oddities
+from supervised_reptile.data.decoding import Format
 from supervised_reptile.data.folders import Folder
-from supervised_reptile.data.formats import Format
 from supervised_reptile.system.errors import RefusedError
 
 CLEAN = Format(28, "L", as_shown=True, clean=True)

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from supervised_reptile.data import decoding, image_set, provenance
+from supervised_reptile.data.decoding import Format
 from supervised_reptile.data.folders import Folder
-from supervised_reptile.data.formats import Format
 from supervised_reptile.system.errors import FailedError, RefusedError
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 from supervised_reptile.data import folders as data_folders
 from supervised_reptile.data import image_set as image_sets
 from supervised_reptile.data import provenance
+from supervised_reptile.data.decoding import Format
 from supervised_reptile.data.folders import Folder
-from supervised_reptile.data.formats import Format
 from supervised_reptile.system.errors import RefusedError
 
 pytestmark = pytest.mark.usefixtures("in_this_process")

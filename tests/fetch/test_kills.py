@@ -19,8 +19,8 @@ import test_fetch
 from PIL import Image
 
 from supervised_reptile.data import cache, provenance
+from supervised_reptile.data.decoding import Format
 from supervised_reptile.data.folders import Folder
-from supervised_reptile.data.formats import Format
 
 
 def few_or_many(many):
@@ -43,7 +43,7 @@ READ = """
 import sys
 from supervised_reptile.data import image_set as image_sets
 from supervised_reptile.data.folders import Folder
-from supervised_reptile.data.formats import Format
+from supervised_reptile.data.decoding import Format
 root = Folder(sys.argv[1])
 folders = {found.name: found for found in root.folders}
 found = image_sets.read_folders(root, folders, {"train": list(folders)}, Format(28, "RGB"))
