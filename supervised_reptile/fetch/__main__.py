@@ -148,7 +148,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
-    requirements.check(PROGRAM)
+    requirements.check(PROGRAM, packages=())
     sys.exit(run(sys.argv[1:]))
 
 

@@ -11,12 +11,12 @@ PACKAGES = ("numpy", "PIL", "tqdm", "tensorboard", "tensorflow")  # PIL is Pillo
 OLDEST = (3, 10)
 
 
-def check(program: str) -> None:
+def check(program: str, packages: tuple = PACKAGES) -> None:
     """Exit with 2 and one line if this Python is too old or lacks packages, or if a standard stream
     is closed: the next file that is opened, perhaps a checkpoint, would take its place."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback until there is an answer
-    missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
+    missing = [name for name in packages if not importlib.util.find_spec(name)]
     remedy = "run 'make venv', then 'source .venv/bin/activate'"
     problem = sys.executable + " lacks the packages " + ", ".join(missing) if missing else ""
     if sys.version_info < OLDEST:
