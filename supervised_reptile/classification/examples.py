@@ -137,7 +137,11 @@ def read(examples: Examples, format: Format) -> tuple[np.ndarray, np.ndarray]:
             advice = "" if kind == "blank" else " (try --clean)"  # which refuses blank ones
             note(f"Warning: {kind}, unlike Omniglot: {named}{advice}")
     shown, asked = pixels[: len(support)], pixels[len(support) :]
-    again = np.isin(cache.hashes_of(asked), cache.hashes_of(shown))
+    known, labels = cache.hashes_of(shown), examples.labels
+    _, first, same = np.unique(known, return_index=True, return_inverse=True)
+    if doubtful := [support[index] for index in np.flatnonzero(labels[first[same]] != labels)]:
+        note(f"Warning: examples look the same as one of another class: {some(doubtful)}")
+    again = np.isin(cache.hashes_of(asked), known)
     if repeated := [file for file, is_again in zip(examples.queries, again) if is_again]:
         note(
             f"Warning: {len(repeated)} of {len(asked)} images to classify look the same as an "

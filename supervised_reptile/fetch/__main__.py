@@ -88,7 +88,9 @@ def verify() -> None:
         folder = FOLDER / name
         try:
             print(f"{folder} is intact. {_verify(folder, DATASETS[name])}", flush=True)
-        except (UnsoundError, RefusedError) as error:
+        except UnsoundError as error:
+            problems.append(f"{folder}: {error}: remove {folder} and fetch it again")
+        except RefusedError as error:
             problems.append(f"{folder}: {error}")
     if problems:
         raise FailedError("\n".join(problems))
@@ -102,7 +104,7 @@ def _verify(folder: Path, module: ModuleType) -> str:
     if digest != recorded:
         raise UnsoundError(f"changed since it was fetched: digest {digest}, not {recorded}")
     if stale := module.stale_cache(folder):
-        raise UnsoundError(f"the cache {stale} holds other pixels than the images: remove it")
+        raise RefusedError(f"the cache {stale} holds other pixels than the images: remove it")
     unknown = "" if "digest" in origin else f" (Source: {origin['source']}.)"
     return f"Digest of all images: {digest}{unknown}"
 

@@ -369,3 +369,12 @@ def test_two_class_folders_of_one_name_in_two_unicode_forms_are_refused(folders)
         (folders / "l" / "ka").mkdir()
     with pytest.raises(RefusedError, match="are one class by their names"):
         examples.find("l", "flat")
+
+
+def test_an_example_of_two_classes_is_named(folders, capsys):
+    (folders / "l" / "ki" / "copy.png").write_bytes(
+        next((folders / "l" / "ka").iterdir()).read_bytes()
+    )
+    examples.read(examples.find("l", "flat"), CHARACTERS)
+    said = capsys.readouterr().err
+    assert "Warning: examples look the same as one of another class: l/ki/copy.png\n" in said
