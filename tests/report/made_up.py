@@ -1,8 +1,6 @@
 """Folders of made-up runs, as training writes them."""
 
 import json
-import pathlib
-from typing import Any
 
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -15,22 +13,22 @@ from supervised_reptile.report.matching import OMNIGLOT_PIXELS
 from supervised_reptile.settings import SETTINGS
 
 MACHINE = {"device": "CPU", "cpu": "Abacus 9", "cores": 1}
-DATA: dict[str, Any] = {"origin": {"source": "file:///home/me/omniglot", "digest": omniglot.DIGEST}}
-DATA["digest"] = OMNIGLOT_PIXELS
+ORIGIN = {"source": "file:///home/me/omniglot", "digest": omniglot.DIGEST}
+DATA = {"origin": ORIGIN, "digest": OMNIGLOT_PIXELS}
 FIRST = "events.out.tfevents.0"
 
 
-def flags_of(name: str, **changed: Any) -> dict[str, Any]:
+def flags_of(name, **changed):
     """All flags of a training run of a setting."""
     setting = SETTINGS[name]
     given = {**setting.flags, "checkpoint": "/home/me/runs/x", **changed}
     return Config.of(setting.dataset, given).flags()
 
 
-def line(flags: dict[str, Any], test: float, together: float | None = None, **other: Any) -> dict:
+def line(flags, test, together=None, **other):
     """A line of results.jsonl. test, together: accuracies in percent, ± 0.1 points."""
 
-    def numbers(percent: float) -> dict[str, Any]:
+    def numbers(percent):
         return {"accuracy": {"test": percent / 100}, "confidence_95": {"test": 0.001}}
 
     content = {"time": "2030-01-01T00:00:00+00:00", "iteration": flags["meta_iters"] - 1}
@@ -42,23 +40,32 @@ def line(flags: dict[str, Any], test: float, together: float | None = None, **ot
     return {**content, **other}
 
 
-def run(
-    folder: pathlib.Path, flags: dict[str, Any], lines: list[Any] = (), **other: Any
-) -> pathlib.Path:
-    """Write the folder of a run. lines: of its results, as dictionaries or as text."""
+def run(folder, flags, lines=(), **other):
+    """Write the folder of a run, and return it.
+
+    lines: of its results; or accuracies in percent, of lines with the flags of the run.
+    """
     folder.mkdir(parents=True)
     record = {"dataset": "omniglot", "flags": flags, "data": DATA, "machine": MACHINE}
     record |= {"split": {"train": ["a", "b"], "test": ["c"]}, "versions": {}, **other}
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "seconds.json").write_text('{"training": 7200}')
-    texts = [one if isinstance(one, str) else json.dumps(one) for one in lines]
-    if texts:
-        (folder / "results.jsonl").write_text("\n".join(texts) + "\n")
+    for one in lines:
+        add_result(folder, one if isinstance(one, dict) else line(flags, one))
     return folder
 
 
-def event_file(path: pathlib.Path, points: dict[int, float], start: int | None = None) -> None:
-    """Write points as TensorBoard's writer does. start: where a resumed run says it continues."""
+def add_result(folder, result):
+    """Add a line to the results of a run."""
+    with open(folder / "results.jsonl", "a") as file:
+        file.write(json.dumps(result) + "\n")
+
+
+def event_file(path, points, start=None):
+    """Write points as TensorBoard's writer does.
+
+    points: accuracies by meta-iteration. start: where a resumed run says it continues.
+    """
     path.parent.mkdir(exist_ok=True)
     with open(path, "wb") as file:
         writer = RecordWriter(file)
@@ -71,7 +78,7 @@ def event_file(path: pathlib.Path, points: dict[int, float], start: int | None =
             writer.write(Event(step=step, summary=Summary(value=[value])).SerializeToString())
 
 
-def events(folder: pathlib.Path, iterations: range) -> None:
+def events(folder, iterations):
     """Write the curve of a run: accuracies of single tasks that rise."""
     points = {}
     for iteration in iterations:

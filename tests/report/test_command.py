@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import sys
+from unittest import mock
 
 import made_up
 import numpy as np
@@ -24,8 +25,7 @@ def runs(tmp_path):
     folder = tmp_path / "runs"
     settings = {"table": "o15", "sum": "g1_g2_g3_g4", "point": "reptile_cycling_4x25"}
     for name, setting in settings.items():
-        flags = made_up.flags_of(setting)
-        made_up.run(folder / name, flags, [made_up.line(flags, 95)])
+        made_up.run(folder / name, made_up.flags_of(setting), [95])
         made_up.events(folder / name, range(0, 8001, 400))
     made_up.run(folder / "unfinished", FLAGS)
     return folder
@@ -51,8 +51,8 @@ def test_tables_and_figures_are_written_alike_of_the_same_runs(runs, tmp_path):
 
 def test_of_two_seeds_one_is_drawn_for_a_curve_of_section_6_2(runs):
     pytest.importorskip("matplotlib")
-    flags = made_up.flags_of("g1_g2_g3_g4", seed=1)
-    made_up.events(made_up.run(runs / "a", flags, [made_up.line(flags, 95)]), range(0, 900, 400))
+    made_up.run(runs / "a", made_up.flags_of("g1_g2_g3_g4", seed=1), [95])
+    made_up.events(runs / "a", range(0, 900, 400))
     drawn = dict(figures.figures(read_runs(runs)))
     legend = drawn[figures.GRADIENTS].legends[0].get_texts()
     assert [text.get_text() for text in legend] == ["g1+g2+g3+g4"]
@@ -115,22 +115,20 @@ def test_a_run_that_cannot_be_kept_does_not_stop_the_others(runs, tmp_path, what
     """Of two machines, each with a run in a folder of the same name, the first one's stays."""
     kept, other = tmp_path / "kept", tmp_path / "other"
     for seed, folder in enumerate((runs, other)):
-        for name in ("table", f"mine{seed}"):
-            flags = {**FLAGS, "seed": seed}
-            if not (folder / name).exists():
-                made_up.run(folder / name, flags, [made_up.line(flags, 95)])
+        for name in ("mine", f"mine{seed}"):
+            made_up.run(folder / name, {**FLAGS, "seed": seed}, [95])
             for ending in ("index", "data-00000-of-00001"):
                 (folder / name / f"model.ckpt-99999.{ending}").write_text(f"{seed}")
     main([str(runs), what, str(kept)])
-    before = {path: path.read_bytes() for path in kept.rglob("*") if "table/" in str(path)}
+    before = {path: path.read_bytes() for path in kept.rglob("*") if "mine/" in str(path)}
     assert main([str(other), what, str(kept), "--output", str(tmp_path / "out")]) == 1
     assert {path: path.read_bytes() for path in before} == before
     said = capsys.readouterr().err
-    assert "table is left out" in said and "mine1 is left out" not in said
+    assert "mine is left out" in said and "mine1 is left out" not in said
     assert (tmp_path / "out" / "report.md").exists()
     if what == "--collect":
         seeds = {run.name: run.seed for run in read_runs(kept)}
-        assert (seeds["table"], seeds["mine0"], seeds["mine1"]) == (0, 0, 1)
+        assert (seeds["mine"], seeds["mine0"], seeds["mine1"]) == (0, 0, 1)
 
 
 def test_results_are_not_collected_where_they_are_read(runs, capsys):
@@ -145,11 +143,8 @@ def test_the_report_and_the_readme_are_written_whole_or_not_at_all(runs, tmp_pat
     before = f"{document.BEGIN}\n{document.END}\n"
     readme.write_text(before)
     report.write_text(before)
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(files, "sync", full)
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr(files, "sync", mock.Mock(side_effect=full))
     assert main([str(runs), "--readme", str(readme)]) == 1
     assert main([str(runs), "--output", str(tmp_path)]) == 1
     assert (readme.read_text(), report.read_text()) == (before, before)
@@ -170,25 +165,21 @@ def test_a_readme_stays_the_users_own_file(runs, tmp_path):
     assert (tmp_path / "readme.md.tmp").read_text() == "precious"
 
 
-def test_a_readme_does_not_lose_its_results_to_a_folder_without_runs(tmp_path, capsys):
+@pytest.mark.parametrize("names", [[], ["of another cell"]])
+def test_a_readme_does_not_lose_its_results_where_no_run_is_of_its_tables(tmp_path, names, capsys):
+    for name in names:
+        made_up.run(tmp_path / name, FLAGS, [made_up.line({**FLAGS, "shots": 7}, 90)])
     (tmp_path / "README.md").write_text(f"{document.BEGIN}\nmine\n{document.END}\n")
     assert main([str(tmp_path), "--readme", str(tmp_path / "README.md")]) == 2
     assert "mine" in (tmp_path / "README.md").read_text()
-    assert "would lose its results" in capsys.readouterr().err
-
-
-def test_nor_to_runs_that_are_none_of_its_tables(tmp_path, capsys):
-    (tmp_path / "README.md").write_text(f"{document.BEGIN}\nmine\n{document.END}\n")
-    made_up.run(tmp_path / "a", FLAGS, [made_up.line({**FLAGS, "shots": 7}, 90)])
-    assert main([str(tmp_path), "--readme", str(tmp_path / "README.md")]) == 2
-    assert "mine" in (tmp_path / "README.md").read_text()
-    assert "no runs of tables 1 and 2" in capsys.readouterr().err
+    lost = "would lose its results, since there are no runs of tables 1 and 2"
+    assert lost in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [os.fsdecode(b"caf\xe9"), "x" * 250, "my ($1_$2)\nrun #2", "文"])
 def test_a_runs_name_is_any_that_a_folder_has(tmp_path, name, capsys):
     pytest.importorskip("matplotlib")
-    folder = made_up.run(tmp_path / "runs" / name, FLAGS, [made_up.line(FLAGS, 95)])
+    folder = made_up.run(tmp_path / "runs" / name, FLAGS, [95])
     made_up.events(folder, range(0, 500, 100))
     assert main([str(tmp_path / "runs"), "--output", str(tmp_path / "out")]) == 0
     (png,) = (tmp_path / "out").glob("*.png")
@@ -200,10 +191,7 @@ def test_a_runs_name_is_any_that_a_folder_has(tmp_path, name, capsys):
 
 
 def test_ctrl_c_ends_it_without_a_traceback(runs, monkeypatch, capsys):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(document, "write", interrupted)
+    monkeypatch.setattr(document, "write", mock.Mock(side_effect=KeyboardInterrupt))
     assert main([str(runs)]) == 130
     assert capsys.readouterr().err == "report: stopped by SIGINT\n"
 
@@ -227,7 +215,5 @@ def test_the_readme_and_the_report_are_those_of_the_collected_results():
     assert len(runs) == 3 + 11 + 60
     assert document.replaced(ROOT / "README.md", runs) == (ROOT / "README.md").read_text()
     report = ROOT / "experiments" / "report" / "report.md"
-    drawn = [path.stem for path in report.parent.glob("*.png")]
-    assert sorted(document.write(runs, drawn).splitlines()) == sorted(
-        report.read_text().splitlines()
-    )
+    made = document.write(runs, [path.stem for path in report.parent.glob("*.png")])
+    assert sorted(made.splitlines()) == sorted(report.read_text().splitlines())

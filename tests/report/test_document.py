@@ -9,7 +9,6 @@ from supervised_reptile.report.reading import read_runs
 from supervised_reptile.system.errors import RefusedError
 
 FLAGS = made_up.flags_of("o15")
-SUM = made_up.flags_of("g1_g2_g3_g4")
 CELL = "Omniglot 1-shot 5-way |"
 README = "# Mine\n\n<!-- results -->\nold\n<!-- end of results -->\n\nrest\n"
 
@@ -30,9 +29,8 @@ def written(tmp_path):
 
 def row(text, *words):
     """The cells of the only line of a table that holds all these words."""
-    (found,) = [
-        line for line in text.splitlines() if line[:1] == "|" and all(w in line for w in words)
-    ]
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    (found,) = [line for line in lines if all(word in line for word in words)]
     return [cell.strip() for cell in found.strip("|").split("|")]
 
 
@@ -60,18 +58,14 @@ def test_each_commit_and_machine_of_a_run_is_named(tmp_path, written):
     ]
 
 
-def test_the_readme_has_a_row_for_each_cell_that_was_run(tmp_path, written):
-    made_up.run(tmp_path / "mine", FLAGS, [made_up.line(FLAGS, 95.41)])
+def test_the_readme_has_a_row_for_each_cell_that_was_run_between_its_marks(tmp_path, written):
+    made_up.run(tmp_path / "mine", FLAGS, [95.41])
     text = written(readme=True)
-    assert sum(line.startswith("|") for line in text.splitlines()) == 2 + 1
+    assert text.count("\n|") == 2 + 1
     assert row(text, CELL)[3:] == ["**95.41 ± 0.10**", "inside the replications' range"]
     (line,) = [line for line in text.splitlines() if line.startswith("Not run: ")]
     assert line.count(";") == 10 and line.endswith("miniImageNet 5-shot 5-way, transductive.")
-
-
-def test_only_what_is_between_the_marks_of_the_readme_changes(tmp_path, written):
-    made_up.run(tmp_path / "mine", FLAGS, [made_up.line(FLAGS, 95.41)])
-    text = written(readme=True)
+    # Nothing else changes, and nothing at all if it is written again.
     assert text.startswith("# Mine\n\n<!-- results -->\n\n| setting |")
     assert text.endswith("transductive.\n\n<!-- end of results -->\n\nrest\n")
     (tmp_path / "README.md").write_text(text)
@@ -89,16 +83,14 @@ def test_a_readme_without_marks_is_refused(tmp_path, text):
 
 
 def test_a_shortened_run_is_marked_wherever_it_stands(tmp_path, written):
-    flags = {**FLAGS, "meta_iters": 1500}
-    made_up.run(tmp_path / "short", flags, [made_up.line(flags, 95.4)])
+    made_up.run(tmp_path / "short", {**FLAGS, "meta_iters": 1500}, [95.4])
     shown = ["**95.40 ± 0.10** (**shortened:** 1,500 of 100,000)", "none: shortened"]
-    assert row(written(), CELL)[3:6] == [*(*shown, "**shortened:** 1,500 of 100,000")]
+    assert row(written(), CELL)[3:6] == [*shown, "**shortened:** 1,500 of 100,000"]
     assert row(written(readme=True), CELL)[3:] == shown
 
 
 def test_few_tasks_are_named(tmp_path, written):
-    flags = {**FLAGS, "eval_samples": 500}
-    made_up.run(tmp_path / "mine", flags, [made_up.line(flags, 94.5)])
+    made_up.run(tmp_path / "mine", {**FLAGS, "eval_samples": 500}, [94.5])
     shown = ["**94.50 ± 0.10** (500 tasks)", "outside the replications' range by 0.70 points"]
     assert row(written(), CELL)[3:5] == shown
     assert row(written(readme=True), CELL)[3:] == shown
@@ -106,8 +98,7 @@ def test_few_tasks_are_named(tmp_path, written):
 
 def test_two_seeds_have_each_a_row_and_a_mean(tmp_path, written):
     for seed, percent in ((0, 95.2), (1, 95.6)):
-        flags = {**FLAGS, "seed": seed}
-        made_up.run(tmp_path / f"seed{seed}", flags, [made_up.line(flags, percent)])
+        made_up.run(tmp_path / f"seed{seed}", {**FLAGS, "seed": seed}, [percent])
     text = written()
     assert row(text, "| seed0 |")[3:5] == ["**95.20 ± 0.10**", "inside the replications' range"]
     assert row(text, "| seed1 |")[4] == "outside the replications' range by 0.04 points"
@@ -118,7 +109,7 @@ def test_two_seeds_have_each_a_row_and_a_mean(tmp_path, written):
 
 def test_two_runs_of_a_seed_are_both_named(tmp_path, written):
     for name, percent in (("here", 95.3), ("there", 95.4)):
-        made_up.run(tmp_path / name, FLAGS, [made_up.line(FLAGS, percent)])
+        made_up.run(tmp_path / name, FLAGS, [percent])
     assert row(written(readme=True), CELL)[3] == "**95.40 ± 0.10** (without here)"
     assert row(written(), "| here |")[3] == "**95.30 ± 0.10**"
 
@@ -126,7 +117,7 @@ def test_two_runs_of_a_seed_are_both_named(tmp_path, written):
 def test_a_second_seed_with_few_tasks_leaves_the_alarm_on(tmp_path, written):
     for seed, percent, tasks in ((0, 90, 10_000), (1, 95.4, 100)):
         flags = {**FLAGS, "seed": seed, "eval_samples": tasks}
-        made_up.run(tmp_path / f"seed{seed}", flags, [made_up.line(flags, percent)])
+        made_up.run(tmp_path / f"seed{seed}", flags, [percent])
     alarm = "**OUTSIDE the replications' range by 5.20 points: look for a defect**"
     assert row(written(readme=True), CELL)[3:] == ["**90.00 ± 0.10** (without seed1)", alarm]
     assert row(written(), "| seed0 |")[4] == alarm
@@ -134,26 +125,20 @@ def test_a_second_seed_with_few_tasks_leaves_the_alarm_on(tmp_path, written):
 
 
 def test_ready_made_images_are_marked(tmp_path, written):
-    for name, packaging, iterations in (
-        ("ours", "ILSVRC2012_img_train, unpacked", 100_000),
-        ("theirs", "pickles", 100_000),
-        ("short", "pickles", 1000),
-    ):
+    for name, iterations in {"ours": 100_000, "theirs": 100_000, "short": 1000}.items():
+        packaging = "ILSVRC2012_img_train, unpacked" if name == "ours" else "pickles"
         flags = made_up.flags_of("m15", meta_iters=iterations)
         data = {"origin": {"digest": "files", "packaging": packaging}, "digest": packaging}
         lines = [made_up.line(flags, 47, data=data, dataset="miniimagenet")]
         record = {"dataset": "miniimagenet", "split": CLASSES}
         made_up.run(tmp_path / name, flags, lines, data=data, **record)
-    text, mark = written(), "(ready-made images)"
-    scores = {name: row(text, f"| {name} |")[3] for name in ("ours", "theirs", "short")}
-    assert scores == {
-        "ours": "**47.00 ± 0.10**",
-        "theirs": f"**47.00 ± 0.10** {mark}",
-        "short": f"**47.00 ± 0.10** (**shortened:** 1,000 of 100,000) {mark}",
-    }
+    text, score, mark = written(), "**47.00 ± 0.10**", "(ready-made images)"
+    assert row(text, "| ours |")[3] == score
+    assert row(text, "| theirs |")[3] == f"{score} {mark}"
+    assert row(text, "| short |")[3] == f"{score} (**shortened:** 1,000 of 100,000) {mark}"
     text = written(readme=True)
-    assert row(text, "miniImageNet 1-shot 5-way |", mark)[3] == f"**47.00 ± 0.10** {mark}"
-    assert text.count("**47.00 ± 0.10**") == 2
+    assert row(text, "miniImageNet 1-shot 5-way |", mark)[3] == f"{score} {mark}"
+    assert text.count(score) == 2
 
 
 def test_own_and_generated_images_are_other_runs(tmp_path, written):
@@ -163,15 +148,13 @@ def test_own_and_generated_images_are_other_runs(tmp_path, written):
     made_up.run(tmp_path / "drawn", synthetic, [made_up.line(synthetic, 91, iteration=None)])
     text = written()
     assert CELL not in text
-    assert row(text, "| own |")[:6] == [
-        *("own", "own images", "1-shot 5-way", "95.40 ± 0.10", "97.00 ± 0.10"),
-        "100,000 of 100,000",
-    ]
+    told = ["own images", "1-shot 5-way", "95.40 ± 0.10", "97.00 ± 0.10", "100,000 of 100,000"]
+    assert row(text, "| own |")[1:6] == told
     assert row(text, "| drawn |")[1:6:4] == ["generated images", "0 of 0"]
 
 
 def test_an_evaluation_of_a_run_of_the_paper_that_fits_no_cell_is_listed(tmp_path, written):
-    lines = [made_up.line(FLAGS, 95.4), made_up.line({**FLAGS, "shots": 3}, 97)]
+    lines = [95.4, made_up.line({**FLAGS, "shots": 3}, 97)]
     # If the seed was another, the model has seen most of what it is tested on.
     lines.append(made_up.line(FLAGS, 99.9, assumed=["seed"]))
     lines.append(made_up.line({**FLAGS, "seed": 4}, 99.8))
@@ -179,45 +162,32 @@ def test_an_evaluation_of_a_run_of_the_paper_that_fits_no_cell_is_listed(tmp_pat
     made_up.run(tmp_path / "mine", FLAGS, lines)
     text = written()
     assert row(text, "| mine |", "3-shot")[1] == "the paper's"
-    assert row(text, "| mine |", "99.80")[5:] == [
-        "100,000 of 100,000",
-        "10,000",
-        "0 (evaluation: 4)",
-    ]
+    told = ["100,000 of 100,000", "10,000", "0 (evaluation: 4)"]
+    assert row(text, "| mine |", "99.80")[5:] == told
     assert row(text, "| mine |", "99.70")[5] == "not recorded"
     assert row(text, "| mine |", "99.90")[7] == "0 (flags of the evaluation were assumed)"
     assert text.count("| mine |") == 5 and row(text, CELL)[3] == "**95.40 ± 0.10**"
 
 
-def test_unfinished_runs_say_how_far_they_are(tmp_path, written):
-    folder = made_up.run(tmp_path / "mine", FLAGS)
+def test_unfinished_runs_say_how_far_they_are_and_names_cannot_break_their_table(tmp_path, written):
+    folder = made_up.run(tmp_path / "x|y\nz", FLAGS)
     made_up.events(folder, range(0, 2001, 500))
     (folder / "seconds.json").write_text('{"training": 130}')
-    assert row(written(), "| mine |") == ["mine", "2,001", "100,000", "2 min"]
+    assert "\n| x\\|y\\nz | 2,001 | 100,000 | 2 min |\n" in written()
 
 
 def test_the_figures_have_their_tables(tmp_path, written):
-    made_up.run(tmp_path / "sum", SUM, [made_up.line(SUM, 97.5)])
-    flags = made_up.flags_of("shared_tail_replacement_5x25")
-    made_up.run(tmp_path / "point", flags, [made_up.line(flags, 55)])
-    text = written()
+    made_up.run(tmp_path / "sum", made_up.flags_of("g1_g2_g3_g4"), [97.5])
+    made_up.run(tmp_path / "point", made_up.flags_of("shared_tail_replacement_5x25"), [55])
+    text, label = written(), "first-order MAML, shared tail, replacement"
     assert row(text, "| sum |")[:4] == ["g1+g2+g3+g4", "4", "25", "97.50 ± 0.10"]
-    assert row(text, "| point |")[:4] == [
-        *("first-order MAML, shared tail, replacement", "5", "25", "55.00 ± 0.10")
-    ]
+    assert row(text, "| point |")[:4] == [label, "5", "25", "55.00 ± 0.10"]
     assert "½(g1+g2)" not in text
 
 
-def test_names_cannot_break_a_table(tmp_path, written):
-    made_up.run(tmp_path / "x|y\nz", FLAGS)
-    assert "| x\\|y\\nz |" in written()
-
-
 def test_durations_are_for_people():
-    times = [None, 12.3, 59, 3599, 3600, 7980]
-    assert [document.duration(seconds) for seconds in times] == [
-        *("not recorded", "12 s", "1 min", "1 h 0 min", "1 h 0 min", "2 h 13 min")
-    ]
+    texts = ["not recorded", "12 s", "1 min", "1 h 0 min", "1 h 0 min", "2 h 13 min"]
+    assert [document.duration(one) for one in (None, 12.3, 59, 3599, 3600, 7980)] == texts
 
 
 def test_what_an_earlier_checkpoint_took_is_left_out(tmp_path, written):

@@ -15,7 +15,7 @@ FLAGS = made_up.flags_of("o15")
 
 @pytest.fixture
 def found(tmp_path):
-    """A function: the entries of a setting from runs of given flags and lines."""
+    """A function: the entries of a setting from runs of given flags and lines (or accuracies)."""
 
     def find(*runs, setting="o15", **record):
         for number, (flags, *lines) in enumerate(runs):
@@ -42,8 +42,7 @@ CHANGED = [
 
 @pytest.mark.parametrize("changed", CHANGED, ids=str)
 def test_a_run_trained_otherwise_fills_no_cell(found, changed):
-    flags = {**FLAGS, **changed}
-    assert found((flags, made_up.line(flags, 95.4))) == []
+    assert found(({**FLAGS, **changed}, 95.4)) == []
 
 
 def test_every_flag_that_decides_training_is_changed_above():
@@ -78,7 +77,7 @@ def test_an_evaluation_on_other_images_fills_no_cell(found, data):
 
 @pytest.mark.parametrize("data", [OWN, {}, OTHER_PIXELS])
 def test_training_on_other_images_fills_no_cell(found, data):
-    assert found((FLAGS, made_up.line(FLAGS, 95.4)), data=data) == []
+    assert found((FLAGS, 95.4), data=data) == []
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,7 @@ def test_miniimagenet_needs_its_classes_and_the_images_of_the_run(found, split, 
 def test_a_shorter_run_and_an_earlier_checkpoint_are_shortened(found):
     short = {**FLAGS, "meta_iters": 1000}
     early = made_up.line({**FLAGS, "pretrained": True}, 80, iteration=999)
-    shorter, earlier = found((short, made_up.line(short, 80)), (FLAGS, early))
+    shorter, earlier = found((short, 80), (FLAGS, early))
     assert (shorter.shortened, earlier.shortened) == (True, True)
     assert (shorter.done, earlier.done, earlier.full) == (1000, 1000, 100_000)
     assert by_seed([shorter, earlier]) == []
@@ -114,8 +113,7 @@ def test_of_several_evaluations_that_with_most_tasks_counts_then_the_newest(foun
 
 def test_of_each_seed_one_run_counts_and_complete_ones_before_others(found):
     def run(seed, percent, tasks):
-        flags = {**FLAGS, "seed": seed, "eval_samples": tasks}
-        return flags, made_up.line(flags, percent)
+        return {**FLAGS, "seed": seed, "eval_samples": tasks}, percent
 
     entries = found(
         run(1, 95.1, 10_000), run(0, 95.2, 500), run(0, 95.3, 10_000), run(2, 95.4, 500)
@@ -127,26 +125,24 @@ def test_of_each_seed_one_run_counts_and_complete_ones_before_others(found):
 
 @pytest.mark.parametrize(
     "whole, shortened",
-    [
-        ("reptile_cycling_4x25", "g1_g2_g3_g4"),
-        ("shared_tail_cycling_4x25", "g4"),
-    ],
+    [("reptile_cycling_4x25", "g1_g2_g3_g4"), ("shared_tail_cycling_4x25", "g4")],
 )
 def test_a_whole_run_of_section_6_3_is_no_shortened_one_of_6_2(found, whole, shortened):
-    flags = made_up.flags_of(whole)
-    assert len(found((flags, made_up.line(flags, 90)), setting=whole)) == 1
+    assert len(found((made_up.flags_of(whole), 90), setting=whole)) == 1
     assert found(setting=shortened) == []
 
 
 def test_a_run_shorter_than_both_is_a_shortened_one_of_both(found):
-    flags = made_up.flags_of("g1_g2_g3_g4", meta_iters=500)
-    (entry,) = found((flags, made_up.line(flags, 90)), setting="g1_g2_g3_g4")
+    short = made_up.flags_of("g1_g2_g3_g4", meta_iters=500)
+    (entry,) = found((short, 90), setting="g1_g2_g3_g4")
     assert entry.shortened
     assert len(found(setting="reptile_cycling_4x25")) == 1
 
 
 INSIDE = "inside the replications' range"
 WIDENED = "inside the paper's interval widened by ours"
+OUTSIDE = "outside the replications' range by {} points"
+ALARM = "**OUTSIDE the replications' range by {} points: look for a defect**"
 
 
 @pytest.mark.parametrize(
@@ -156,22 +152,12 @@ WIDENED = "inside the paper's interval widened by ours"
         ("o15", 95.5649, 0.1, INSIDE),  # is shown as 95.56
         ("o15", 95.57, 0.1, WIDENED),  # 95.39 + 0.09 + 0.10 is 95.58
         ("o15", 95.58, 0.1, WIDENED),
-        ("o15", 95.59, 0.1, "outside the replications' range by 0.03 points"),
-        ("o15", 95.86, 0.1, "outside the replications' range by 0.30 points"),
-        ("o15", 94.90, 0.1, "outside the replications' range by 0.30 points"),
-        (
-            "o15",
-            94.89,
-            0.1,
-            "**OUTSIDE the replications' range by 0.31 points: look for a defect**",
-        ),
-        ("o520", 90.00, 0.1, "outside the replications' range by 6.47 points"),  # not 5-way
-        (
-            "m55t",
-            66.60,
-            0.3,
-            "**OUTSIDE the replications' range by 0.41 points: look for a defect**",
-        ),
+        ("o15", 95.59, 0.1, OUTSIDE.format("0.03")),
+        ("o15", 95.86, 0.1, OUTSIDE.format("0.30")),
+        ("o15", 94.90, 0.1, OUTSIDE.format("0.30")),
+        ("o15", 94.89, 0.1, ALARM.format("0.31")),
+        ("o520", 90.00, 0.1, OUTSIDE.format("6.47")),  # not 5-way
+        ("m55t", 66.60, 0.3, ALARM.format("0.41")),
     ],
 )
 def test_the_verdict_on_a_complete_run(name, percent, interval, expected):
@@ -192,6 +178,5 @@ def test_the_mean_of_two_seeds_by_hand():
 
 def test_one_seed_far_outside_is_enough_to_suspect_a_defect():
     scores = [Score(94.80, 0.1), Score(95.60, 0.1)]  # mean: 95.20
-    expected = "**OUTSIDE the replications' range by up to 0.40 points: look for a defect**"
-    assert judge(SETTINGS["o15"], scores, complete=True) == expected
+    assert judge(SETTINGS["o15"], scores, complete=True) == ALARM.format("up to 0.40")
     assert judge(SETTINGS["o15"], scores, complete=False) == INSIDE

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from supervised_reptile.report.__main__ import main
-from supervised_reptile.report.reading import Curve, Score, pack, read_curve, read_runs, unpack
+from supervised_reptile.report.reading import Score, read_curve, read_runs
 
 FLAGS = made_up.flags_of("o15")
 
 
 def test_a_run_is_read(tmp_path):
     folder = made_up.run(tmp_path / "mine", FLAGS, [made_up.line(FLAGS, 95.4, 97.7)], commit="ab")
-    made_up.events(folder, range(0, 1000, 100))
+    made_up.events(folder, range(0, 1000, 10))
     (run,) = read_runs(tmp_path)
     assert (run.name, run.total, run.seed, run.finished) == ("mine", 100_000, 0, True)
     (evaluation,) = run.evaluations
@@ -25,27 +25,26 @@ def test_a_run_is_read(tmp_path):
     }
     assert (run.content["seconds"], run.content["commit"]) == (7200, "ab")
     assert (evaluation.iteration, evaluation.tasks) == (99_999, 10_000)
-
-
-def test_the_folder_of_one_run_is_read_too(tmp_path, monkeypatch):
-    folder = made_up.run(tmp_path / "mine", FLAGS)
-    monkeypatch.chdir(folder)
-    for path in (folder, pathlib.Path(".")):
-        assert [run.name for run in read_runs(path)] == ["mine"]
+    assert list(run.curve.iterations) == list(range(0, 1000, 10))
+    assert set(run.curve.accuracy) == {"train", "test"}
+    drawn = np.random.default_rng(500).random(5)
+    assert run.curve.accuracy["test"][50] == pytest.approx(np.mean(drawn < 500 / 990))
 
 
 def test_an_unfinished_run_says_how_far_it_is(tmp_path):
     folder = made_up.run(tmp_path / "a", FLAGS)
     made_up.events(folder, range(0, 1000, 100))
     made_up.run(tmp_path / "b", FLAGS, [made_up.line(FLAGS, 40, iteration=4999)])
-    made_up.run(tmp_path / "c", FLAGS)
+    (made_up.run(tmp_path / "c", FLAGS) / "model.ckpt-99.index").touch()
+    made_up.run(tmp_path / "d", FLAGS)
     runs = read_runs(tmp_path)
-    assert [(run.done, run.finished) for run in runs] == [(901, False), (5000, False), (0, False)]
+    assert [run.done for run in runs] == [901, 5000, 100, 0]
+    assert not any(run.finished for run in runs)
+    assert runs[-1].curve is None
 
 
 def test_of_a_transductive_evaluation_one_column_is_known(tmp_path):
-    flags = {**FLAGS, "transductive": True}
-    made_up.run(tmp_path / "a", flags, [made_up.line(flags, 97.7)])
+    made_up.run(tmp_path / "a", {**FLAGS, "transductive": True}, [97.7])
     (evaluation,) = read_runs(tmp_path)[0].evaluations
     assert evaluation.scores == {True: Score(pytest.approx(97.7), pytest.approx(0.1))}
 
@@ -60,19 +59,14 @@ def test_an_evaluation_of_other_sets_has_no_score(tmp_path):
 
 
 GOOD = made_up.line(FLAGS, 95.4)
+BAD = {"config": [], "accuracy": {"test": "high"}, "confidence_95": {}, "time": 1, "iteration": "9"}
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        json.dumps(GOOD)[:100],
-        "[]",
-        "[" * 100_000,
-        json.dumps({**GOOD, "config": []}),
-        json.dumps({**GOOD, "accuracy": {"test": "high"}}),
-        json.dumps({**GOOD, "confidence_95": {}}),
-        json.dumps({**GOOD, "time": 1}),
-        json.dumps({**GOOD, "iteration": "9"}),
+        *(json.dumps(GOOD)[:100], "[]", "[" * 100_000),
+        *(json.dumps({**GOOD, name: value}) for name, value in BAD.items()),
         b"\xff\xfe".decode(errors="surrogateescape"),
     ],
     ids=range(9),
@@ -89,41 +83,34 @@ def test_a_damaged_line_is_named_and_the_others_are_used(tmp_path, text, capsys)
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"dataset": "omniglot", "flags": {}}'])
 def test_a_damaged_record_is_named_and_other_runs_are_read(tmp_path, text, capsys):
-    made_up.run(tmp_path / "bad", FLAGS)
-    made_up.run(tmp_path / "good", FLAGS)
+    for name in ("bad", "good"):
+        made_up.run(tmp_path / name, FLAGS)
     (tmp_path / "bad" / "run.json").write_text(text)
     assert [run.name for run in read_runs(tmp_path)] == ["good"]
     assert str(tmp_path / "bad" / "run.json") in capsys.readouterr().err
 
 
-def test_a_linked_run_has_the_name_of_the_link(tmp_path):
-    folder = made_up.run(tmp_path / "elsewhere" / "target", FLAGS)
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "mine").symlink_to(folder)
-    (run,) = read_runs(tmp_path / "runs")
-    assert (run.name, run.path) == ("mine", tmp_path / "runs" / "mine")
-
-
-def test_a_link_to_a_run_beside_it_is_no_second_run(tmp_path):
+def test_a_linked_run_has_the_name_of_the_link_unless_the_run_lies_beside_it(tmp_path):
     folder = made_up.run(tmp_path / "mine", FLAGS)
-    for link in ("latest", "z"):
-        (tmp_path / link).symlink_to(folder)
     (tmp_path / "all").mkdir()
-    (tmp_path / "all" / "mine").symlink_to(folder)
+    for link in ("latest", "z", "all/other"):
+        (tmp_path / link).symlink_to(folder)
     assert [run.name for run in read_runs(tmp_path)] == ["mine"]
+    (run,) = read_runs(tmp_path / "all")
+    assert (run.name, run.path) == ("other", tmp_path / "all" / "other")
 
 
-def test_runs_one_level_deeper_are_found_under_a_longer_name(tmp_path):
+def test_a_run_is_found_in_its_own_folder_and_up_to_two_levels_above(tmp_path, monkeypatch):
     for name in ("mine", "a/mine", "b/mine", "b/far/away"):
-        made_up.run(tmp_path / name, FLAGS, [made_up.line(FLAGS, 95)])
-    assert [run.name for run in read_runs(tmp_path)] == ["a/mine", "b/mine", "mine"]
-    assert [run.name for run in read_runs(tmp_path / "b" / "far" / "..")] == ["far/away", "mine"]
-    assert [run.name for run in read_runs(tmp_path / "b" / "mine")] == ["mine"]
-
-
-def test_what_a_checkpoint_says_is_known_to_be_done(tmp_path):
-    (made_up.run(tmp_path / "a", FLAGS) / "model.ckpt-99.index").touch()
-    assert read_runs(tmp_path)[0].done == 100
+        made_up.run(tmp_path / name, FLAGS)
+    monkeypatch.chdir(tmp_path / "b" / "mine")
+    for folder, names in (
+        (tmp_path, ["a/mine", "b/mine", "mine"]),
+        (tmp_path / "b" / "far" / "..", ["far/away", "mine"]),
+        (tmp_path / "b" / "mine", ["mine"]),
+        (pathlib.Path("."), ["mine"]),
+    ):
+        assert [run.name for run in read_runs(folder)] == names
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path, capsys):
@@ -131,15 +118,6 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path, capsys):
     for name in ("nowhere", "README.md"):
         assert main([str(tmp_path / name)]) == 2
         assert f"{name} is no folder" in capsys.readouterr().err
-
-
-def test_the_points_of_both_sets_are_read(tmp_path):
-    made_up.events(tmp_path, range(0, 1000, 10))
-    curve = read_curve(tmp_path)
-    assert list(curve.iterations) == list(range(0, 1000, 10))
-    assert set(curve.accuracy) == {"train", "test"}
-    drawn = np.random.default_rng(500).random(5)
-    assert curve.accuracy["test"][50] == pytest.approx(np.mean(drawn < 500 / 990))
 
 
 def test_a_resumed_run_has_each_point_once(tmp_path):
@@ -152,9 +130,8 @@ def test_a_resumed_run_has_each_point_once(tmp_path):
     for name, points, start in reversed(files):
         made_up.event_file(tmp_path / "test" / name, points, start)
     curve = read_curve(tmp_path)
-    assert dict(zip(curve.iterations.tolist(), curve.accuracy["test"].round(1))) == (
-        {0: 0.2, 10: 0.4, 20: 0.0, 30: 1.0}
-    )
+    points = dict(zip(curve.iterations.tolist(), curve.accuracy["test"].round(1)))
+    assert points == {0: 0.2, 10: 0.4, 20: 0.0, 30: 1.0}
 
 
 def test_points_before_the_damage_are_used(tmp_path, capsys):
@@ -166,17 +143,3 @@ def test_points_before_the_damage_are_used(tmp_path, capsys):
     path.write_bytes(content[:1000] + b"\xff" * 1000 + content[2000:])
     assert 0 < len(read_curve(tmp_path).iterations) < 99
     assert capsys.readouterr().err.count(f"{path} is damaged") == 2
-
-
-def test_a_folder_without_points_has_no_curve(tmp_path):
-    assert read_curve(tmp_path) is None
-
-
-def test_a_packed_curve_is_the_same_in_little_room():
-    iterations = np.arange(0, 10_000, 10)
-    accuracy = {s: np.float32(iterations % 6 / 5).astype(float) for s in ("train", "test")}
-    text = pack(Curve(iterations, accuracy))
-    again = unpack(text)
-    assert np.array_equal(again.iterations, iterations)
-    assert all(np.array_equal(again.accuracy[s], accuracy[s]) for s in accuracy)
-    assert len(text) < 2000
