@@ -5,6 +5,7 @@ import os
 import pathlib
 import random
 import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,14 +18,19 @@ from supervised_reptile.learning.state import State
 from supervised_reptile.runs import checkpoints, final_evaluation, record
 from supervised_reptile.system.errors import EXHAUSTED, DamagedError, RefusedError
 
+ENDS = (".index", ".data-00000-of-00001")
 SHARED = pathlib.Path(__file__).parents[3] / "shared"
 
 
-def config(model, **flags):
+def config(model=models.OMNIGLOT, **flags):
     return Config.of(model.name, {"classes": 3, **flags})
 
 
-def random_state(model, sgd=False):
+def restore(prefix, model=models.OMNIGLOT, **flags):
+    return checkpoints.restore(prefix, model, config(model, **flags))
+
+
+def random_state(model=models.OMNIGLOT, sgd=False):
     generator = np.random.default_rng(0)
 
     def values():
@@ -33,7 +39,7 @@ def random_state(model, sgd=False):
             for name, shape in model.shapes(3).items()
         }
 
-    return State(values(), {} if sgd else values(), tf.constant(0.25))
+    return State(values(), {} if sgd else values(), tf.constant(0.0 if sgd else 0.25))
 
 
 def assert_same(first, second):
@@ -41,47 +47,32 @@ def assert_same(first, second):
         np.testing.assert_array_equal(one, other)
 
 
-def write_as_the_authors_program(prefix, model, state):
-    """Write every variable that its saver wrote, name by name."""
-    tensors = {"beta1_power": tf.constant(0), "beta2_power": state.beta2_power}
-    for name, value in state.parameters.items():
-        tensors[name] = value
-        if state.second_moments:
-            tensors[f"{name}/Adam"] = tf.zeros_like(value) + 7
-            tensors[f"{name}/Adam_1"] = state.second_moments[name]
-    if not state.second_moments:
-        del tensors["beta1_power"], tensors["beta2_power"]
+def write_as_the_authors_program(prefix, model, state, **changed):
+    """Write every variable that its saver wrote, name by name; some of them changed."""
+    tensors = {**state.parameters}
+    for name, value in state.second_moments.items():
+        tensors |= {f"{name}/Adam": tf.zeros_like(value) + 7, f"{name}/Adam_1": value}
+        tensors |= {"beta1_power": tf.constant(0), "beta2_power": state.beta2_power}
     for block in range(4):
         norm = models.layer_names(block)[1]
         tensors[f"{norm}/moving_mean"] = tf.fill([model.filters], 3.0)
         tensors[f"{norm}/moving_variance"] = tf.fill([model.filters], 4.0)
-    checkpoints.write(prefix, tensors)
+    checkpoints.write(prefix, tensors | changed)
 
 
 @pytest.mark.parametrize("sgd", [True, False])
 @pytest.mark.parametrize("kind", ["CPU", "GPU"])
 def test_what_is_saved_is_restored_to_the_bit(tmp_path, sgd, kind):
-    state, model = random_state(models.OMNIGLOT, sgd), models.OMNIGLOT.on(kind)
+    state = random_state(sgd=sgd)
     checkpoints.save(tmp_path, 12, state, keep=5)
-    settings = config(models.OMNIGLOT, sgd=sgd)
-    restored = checkpoints.restore(tmp_path / "model.ckpt-12", model, settings)
-    assert_same(restored.parameters, state.parameters)
-    assert_same(restored.second_moments, state.second_moments)
-    if not sgd:
-        assert restored.beta2_power == state.beta2_power
+    assert_same(restore(tmp_path / "model.ckpt-12", models.OMNIGLOT.on(kind), sgd=sgd), state)
 
 
 def test_the_newest_five_are_kept_and_found_by_tensorflow(tmp_path):
-    state = random_state(models.OMNIGLOT, sgd=True)
     for iteration in (0, 9, 10, 11, 100, 101, 1000):
-        checkpoints.save(tmp_path, iteration, state, keep=5)
-    assert record.checkpoints(tmp_path) == [10, 11, 100, 101, 1000]
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"checkpoint"} | {
-        f"model.ckpt-{number}{suffix}"
-        for number in (10, 11, 100, 101, 1000)
-        for suffix in (".index", ".data-00000-of-00001")
-    }
+        checkpoints.save(tmp_path, iteration, random_state(sgd=True), keep=5)
+    kept = {f"model.ckpt-{number}{end}" for number in (10, 11, 100, 101, 1000) for end in ENDS}
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", *kept}
     assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "model.ckpt-1000")
 
 
@@ -90,50 +81,41 @@ def test_the_newest_five_are_kept_and_found_by_tensorflow(tmp_path):
 def test_checkpoints_of_the_authors_program_are_read(tmp_path, model, sgd):
     state = random_state(model, sgd)
     write_as_the_authors_program(tmp_path / "model.ckpt-7", model, state)
-    restored = checkpoints.restore(tmp_path / "model.ckpt-7", model, config(model, sgd=sgd))
-    assert_same(restored.parameters, state.parameters)
-    assert_same(restored.second_moments, state.second_moments)
+    assert_same(restore(tmp_path / "model.ckpt-7", model, sgd=sgd), state)
 
 
-def refusal(prefix, model, **flags):
+def refusal(*arguments, **flags):
     with pytest.raises(RefusedError) as caught:
-        checkpoints.restore(prefix, model, config(model, **flags))
+        restore(*arguments, **flags)
     return str(caught.value)
 
 
 def test_what_contradicts_the_checkpoint_is_refused(tmp_path):
     prefix = tmp_path / "model.ckpt-7"
-    write_as_the_authors_program(prefix, models.OMNIGLOT, random_state(models.OMNIGLOT, True))
-    assert "give --classes 3" in refusal(prefix, models.OMNIGLOT, classes=5, sgd=True)
+    write_as_the_authors_program(prefix, models.OMNIGLOT, random_state(sgd=True))
+    assert "give --classes 3" in refusal(prefix, classes=5, sgd=True)
     assert "run_omniglot.py" in refusal(prefix, models.MINIIMAGENET, sgd=True)
     checkpoints.write(tmp_path / "other", {"x": tf.constant(1.0)})
-    missing = refusal(tmp_path / "other", models.OMNIGLOT)
+    missing = refusal(tmp_path / "other")
     assert "holds conv2d/kernel as nothing, but float32 of shape (3, 3, 1, 64) is needed" in missing
     # It may as well have been trained with Adam, and saved without its moments.
-    missing = refusal(prefix, models.OMNIGLOT)
+    missing = refusal(prefix)
     assert "has no Adam moments" in missing and "if that was SGD, give --sgd; otherwise" in missing
 
 
-def tensors_of(state):
-    moments = {f"{name}/Adam_1": value for name, value in state.second_moments.items()}
-    return {**state.parameters, **moments, "beta2_power": state.beta2_power}
-
-
 @pytest.mark.parametrize(
-    ("name", "change", "found"),
+    ("name", "value", "found", "shape"),
     [
-        ("dense/bias", lambda t: tf.cast(t, tf.float64), "float64 of shape (3,)"),
-        ("dense/bias/Adam_1", lambda t: tf.cast(t, tf.int32), "int32 of shape (3,)"),
-        ("conv2d/kernel/Adam_1", lambda t: tf.zeros([2, 2]), "float32 of shape (2, 2)"),
+        ("dense/bias", tf.zeros(3, tf.float64), "float64 of shape (3,)", (3,)),
+        ("dense/bias/Adam_1", tf.zeros(3, tf.int32), "int32 of shape (3,)", (3,)),
+        ("conv2d/kernel/Adam_1", tf.zeros([2, 2]), "float32 of shape (2, 2)", (3, 3, 1, 64)),
     ],
 )
-def test_other_types_and_shapes_are_refused_by_tensor(tmp_path, name, change, found):
-    tensors = tensors_of(random_state(models.OMNIGLOT))
-    expected = f"float32 of shape {tuple(tensors[name].shape)}"
-    tensors[name] = change(tensors[name])
-    checkpoints.write(tmp_path / "model.ckpt-7", tensors)
-    message = refusal(tmp_path / "model.ckpt-7", models.OMNIGLOT)
-    assert f"holds {name} as {found}, but {expected} is needed" in message
+def test_other_types_and_shapes_are_refused_by_tensor(tmp_path, name, value, found, shape):
+    prefix = tmp_path / "model.ckpt-7"
+    write_as_the_authors_program(prefix, models.OMNIGLOT, random_state(), **{name: value})
+    expected = f"holds {name} as {found}, but float32 of shape {shape} is needed"
+    assert expected in refusal(prefix)
 
 
 def damage(path, kind, place, bit):
@@ -148,20 +130,17 @@ def damage(path, kind, place, bit):
 
 
 @pytest.mark.parametrize("kind", ["flipped", "cut", "zeros"])
-@pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
+@pytest.mark.parametrize("suffix", ENDS)
 def test_whatever_is_damaged_is_noticed_or_does_not_matter(tmp_path, suffix, kind):
     """TensorFlow keeps checksums of every tensor and of the index."""
-    state, chance = random_state(models.OMNIGLOT), random.Random(f"{suffix} {kind}")
+    state, chance = random_state(), random.Random(f"{suffix} {kind}")
     checkpoints.save(tmp_path, 7, state, keep=5)
     path, noticed = tmp_path / f"model.ckpt-7{suffix}", 0
     whole = path.read_bytes()
     for place in [0, *(chance.randrange(len(whole)) for _ in range(40))]:
         damage(path, kind, place, chance.randrange(8))
         try:
-            restored = checkpoints.restore(
-                tmp_path / "model.ckpt-7", models.OMNIGLOT, config(models.OMNIGLOT)
-            )
-            assert_same(restored, state)
+            assert_same(restore(tmp_path / "model.ckpt-7"), state)
         except DamagedError:
             noticed += 1
         path.write_bytes(whole)
@@ -169,12 +148,12 @@ def test_whatever_is_damaged_is_noticed_or_does_not_matter(tmp_path, suffix, kin
     path.unlink()
     # A run that trains there removes its old ones.
     expected = f"model.ckpt-7 is {'gone' if suffix == '.index' else 'damaged'}: "
-    assert expected in refusal(tmp_path / "model.ckpt-7", models.OMNIGLOT)
+    assert expected in refusal(tmp_path / "model.ckpt-7")
 
 
 def test_a_first_checkpoint_that_was_cut_short_is_none(tmp_path, monkeypatch):
     """Killed after the data took its place, before the index did."""
-    state, replace = random_state(models.OMNIGLOT, sgd=True), os.replace
+    replace = os.replace
 
     def replace_data(source, target):
         if str(target).endswith(".index"):
@@ -183,22 +162,20 @@ def test_a_first_checkpoint_that_was_cut_short_is_none(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.replace", replace_data)
     with pytest.raises(KeyboardInterrupt):
-        checkpoints.save(tmp_path, 0, state, keep=5)
+        checkpoints.save(tmp_path, 0, random_state(), keep=5)
     assert [path.name for path in tmp_path.iterdir()] == ["model.ckpt-0.data-00000-of-00001"]
-    settings = config(models.OMNIGLOT, sgd=True)
-    assert checkpoints.restore_newest(tmp_path, models.OMNIGLOT, settings) is None
+    assert checkpoints.restore_newest(tmp_path, models.OMNIGLOT, config()) is None
 
 
 def test_a_run_resumes_from_its_newest_sound_checkpoint(tmp_path, capsys):
     """The newest is what the state file says: others are of a longer run, or saved as it was
     killed."""
-    settings = config(models.OMNIGLOT, sgd=True)
 
     def newest():
-        found = checkpoints.restore_newest(tmp_path, models.OMNIGLOT, settings)
+        found = checkpoints.restore_newest(tmp_path, models.OMNIGLOT, config(sgd=True))
         return found and found[1]
 
-    state = random_state(models.OMNIGLOT, sgd=True)
+    state = random_state(sgd=True)
     assert newest() is None
     for iteration in (90, 100, 200):
         checkpoints.save(tmp_path, iteration, state, keep=5)
@@ -228,35 +205,27 @@ def test_a_run_resumes_from_its_newest_sound_checkpoint(tmp_path, capsys):
 
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
 def test_numbers_that_are_not_finite_are_not_gone_on_from(tmp_path, value):
-    state = random_state(models.OMNIGLOT)
+    state = random_state()
     state.second_moments["dense/bias"] = tf.constant([0.0, value, 0.0])
     checkpoints.save(tmp_path, 7, state, keep=5)
-    assert "not finite" in refusal(tmp_path / "model.ckpt-7", models.OMNIGLOT)
+    assert "not finite" in refusal(tmp_path / "model.ckpt-7")
 
 
 @pytest.mark.parametrize("number", [*EXHAUSTED, errno.EACCES, errno.EIO])
 def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch, number):
-    checkpoints.save(tmp_path, 7, random_state(models.OMNIGLOT), keep=5)
-
-    def load(prefix):
-        raise tf.errors.UnknownError(None, None, f"{prefix}.index; {os.strerror(number)}")
-
-    monkeypatch.setattr(tf.train, "load_checkpoint", load)
+    failure = tf.errors.UnknownError(None, None, f"model.ckpt-7.index; {os.strerror(number)}")
+    monkeypatch.setattr(tf.train, "load_checkpoint", mock.Mock(side_effect=failure))
     with pytest.raises(OSError, match=rf"{os.strerror(number)}: .*/model\.ckpt-7"):
-        checkpoints.restore(tmp_path / "model.ckpt-7", models.OMNIGLOT, config(models.OMNIGLOT))
+        restore(tmp_path / "model.ckpt-7")
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_those_before(tmp_path, monkeypatch):
-    state = random_state(models.OMNIGLOT)
-    checkpoints.save(tmp_path, 7, state, keep=1)
+    checkpoints.save(tmp_path, 7, random_state(), keep=1)
     before = {path.name for path in tmp_path.iterdir()}
-
-    def fsync(number):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", fsync)
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr("os.fsync", mock.Mock(side_effect=full))
     with pytest.raises(OSError, match="No space left"):
-        checkpoints.save(tmp_path, 8, state, keep=1)
+        checkpoints.save(tmp_path, 8, random_state(), keep=1)
     assert {path.name for path in tmp_path.iterdir()} == before
 
 

@@ -34,9 +34,8 @@ class StandIn:
 
 def test_an_interrupted_evaluation_goes_on(tmp_path, image_set, monkeypatch, capsys):
     monkeypatch.setattr(final_evaluation.tensorboard, "finish", lambda *arguments: None)
-    monkeypatch.setattr(
-        final_evaluation.training, "guess_interval", lambda *_: {"test": Guesses(0, 0, 0)}
-    )
+    shown = {"test": Guesses(0, 0, 0)}
+    monkeypatch.setattr(final_evaluation.training, "guess_interval", lambda *_: shown)
     images = image_set({"train": 6, "test": 6}, shots=4, size=2)
 
     def report(folder, limit, **flags):
@@ -61,10 +60,8 @@ def test_an_interrupted_evaluation_goes_on(tmp_path, image_set, monkeypatch, cap
     for commit, limit in (("old", 7), ("new", None)):
         monkeypatch.setattr(machine, "commit", lambda commit=commit: commit)
         report("upgraded", limit)
-    cut, upgraded = (
-        json.loads((tmp_path / folder / "results.jsonl").read_text())
-        for folder in ("cut", "upgraded")
-    )
+    paths = [tmp_path / folder / "results.jsonl" for folder in ("cut", "upgraded")]
+    cut, upgraded = (json.loads(path.read_text()) for path in paths)
     assert upgraded["commit"] == "new" and "parts" not in cut
     assert [part["commit"] for part in upgraded["parts"]] == ["old", "new"]
     # One set alone: the same numbers.

@@ -16,7 +16,7 @@ from supervised_reptile.system.errors import RefusedError
 
 MODELS = pathlib.Path(__file__).parents[2] / "experiments" / "models"
 DATA = {"origin": {"source": "https://example.org"}, "digest": "12ab"}
-SPLIT = {"train": ["b/2", "a/1"], "test": ["c/3"]}
+SPLIT = {"train": ["b/2", "a/1"], "test": ["caf\u00e9"]}
 
 
 @pytest.fixture
@@ -39,21 +39,20 @@ def change(directory, **flags):
     (directory / "run.json").write_text(json.dumps(content))
 
 
-def test_a_record_is_read_as_it_was_written(tmp_path, recorded):
+def test_a_record_is_read_as_it_was_written_with_composed_names(tmp_path, recorded):
+    """Names of classes, as those of folders are."""
     assert record.read(tmp_path) is None  # as in the directories of the authors' program
-    record.begin(recorded)
-    assert record.read(tmp_path) == recorded
-
-
-def test_class_names_of_a_record_are_composed_as_those_of_folders(tmp_path, recorded):
-    decomposed = {**recorded.split, "test": ["cafe\u0301"]}
-    record.begin(dataclasses.replace(recorded, split=decomposed))
-    assert record.read(tmp_path).split["test"] == ["caf\u00e9"]
+    for name in ("caf\u00e9", "cafe\u0301"):
+        record.begin(dataclasses.replace(recorded, split={**SPLIT, "test": [name]}))
+        assert record.read(tmp_path) == recorded
 
 
 @pytest.mark.parametrize("folder", sorted(MODELS.iterdir()), ids=lambda folder: folder.name)
 def test_the_records_of_the_models_of_version_0_2_0_are_read(folder):
-    assert record.read(folder).config.flags().keys() >= {"shots", "inner_iters", "seed"}
+    """Newer flags have their defaults."""
+    config = record.read(folder).config
+    assert config.flags().keys() >= {"shots", "inner_iters", "seed"}
+    assert config.final_sets == ["train", "test"] and config.run.rotations
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"dataset": "omniglot"}', '{"flags": 1}'])
@@ -78,27 +77,21 @@ def test_a_record_that_was_changed_by_hand_is_refused(tmp_path, recorded, flag, 
         record.read(tmp_path)
 
 
-def test_a_record_of_an_earlier_version_takes_the_defaults_of_newer_flags(tmp_path, recorded):
-    (tmp_path / "run.json").write_text((MODELS / "o15" / "run.json").read_text())
-    config = record.read(tmp_path).config
-    assert config.final_sets == ["train", "test"] and config.run.rotations
+@pytest.mark.parametrize("flag", record.ADDED)
+def test_a_flag_that_is_newer_than_a_record_has_its_default(tmp_path, recorded, flag):
     record.begin(recorded)
-    change(tmp_path, eval_sets=None)
+    change(tmp_path, **{flag: None})
     assert record.read(tmp_path) == recorded
 
 
 def test_a_run_that_goes_on_elsewhere_records_each_part_once(tmp_path, recorded):
     record.begin(recorded)
     own = record.part(recorded.machine)
-    record.add_part(tmp_path, own)
-    for _ in range(2):
-        for cores in (1, 2):
-            record.add_part(tmp_path, own | {"machine": {"cores": cores}, "commit": "abc"})
+    later = [own | {"machine": {"cores": cores}, "commit": "abc"} for cores in (1, 2)]
+    for part in (own, *later, *later):
+        record.add_part(tmp_path, part)
     content = json.loads((tmp_path / "run.json").read_text())
-    assert [(part["commit"], part["machine"]["cores"]) for part in content["parts"]] == [
-        *(("abc", 1), ("abc", 2))
-    ]
-    assert content["parts"][0]["versions"] == content["versions"]
+    assert content["parts"] == later and later[0]["versions"] == content["versions"]
     assert record.read(tmp_path) == recorded
 
 
@@ -164,19 +157,17 @@ def test_no_checkpoint_is_refused(tmp_path, name):
 
 
 def test_two_runs_cannot_hold_one_directory(tmp_path, recorded):
+    def refused(reason):
+        with pytest.raises(RefusedError, match=reason), record.claim(tmp_path, None):
+            pass
+
     with record.claim(tmp_path, None):
-        for _ in range(2):
-            with (
-                pytest.raises(RefusedError, match="another process is training there"),
-                record.claim(tmp_path, None),
-            ):
-                pass
-            (tmp_path / "lock").unlink()  # somebody tidies up
+        refused("another process is training there")
+        (tmp_path / "lock").unlink()  # somebody tidies up
+        refused("another process is training there")
     with record.claim(tmp_path, None):
         record.begin(recorded)
-    # It was there when the images had been read, but not before.
-    with pytest.raises(RefusedError, match="has just started"), record.claim(tmp_path, None):
-        pass
+    refused("has just started")  # It was there when the images had been read, but not before.
     with record.claim(tmp_path, recorded):
         pass
 

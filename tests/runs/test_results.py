@@ -11,8 +11,7 @@ from supervised_reptile.learning.accuracy import Accuracy, SetResult, summarize
 from supervised_reptile.runs import results
 from supervised_reptile.runs.results import Tally
 
-DATA = {"origin": {"source": "https://example.org"}, "digest": "12ab"}
-CIRCUMSTANCES = {"data": DATA, "seconds": {"training": 2.5, "evaluation": 1.5}, "machine": {}}
+CIRCUMSTANCES = {"data": {"digest": "12ab"}, "seconds": {"training": 2.5}, "machine": {}}
 
 
 def result(mean, confidence, tasks, together=None):
@@ -21,55 +20,49 @@ def result(mean, confidence, tasks, together=None):
     return SetResult(Accuracy(mean, confidence, tasks), transductive)
 
 
-@pytest.fixture
-def config():
-    return Config.of("omniglot", {"shots": 1, "foml": True, "foml_tail": 3, "seed": 9})
+def append(folder, iteration, found, **flags):
+    results.append(folder, Config.of("omniglot", flags), iteration, found, CIRCUMSTANCES)
 
 
-def test_each_evaluation_is_one_line_with_the_whole_configuration(tmp_path, config):
+def test_each_evaluation_is_one_line_with_the_whole_configuration(tmp_path):
     found = {"train": result(0.9, 0.01, 50, together=0.95), "test": result(0.8, None, 1)}
+    flags = {"shots": 1, "foml": True, "foml_tail": 3, "seed": 9}
     for iteration in (None, 1499):
-        results.append(tmp_path, config, iteration, found, CIRCUMSTANCES)
+        append(tmp_path, iteration, found, **flags)
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [None, 1499]
     for line in lines:
         assert line["accuracy"] == {"train": 0.9, "test": 0.8}
-        assert line["data"] == DATA
         assert line["confidence_95"] == {"train": 0.01, "test": None}
         assert line["transductive"]["accuracy"] == {"train": 0.95, "test": 0.8}
         assert line["transductive"]["confidence_95"] == {"train": 0.01, "test": None}
-        assert line["seconds"] == {"training": 2.5, "evaluation": 1.5}
-        assert Config.of(line["dataset"], line["config"]) == config
+        assert line == line | CIRCUMSTANCES
+        assert Config.of(line["dataset"], line["config"]) == Config.of("omniglot", flags)
 
 
-def test_results_that_cannot_be_written_fail_a_run_and_not_an_evaluation(tmp_path, config, capsys):
+def test_results_that_cannot_be_written_fail_a_run_and_not_an_evaluation(tmp_path, capsys):
     (tmp_path / "results.jsonl").mkdir()  # Works for root, whom permissions do not stop.
     found = {"test": result(0.8, 0.1, 9)}
     with pytest.raises(OSError, match="not recorded"):
-        results.append(tmp_path, config, 1, found, CIRCUMSTANCES)
-    results.append(tmp_path, Config.of("omniglot", {"pretrained": True}), 1, found, CIRCUMSTANCES)
+        append(tmp_path, 1, found)
+    append(tmp_path, 1, found, pretrained=True)
     assert "not recorded" in capsys.readouterr().err
 
 
 def test_the_results_of_a_finished_run_are_found(tmp_path):
-    def config(**flags):
-        return Config.of("omniglot", {"meta_iters": 8, "eval_samples": 50, **flags})
-
-    def append(iteration, mean, **flags):
-        found = {"test": result(mean, 0.01, 50)}
-        results.append(tmp_path, config(**flags), iteration, found, CIRCUMSTANCES)
-
-    assert results.of_finished(tmp_path, config()) is None
-    append(7, 0.1, pretrained=True)
-    append(3, 0.2, pretrained=True)
-    append(7, 0.3, eval_samples=20)
-    assert results.of_finished(tmp_path, config()) is None
+    flags = {"meta_iters": 8, "eval_samples": 50}
+    both, test = (Config.of("omniglot", {**flags, "eval_sets": sets}) for sets in ("all", "test"))
+    others, own = ({"test": result(mean, 0.01, 50)} for mean in (0.1, 0.4))
+    assert results.of_finished(tmp_path, test) is None
+    append(tmp_path, 7, others, **flags, pretrained=True)
+    append(tmp_path, 3, others, **flags, pretrained=True)
+    append(tmp_path, 7, others, meta_iters=8, eval_samples=20)
+    assert results.of_finished(tmp_path, test) is None
     with open(tmp_path / "results.jsonl", "a") as file:
         file.write('{"iteration": 7, "acc')  # as a full disk leaves it
-    append(7, 0.4)
-    assert results.of_finished(tmp_path, config()) is None  # it lacks training characters
-    found = results.of_finished(tmp_path, config(eval_sets="test"))
-    assert found == {"test": result(0.4, 0.01, 50)}
+    append(tmp_path, 7, own, **flags)
+    assert results.of_finished(tmp_path, both) is None  # it lacks training characters
+    assert results.of_finished(tmp_path, test) == own
 
 
 def test_both_columns_are_printed_unless_the_second_is_reported(capsys):
@@ -90,8 +83,9 @@ def test_both_columns_are_printed_unless_the_second_is_reported(capsys):
         assert capsys.readouterr().out == f"Test accuracy: 0.6\n  {line}, transductive)\n"
 
 
-def test_a_line_that_the_disk_has_no_room_for_leaves_none(tmp_path, config):
-    results.append(tmp_path, config, 1, {"test": result(0.8, 0.1, 9)}, CIRCUMSTANCES)
+def test_a_line_that_the_disk_has_no_room_for_leaves_none(tmp_path):
+    found = {"test": result(0.8, 0.1, 9)}
+    append(tmp_path, 1, found)
     path = tmp_path / "results.jsonl"
     before = path.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -99,7 +93,7 @@ def test_a_line_that_the_disk_has_no_room_for_leaves_none(tmp_path, config):
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
     try:
         with pytest.raises(OSError, match="No space left"):
-            results.append(tmp_path, config, 2, {"test": result(0.8, 0.1, 9)}, CIRCUMSTANCES)
+            append(tmp_path, 2, found)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, previous)

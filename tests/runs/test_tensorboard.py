@@ -1,9 +1,7 @@
 """TensorBoard's points, texts and pictures, as its own readers find them."""
 
 import contextlib
-import dataclasses
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +14,9 @@ from supervised_reptile.args import Config
 from supervised_reptile.learning.accuracy import Accuracy, SetResult
 from supervised_reptile.runs import tensorboard
 from supervised_reptile.runs.tensorboard import MEAN_OF, Events, Overview, scalar
+
+FLAGS = {"meta_iters": 500, "sgd": True, "classes": 2, "shots": 1, "train_shots": 2}
+ACCURACIES = np.random.default_rng(0).integers(0, 6, (400, 2)) / 5  # of training and test tasks
 
 
 def write(folder, iterations, last=-1):
@@ -67,15 +68,12 @@ def test_points_are_those_of_the_authors_program(tmp_path):
         ]
 
     write(tmp_path / "ours", [0, 10, 20000])
-    with (
-        tf.Graph().as_default(),
-        tf.compat.v1.Session() as session,
-        tf.compat.v1.summary.FileWriter(str(tmp_path / "theirs")) as writer,
-    ):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         accuracy = tf.compat.v1.placeholder(tf.float32, [])
         merged = tf.compat.v1.summary.scalar("accuracy", accuracy)
-        for iteration in (0, 10, 20000):
-            writer.add_summary(session.run(merged, {accuracy: iteration / 1000}), iteration)
+        with tf.compat.v1.summary.FileWriter(str(tmp_path / "theirs")) as writer:
+            for iteration in (0, 10, 20000):
+                writer.add_summary(session.run(merged, {accuracy: iteration / 1000}), iteration)
     assert content(tmp_path / "ours") == content(tmp_path / "theirs")
 
 
@@ -140,29 +138,42 @@ def test_a_curve_that_somebody_removes_does_not_end_the_run(tmp_path, capsys):
 
 
 @pytest.fixture
-def setting(tmp_path, image_set):
-    images = image_set({"train": 3, "test": 2}, shots=2, size=2)
-    flags = {"checkpoint": str(tmp_path), "meta_iters": 500, "sgd": True}
-    config = Config.of("omniglot", {**flags, "classes": 2, "shots": 1, "train_shots": 2})
-    return config, images
+def images(image_set):
+    return image_set({"train": 3, "test": 2}, shots=2, size=2)
 
 
-def accuracies(count):
-    return np.random.default_rng(0).integers(0, 6, (count, 2)) / 5
-
-
-def add(config, images, last, iterations):
-    folder = Path(config.run.checkpoint)
+def add(folder, images, last, iterations, **flags):
+    config = Config.of("omniglot", {**FLAGS, **flags})
     with contextlib.closing(Overview(config, images, last, folder)) as seen:
         for iteration in iterations:
-            train, test = accuracies(400)[iteration]
+            train, test = ACCURACIES[iteration]
             seen.add(iteration, {"train": train, "test": test}, 0.25, 1.5)
 
 
-def test_the_running_mean_is_that_of_all_at_first_and_forgets_later(setting, tmp_path):
-    add(*setting, -1, range(400))
+@pytest.fixture
+def finished(tmp_path, images, monkeypatch):
+    """What TensorBoard loads of a run of two meta-iterations whose evaluation was made twice."""
+    monkeypatch.setattr("sys.argv", ["/x/run_omniglot.py", "--sgd", "--checkpoint", "a b"])
+    add(tmp_path, images, -1, range(2))
+    config = Config.of("omniglot", FLAGS)
+    found = {"train": SetResult(Accuracy(0.875, 0.1, 9))}
+    found["test"] = SetResult(Accuracy(0.5, 0.1, 9), Accuracy(0.75, 0.1, 9))
+    for _ in range(2):
+        tensorboard.finish(tmp_path, config, found, images, np.array([1, 1]))
+    return loaded(tmp_path)
+
+
+def session(folder, name):
+    """What the table of runs knows of the start, or the end, of a run."""
+    metadata = loaded(folder).summary_metadata[f"_hparams_/session_{name}_info"]
+    content = plugin_data_pb2.HParamsPluginData.FromString(metadata.plugin_data.content)
+    return getattr(content, f"session_{name}_info")
+
+
+def test_the_running_mean_is_that_of_all_at_first_and_forgets_later(images, tmp_path):
+    add(tmp_path, images, -1, range(400))
     means = dict(scalars(tmp_path, "running mean/test accuracy"))
-    truth = accuracies(400)[:, 1]
+    truth = ACCURACIES[:, 1]
     for count in (1, 2, 7, MEAN_OF):
         np.testing.assert_allclose(means[count - 1], truth[:count].mean(), atol=1e-5)
     mean = truth[:MEAN_OF].mean()
@@ -171,81 +182,54 @@ def test_the_running_mean_is_that_of_all_at_first_and_forgets_later(setting, tmp
     np.testing.assert_allclose(means[399], mean, atol=1e-4)
 
 
-def test_a_resumed_run_has_the_same_means(setting, tmp_path):
-    config, images = setting
-    add(config, images, -1, range(60))
-    whole = scalars(tmp_path, "running mean/train accuracy")
-    (tmp_path / "again").mkdir()
-    run = dataclasses.replace(config.run, checkpoint=str(tmp_path / "again"))
-    config = dataclasses.replace(config, run=run)
-    add(config, images, -1, range(45))
-    path = newest(tmp_path / "again")
+def test_a_resumed_run_has_the_same_means(images, tmp_path):
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    add(whole, images, -1, range(60))
+    add(again, images, -1, range(45))
+    path = newest(again)
     path.write_bytes(path.read_bytes()[:-5])  # killed as it wrote
-    add(config, images, 29, range(30, 40))  # from the checkpoint of meta-iteration 29
-    add(config, images, 34, range(35, 60))
-    assert scalars(tmp_path / "again", "running mean/train accuracy") == whole
-    losses = scalars(tmp_path / "again", "loss of the last inner step")
-    assert losses == [(i, 1.5) for i in range(60)]
+    add(again, images, 29, range(30, 40))  # from the checkpoint of meta-iteration 29
+    add(again, images, 34, range(35, 60))
+    mean = "running mean/train accuracy"
+    assert scalars(again, mean) == scalars(whole, mean)
+    assert scalars(again, "loss of the last inner step") == [(i, 1.5) for i in range(60)]
 
 
-def test_what_the_run_is_stands_there_as_text(setting, tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["/x/run_omniglot.py", "--sgd", "--checkpoint", "a b"])
-    add(*setting, -1, range(2))
-    kept = loaded(tmp_path)
+def test_what_the_run_is_stands_there_as_text(finished):
     tags = ("run/command", "run/flags", "run/versions")
-    found = {tag: kept.Tensors(tag)[0].tensor_proto.string_val[0].decode() for tag in tags}
+    found = {tag: finished.Tensors(tag)[0].tensor_proto.string_val[0].decode() for tag in tags}
     assert found["run/command"] == "    run_omniglot.py --sgd --checkpoint 'a b'"
     assert "| meta_iters | 500 |" in found["run/flags"] and "| sgd | True |" in found["run/flags"]
     assert "| tensorflow | 2." in found["run/versions"]
 
 
-def test_runs_can_be_compared_by_flags_and_final_accuracies(setting, tmp_path):
+def test_runs_can_be_compared_by_flags_and_final_accuracies(finished, tmp_path):
     """The session has begun with all flags but those of places, and it ends with the results."""
-    config, images = setting
-    add(config, images, -1, range(2))
-    result = SetResult(Accuracy(0.5, 0.1, 9), Accuracy(0.75, 0.1, 9))
-    for _ in range(2):  # an evaluation that is made again
-        tensorboard.finish(tmp_path, config, {"test": result}, images, np.array([1, 1]))
+    assert scalars(tmp_path, "final/train accuracy") == [(500, 0.875)]
     assert scalars(tmp_path, "final/test accuracy") == [(500, 0.5)]
     assert scalars(tmp_path, "final/test transductive") == [(500, 0.75)]
-    metadata = loaded(tmp_path).summary_metadata
-    content = {
-        name: plugin_data_pb2.HParamsPluginData.FromString(
-            metadata[f"_hparams_/session_{name}_info"].plugin_data.content
-        )
-        for name in ("start", "end")
-    }
-    flags = content["start"].session_start_info.hparams
+    flags = session(tmp_path, "start").hparams
     assert flags["meta_iters"].number_value == 500 and flags["sgd"].bool_value
     assert "foml" in flags and "checkpoint" not in flags
-    assert content["end"].session_end_info.status == 1  # success
+    assert session(tmp_path, "end").status == 1  # success
 
 
-def test_a_flag_has_one_type_in_the_table_of_runs_whatever_its_value(setting, tmp_path):
+def test_a_flag_has_one_type_in_the_table_of_runs_whatever_its_value(images, tmp_path):
     """TensorBoard fails to filter or sort a column that has numbers beside text."""
-    config, images = setting
     kinds = []
-    for name, outer in {"a": {}, "b": {"foml": True, "foml_tail": 1}}.items():
-        (tmp_path / name).mkdir()
-        changed = dataclasses.replace(config, outer=dataclasses.replace(config.outer, **outer))
-        Overview(changed, images, -1, tmp_path / name).close()
-        metadata = loaded(tmp_path / name).summary_metadata["_hparams_/session_start_info"]
-        content = plugin_data_pb2.HParamsPluginData.FromString(metadata.plugin_data.content)
-        flags = content.session_start_info.hparams
+    for name, changed in {"a": {}, "b": {"foml": True, "foml_tail": 1}}.items():
+        add(tmp_path / name, images, -1, [], **changed)
+        flags = session(tmp_path / name, "start").hparams
         kinds.append({flag: flags[flag].WhichOneof("kind") for flag in flags})
     assert kinds[0] == kinds[1]
 
 
-def test_tasks_are_seen_as_the_network_sees_them(setting, tmp_path):
+def test_tasks_are_seen_as_the_network_sees_them(finished, images):
     """Pixels of the picture are those of the images, enlarged; its frames say right and wrong."""
-    config, images = setting
-    add(config, images, -1, range(2))
-    result = SetResult(Accuracy(0.5, 0.1, 9))
-    tensorboard.finish(tmp_path, config, {"test": result}, images, np.array([1, 1]))
-    kept = loaded(tmp_path)
-    assert set(kept.Tags()["images"]) == {"task/training", "task/test", "task/test, in the end"}
-    task = tensorboard.first_task(config, images, "test")
-    (last,) = kept.Images("task/test, in the end")
+    tags = {"task/training", "task/test", "task/test, in the end"}
+    assert set(finished.Tags()["images"]) == tags
+    task = tensorboard.first_task(Config.of("omniglot", FLAGS), images, "test")
+    (last,) = finished.Images("task/test, in the end")
     sheet = tf.io.decode_png(last.encoded_image_string).numpy()
     gap, scale = tensorboard.GAP, 32  # of 2x2 pixels
     for row, members in enumerate(task):

@@ -18,17 +18,21 @@ from supervised_reptile.system.errors import FailedError
 
 
 class StandIn:
-    """Counts meta-iterations in its one parameter; is right (iteration + split) mod 6 times."""
+    """Counts meta-iterations in its one parameter; is right (iteration + split) mod 6 times.
 
-    def __init__(self, config, on_train=lambda done: None):
-        self.config, self.calls, self._on_train = config, [], on_train
+    at_31: what happens during meta-iteration 31.
+    """
+
+    def __init__(self, config, at_31):
+        self.config, self.calls, self._at_31 = config, [], at_31
         self.devices = Devices()
 
     def train(self, before, pixels, chunk):
         done, (tasks, step_sizes, count) = int(before.parameters["x"]), chunk
         if count:  # else it is called to be compiled
             self.calls.append((done, count, step_sizes[:count], tasks.batches.indices.shape))
-            self._on_train(done)
+            if done == 31:
+                self._at_31()
         after = before._replace(parameters={"x": before.parameters["x"] + count})
         return state.Step(after, tf.constant(0.5))
 
@@ -49,10 +53,10 @@ def run(tmp_path, image_set, handlers):
     """A function that trains the stand-in with some flags, and returns it."""
     images = image_set({"train": 6, "val": 5, "test": 5}, shots=4, size=2)
 
-    def run(on_train=lambda done: None, done=0, **flags):
+    def run(at_31=lambda: None, done=0, **flags):
         small = {"shots": 1, "inner_iters": 1, "eval_iters": 1, "checkpoint": str(tmp_path)}
         config = Config.of("miniimagenet", {**small, **flags})
-        algorithm = StandIn(config, on_train)
+        algorithm = StandIn(config, at_31)
         start = state.State({"x": tf.constant(float(done))}, {}, tf.constant(0.999))
         training.train(algorithm, start, images, tf.constant(images.pixels), done)
         return algorithm
@@ -85,11 +89,8 @@ def test_lines_and_curves_at_every_interval(run, tmp_path, capsys):
         f"batch {i}: train={first:f} test={last:f}" for i, first, _, last in expected
     ]
     for column, split in enumerate(("train", "val", "test"), start=1):
-        points = scalars(tmp_path / split)
-        assert [step for step, _ in points] == [point[0] for point in expected]
-        assert [value for _, value in points] == pytest.approx(
-            [point[column] for point in expected]
-        )
+        points = [(point[0], pytest.approx(point[column])) for point in expected]
+        assert scalars(tmp_path / split) == points
 
 
 @pytest.mark.parametrize("interval", [7, 10, 300])
@@ -158,22 +159,16 @@ def test_numbers_that_break_end_the_run_at_the_iteration(run, tmp_path, monkeypa
         return state.Step(broken, tf.constant(0.5))
 
     monkeypatch.setattr(StandIn, "train", train_and_break)
+    sizes = {"meta_step": 1.0, "meta_step_final": 0.0, "learning_rate": 0.002}
     with pytest.raises(FailedError, match=r"meta-iteration 27 .*step size 0\.73, inner 0\.002\)"):
-        run(
-            **{"meta_iters": 100, "meta_step": 1.0, "meta_step_final": 0.0},
-            **{"checkpoint_interval": 20, "learning_rate": 0.002},
-        )
+        run(meta_iters=100, checkpoint_interval=20, **sizes)
     assert record.checkpoints(tmp_path) == [0, 20]
 
 
 @pytest.mark.parametrize("number", signals.SIGNALS)
 def test_a_signal_ends_the_run_with_a_checkpoint(run, tmp_path, number, capsys):
-    def on_train(done):
-        if done == 31:
-            signal.raise_signal(number)
-
     with pytest.raises(signals.Interrupted) as caught:
-        run(on_train, meta_iters=1000)
+        run(lambda: signal.raise_signal(number), meta_iters=1000)
     assert caught.value.number == number
     assert record.checkpoints(tmp_path) == [0, 40]
     assert tf.train.load_variable(str(tmp_path / "model.ckpt-40"), "x") == 41
@@ -200,11 +195,6 @@ def test_a_closed_output_ends_the_run_with_a_checkpoint(run, tmp_path, monkeypat
     read, write = os.pipe()
     with open(write, "w") as closed:
         monkeypatch.setattr("sys.stdout", closed)
-
-        def on_train(done):
-            if done == 31:
-                os.close(read)
-
         with pytest.raises(FailedError, match=r"model\.ckpt-40"):
-            run(on_train, meta_iters=1000)
+            run(lambda: os.close(read), meta_iters=1000)
     assert record.checkpoints(tmp_path) == [0, 40]
