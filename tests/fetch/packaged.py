@@ -1,20 +1,15 @@
-"""miniImageNet in every packaging that people share, and where the real one lies."""
+"""miniImageNet in every packaging that people share."""
 
 import csv
+import hashlib
 import io
-import pathlib
 import pickle
 import tarfile
 import zipfile
 
 import numpy as np
-import pytest
 from PIL import Image
 
-SHARED = pathlib.Path(__file__).parents[3] / "shared" / "data" / "miniimagenet"
-needs_real = pytest.mark.skipif(
-    not SHARED.is_dir(), reason="no miniImageNet in ../shared/data/miniimagenet"
-)
 SMALL = {"train": ["n00000001", "n00000002"], "val": ["n00000003"], "test": ["n00000004"]}
 
 
@@ -22,6 +17,11 @@ def jpeg(value):
     file = io.BytesIO()
     Image.fromarray(np.full((84, 84, 3), value, np.uint8)).save(file, "JPEG")
     return file.getvalue()
+
+
+def pixels(files, paths):
+    """Those of the images with these paths."""
+    return np.stack([np.asarray(Image.open(io.BytesIO(files[path]))) for path in paths])
 
 
 def small_files():
@@ -43,6 +43,12 @@ def files_in(folder):
     }
 
 
+def digest_of(files):
+    """As `sha256sum | sha256sum` gives it."""
+    lines = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def write_tree(folder, files):
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -57,8 +63,8 @@ def write_zip(path, files):
     return path
 
 
-def write_tar(path, files):
-    with tarfile.open(path, "w:gz") as archive:
+def write_tar(path, files, mode="w:gz"):
+    with tarfile.open(path, mode) as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
@@ -77,7 +83,7 @@ def unsplit(files):
 
 def listed(files, header=("filename", "label")):
     """The packaging with images/ and lists, the lists last."""
-    result, rows = {}, {"train": [], "val": [], "test": []}
+    result, rows = {}, {split: [] for split in SMALL}
     for path, content in files.items():
         split, name, file = path.split("/")
         result[f"mini/images/{file}"] = content
@@ -90,37 +96,33 @@ def listed(files, header=("filename", "label")):
     return result
 
 
-def pickled(files, names=("train", "val", "test"), protocol=2):
+def pickled(files, names=("train", "val", "test")):
     """The three pickles, of decoded images."""
     result = {}
-    for split, name in zip(("train", "val", "test"), names):
+    for split, name in zip(SMALL, names):
         paths = [path for path in files if path.startswith(f"{split}/")]
-        pixels = [np.asarray(Image.open(io.BytesIO(files[path]))) for path in paths]
         classes = {}
         for index, path in enumerate(paths):
             classes.setdefault(path.split("/")[1], []).append(index)
-        content = {"image_data": np.stack(pixels), "class_dict": classes}
-        result[f"mini-imagenet-cache-{name}.pkl"] = pickle.dumps(content, protocol)
+        content = {"image_data": pixels(files, paths), "class_dict": classes}
+        result[f"mini-imagenet-cache-{name}.pkl"] = pickle.dumps(content, 2)
     return result
+
+
+def of_zenodo(files):
+    return pickled(files, ("train", "validation", "test"))
 
 
 def labelled(files):
     """The three pickles of FewShotWithoutForgetting, with their images in no order of classes."""
-    result, label = {}, 0
-    for split, name in (("train", "train_phase_train"), ("val", "val"), ("test", "test")):
-        paths = sorted((path for path in files if path.startswith(f"{split}/")), key=by_number)
-        classes = sorted({path.split("/")[1] for path in paths})
-        names = {label + index: name for index, name in enumerate(classes)}
-        label += len(classes)
-        labels = {name: number for number, name in names.items()}
+    result, classes = {}, [name for names in SMALL.values() for name in names]
+    for split, part in zip(SMALL, ("train_phase_train", "val", "test")):
+        paths = [path for path in files if path.startswith(f"{split}/")]
+        paths.sort(key=lambda path: path[-5:])  # by number
         content = {
-            "data": np.stack([np.asarray(Image.open(io.BytesIO(files[path]))) for path in paths]),
-            "labels": [labels[path.split("/")[1]] for path in paths],
-            "catname2label": labels,
+            "data": pixels(files, paths),
+            "labels": [classes.index(path.split("/")[1]) for path in paths],
+            "catname2label": {name: classes.index(name) for name in SMALL[split]},
         }
-        result[f"miniImageNet_category_split_{name}.pickle"] = pickle.dumps(content, 2)
+        result[f"miniImageNet_category_split_{part}.pickle"] = pickle.dumps(content, 2)
     return result
-
-
-def by_number(path):
-    return path[-5:], path

@@ -32,20 +32,6 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-@contextlib.contextmanager
-def serving(folder):
-    """A running Server of a folder."""
-    with Server(folder) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.released.set()
-            server.shutdown()
-            thread.join()
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -54,42 +40,28 @@ class _Handler(BaseHTTPRequestHandler):
         server.requests.append((self.path, self.headers.get("Range")))
         fault = server.faults.pop(0) if server.faults else server.always
         with contextlib.suppress(ConnectionError):
-            self._answer(fault)
+            self._answer(fault or whole)
 
     def _answer(self, fault):
-        path = self.server.folder / self.path.partition("?")[0].strip("/")
+        path = self.server.folder / self.path.strip("/")
         if not path.is_file():
             return self.send_error(404)
-        size = path.stat().st_size
-        wanted = self._wanted_range(size)
-        if wanted is None:
-            self.begin, self.end, self.status = 0, size, 200
-        elif wanted[0] >= size:
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{size}")
-            self.send_header("Content-Length", "0")
-            return self.end_headers()
-        else:
-            (self.begin, self.end), self.status = wanted, 206
-        self.size = size
-        with path.open("rb") as file:
-            file.seek(self.begin)
-            body = file.read(self.end - self.begin)
-        (fault or whole)(self, body)
-
-    def _wanted_range(self, size):
-        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        content = path.read_bytes()
+        self.begin, self.size, self.status = 0, len(content), 200
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         same = self.headers.get("If-Range", self.server.etag) == self.server.etag
-        if match and same and self.server.ranges:
-            return int(match[1]), min(int(match[2] or size - 1), size - 1) + 1
-        return None
+        if wanted and same and self.server.ranges:
+            self.begin, self.status = int(wanted[1]), 206
+            if self.begin >= self.size:
+                return self.head(0, 416, Content_Range=f"bytes */{self.size}")
+        fault(self, content[self.begin :])
 
     def head(self, length, status=None, **headers):
         self.send_response(status or self.status)
         if length is not None:
             self.send_header("Content-Length", str(length))
         if self.status == 206 and not status:
-            self.send_header("Content-Range", f"bytes {self.begin}-{self.end - 1}/{self.size}")
+            self.send_header("Content-Range", f"bytes {self.begin}-{self.size - 1}/{self.size}")
         if self.server.etag:
             self.send_header("ETag", self.server.etag)
         for name, value in headers.items():
@@ -150,8 +122,9 @@ def odd_length(handler, body):
 def trickle(handler, body):
     """A few bytes at a time."""
     handler.head(len(body))
-    for start in range(0, len(body), len(body) // 20 + 1):
-        handler.wfile.write(body[start : start + len(body) // 20 + 1])
+    size = len(body) // 20 + 1
+    for start in range(0, len(body), size):
+        handler.wfile.write(body[start : start + size])
         handler.wfile.flush()
         time.sleep(0.03)
 

@@ -1,27 +1,16 @@
 """miniImageNet from ImageNet's archive or what was unpacked from it, by the authors' lists."""
 
-import json
-import tarfile
+import pathlib
 from collections import Counter
 
 import pytest
-import servers
-from packaged import SHARED, SMALL, files_in, jpeg, needs_real, write_tree
-from test_fetch import digest_of
+from packaged import SMALL, digest_of, files_in, jpeg, unsplit, write_tree
 
+from supervised_reptile.data import provenance
 from supervised_reptile.fetch import miniimagenet
 from supervised_reptile.system.errors import FailedError
 
-
-def read_real_lists(number):
-    """The first lines of each of the authors' lists, by path."""
-    with tarfile.open(SHARED / "authors_metadata.tar.gz") as archive:
-        texts = {
-            "/".join(member.name.split("/")[-2:]): archive.extractfile(member).read().decode()
-            for member in archive.getmembers()
-            if member.isfile()
-        }
-    return {name: "".join(text.splitlines(True)[:number]).encode() for name, text in texts.items()}
+REAL = pathlib.Path(__file__).parents[3] / "shared/data/miniimagenet/authors_metadata.tar.gz"
 
 
 @pytest.fixture
@@ -29,26 +18,19 @@ def stand_in(tmp_path, monkeypatch):
     """Two images of each class, as ImageNet's archive, and lists that name them: the settings, and
     the files that are to come of it.
 
-    The archive has small images at the bytes that the authors' lists give, and zeros behind them.
-    Where nothing was written takes no space.
+    The archive is as long as ImageNet's. Where nothing was written takes no space.
     """
-    if not SHARED.is_dir():
-        pytest.skip("no lists in ../shared/data/miniimagenet")
-    lists = read_real_lists(2)
+    classes = [(split, name) for split, names in miniimagenet.CLASSES.items() for name in names]
+    files, lists = {}, {f"{split}/{name}.csv": b"" for split, name in classes}
+    with (tmp_path / "training.tar").open("wb") as archive:
+        for split, name in classes * 2:
+            file, first = f"{name}_{len(files)}.JPEG", archive.seek(690_000_000, 1)
+            image = files[f"{split}/{name}/{file}"] = jpeg(len(files)) + bytes(9)
+            archive.write(image)
+            lists[f"{split}/{name}.csv"] += f"{file},{first}-{archive.tell() - 1}\n".encode()
     write_tree(tmp_path / "lists", lists)
     monkeypatch.setattr(miniimagenet, "LISTS_DIGEST", digest_of(lists))
     monkeypatch.setattr(miniimagenet, "IMAGES", 2)
-    files = {}
-    with (tmp_path / "training.tar").open("wb") as archive:
-        for path, content in lists.items():
-            for line in content.decode().splitlines():
-                name, place = line.split(",")
-                first, last = map(int, place.split("-"))
-                image = jpeg(first % 256)
-                files[f"{path[:-4]}/{name}"] = image + bytes(last - first + 1 - len(image))
-                archive.seek(first)
-                archive.write(image)
-                archive.truncate(max(last + 1, archive.seek(0, 2)))
     settings = {
         "IMAGENET_TRAIN_TAR": str(tmp_path / "training.tar"),
         "MINIIMAGENET_LISTS": str(tmp_path / "lists"),
@@ -56,12 +38,12 @@ def stand_in(tmp_path, monkeypatch):
     return settings, files
 
 
-def test_the_archive_with_lists_from_an_address(stand_in, fetch_mini, tmp_path):
+def test_the_archive_with_lists_from_an_address(stand_in, fetch_mini, server, tmp_path):
     settings, files = stand_in
-    with servers.serving(tmp_path / "lists") as server:
-        found = fetch_mini(**settings | {"MINIIMAGENET_LISTS": server.url})
+    server.folder = tmp_path / "lists"
+    found = fetch_mini(**settings | {"MINIIMAGENET_LISTS": server.url})
     assert files_in(found) == files and len(server.requests) == 100
-    record = json.loads((found / "origin.json").read_text())
+    record = provenance.read(found)
     assert record["packaging"] == "ILSVRC2012_img_train.tar"
     assert record["source"] == f"file://{settings['IMAGENET_TRAIN_TAR']}"
 
@@ -86,19 +68,22 @@ def test_an_unpacked_archive(stand_in, fetch_mini, tmp_path, top):
     """Only the authors' images are taken, and none of the validation images."""
     settings, files = stand_in
     folder = tmp_path / "ILSVRC" / top
-    write_tree(folder, {path.partition("/")[2]: content for path, content in files.items()})
-    write_tree(folder, {"n01532829/n01532829_0.JPEG": jpeg(1), "n01440764/n01440764_1.JPEG": b""})
+    others = {"n01532829/n01532829_9999.JPEG": jpeg(1), "n01440764/n01440764_1.JPEG": b""}
+    write_tree(folder, unsplit(files) | others)
     if top:
         write_tree(folder.parent / "a_val", {"n01532829/ILSVRC2012_val_00000001.JPEG": jpeg(1)})
     found = fetch_mini(**settings | {"IMAGENET_TRAIN_TAR": str(tmp_path / "ILSVRC")})
     assert files_in(found) == files
-    record = json.loads((found / "origin.json").read_text())
-    assert record["packaging"] == "ILSVRC2012_img_train, unpacked"
+    assert provenance.read(found)["packaging"] == "ILSVRC2012_img_train, unpacked"
+
+
+def spoil(path):
+    path.write_bytes(bytes(path.stat().st_size))
 
 
 UNPACKED = {
-    "another image": (lambda content: bytes(len(content)), "JPEG .*cannot identify image"),
-    "no image": (lambda content: None, "lacks images of the authors, or has others"),
+    "another image": (spoil, "JPEG .*cannot identify image"),
+    "no image": (pathlib.Path.unlink, "lacks images of the authors, or has others"),
 }
 
 
@@ -106,20 +91,17 @@ UNPACKED = {
 def test_an_unpacked_archive_with_other_images_is_refused(stand_in, fetch_mini, tmp_path, fault):
     settings, files = stand_in
     change, message = UNPACKED[fault]
-    by_class = {path.partition("/")[2]: content for path, content in files.items()}
-    name = next(path for path in by_class if path.startswith("n13133613/"))
-    changed = by_class | {name: change(by_class[name])}
-    kept = {path: content for path, content in changed.items() if content is not None}
-    settings["IMAGENET_TRAIN_TAR"] = str(write_tree(tmp_path / "ILSVRC", kept))
+    folder = write_tree(tmp_path / "ILSVRC", unsplit(files))
+    path = next(folder.glob("n13133613/*"))
+    change(path)
     with pytest.raises(FailedError, match=message) as caught:
-        fetch_mini(**settings)
-    assert name in str(caught.value)
+        fetch_mini(**settings | {"IMAGENET_TRAIN_TAR": str(folder)})
+    assert f"n13133613/{path.name}" in str(caught.value)
 
 
-@needs_real
+@pytest.mark.skipif(not REAL.exists(), reason="no lists in ../shared/data/miniimagenet")
 def test_the_authors_lists_are_recognised(tmp_path):
-    where = (SHARED / "authors_metadata.tar.gz").as_uri()
-    lists = miniimagenet.read_lists(where, tmp_path)
+    lists = miniimagenet.read_lists(REAL.as_uri(), tmp_path)
     counts = Counter(path.parent for path in lists)
     assert counts.total() == 59_981
     assert [sum(path.parent.name == part for path in counts) for part in SMALL] == [64, 16, 20]
