@@ -57,11 +57,9 @@ def test_two_evaluations_of_a_run_give_four_cells_of_a_table():
 
 
 def test_the_figures_differ_in_what_is_evaluated_and_in_nothing_else():
-    for name, line in GROUPS["figure_gradients"].items():
-        (config,) = configs(line)
-        less = {"eval_interval": 10, "eval_samples": 2000}
-        every = name.endswith("_every")
-        assert differences(config, name.removesuffix("_every")) == ({} if every else less)
-    for name, line in GROUPS["figure_overlap"].items():
-        (config,) = configs(line)
-        assert differences(config, name) == {}
+    less = {"eval_interval": 10, "eval_samples": 2000}
+    for group, expected in (("figure_gradients", less), ("figure_overlap", {})):
+        for name, line in GROUPS[group].items():
+            (config,) = configs(line)
+            found = differences(config, name.removesuffix("_every"))
+            assert found == ({} if name.endswith("_every") else expected)
