@@ -83,7 +83,8 @@ def spoil(path):
 
 UNPACKED = {
     "another image": (spoil, "JPEG .*cannot identify image"),
-    "no image": (pathlib.Path.unlink, "lacks images of the authors, or has others"),
+    "no image": (pathlib.Path.unlink, "lacks images of the authors"),
+    "another size": (lambda path: path.write_bytes(jpeg(7)), "of the authors, or has others"),
 }
 
 
