@@ -1,5 +1,6 @@
 """Small data that many tests share."""
 
+import itertools
 import os
 import pathlib
 import shutil
@@ -27,7 +28,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from supervised_reptile import main
 from supervised_reptile.data import image_set as image_sets
+from supervised_reptile.data import omniglot
 from supervised_reptile.fetch import __main__ as command
 from supervised_reptile.fetch import sources
 from supervised_reptile.system import signals
@@ -49,12 +52,12 @@ def pytest_collection_modifyitems(items):
 def start():
     """A function that starts a script in another folder, and passes on XLA_FLAGS alone.
 
-    Its options are those of subprocess.Popen.
+    variables: others of its environment. Its options are those of subprocess.Popen.
     """
 
-    def begin(dataset, line, folder, **options):
+    def begin(dataset, line, folder, variables=None, **options):
         own = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "CUDA_VISIBLE_DEVICES": "-1"}
-        own["XLA_FLAGS"] = os.environ["XLA_FLAGS"]
+        own |= {"XLA_FLAGS": os.environ["XLA_FLAGS"], **(variables or {})}
         words = [sys.executable, TOP / f"run_{dataset}.py", *line.split()]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(words, **{**pipes, "cwd": folder, "env": own, **options})
@@ -63,7 +66,18 @@ def start():
 
 
 @pytest.fixture(scope="session")
-def few_images(tmp_path_factory):
+def save_image():
+    """A function that writes an image into a folder, which it makes."""
+
+    def save(path, pixels):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def few_images(tmp_path_factory, save_image):
     """The flags for images that are read in a moment, by dataset: 6 classes of 4 in each set."""
     flags = {}
     for dataset, sets, shape in (
@@ -72,11 +86,9 @@ def few_images(tmp_path_factory):
     ):
         folder = tmp_path_factory.mktemp(dataset)
         generator = np.random.default_rng(0)
-        for place in (folder / name / f"{name}{index}" for name in sets for index in range(6)):
-            place.mkdir(parents=True)
-            for number in range(4):
-                pixels = generator.integers(0, 256, shape, np.uint8)
-                Image.fromarray(pixels).save(place / f"{number}.png")
+        for name, index, number in itertools.product(sets, range(6), range(4)):
+            path = folder / name / f"{name}{index}" / f"{number}.png"
+            save_image(path, generator.integers(0, 256, shape, np.uint8))
         flags[dataset] = f"--data-dir {folder}"
     flags["omniglot"] += " --train-classes 6"
     return flags
@@ -86,14 +98,12 @@ def few_images(tmp_path_factory):
 def image_set():
     """A function that makes an ImageSet of random pixels."""
 
-    def make(classes, shots, size=28, channels=1):
+    def make(classes, shots, size):
         """classes: number of classes by split. shots: images per class."""
         total = sum(classes.values())
-        pixels = np.random.default_rng(0).integers(
-            0, 256, (total * shots, size, size, channels), dtype=np.uint8
-        )
+        shape = (total * shots, size, size, 1)
         return image_sets.ImageSet(
-            pixels=pixels,
+            pixels=np.random.default_rng(0).integers(0, 256, shape, np.uint8),
             names=tuple(f"class{index}" for index in range(total)),
             counts=np.full(total, shots),
             splits=image_sets.ranges({split: range(n) for split, n in classes.items()}),
@@ -126,3 +136,18 @@ def handlers():
         os.close(pipe)
     for number, handler in previous.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def refusal(tmp_path, monkeypatch, capsys, handlers):
+    """A function that runs Omniglot's script in this process and returns why it refuses to."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line):
+        with pytest.raises(SystemExit) as caught:
+            main.main(omniglot.OMNIGLOT, line.split())
+        out, err = capsys.readouterr()
+        assert (caught.value.code, out, err.count("\n")) == (2, "", 1)
+        return err
+
+    return run

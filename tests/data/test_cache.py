@@ -18,26 +18,9 @@ from supervised_reptile.system import files
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
-SPLIT = {"train": ["c0", "c1"], "test": ["c2"]}
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Classes of 3, 1 and 2 images; the pixels of an image say which it is."""
-    for index, count in enumerate((3, 1, 2)):
-        (tmp_path / "data" / f"c{index}").mkdir(parents=True)
-        for number in range(count):
-            pixels = np.full((4, 4), 10 * index + number, np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "data" / f"c{index}" / f"{number}.png")
-    return tmp_path / "data"
-
 
 def classes(folder):
     return {found.name: found for found in Folder(folder).folders}
-
-
-def read(folder, split=SPLIT):
-    return image_sets.read_folders(Folder(folder), classes(folder), split, Format(4, "L"))
 
 
 @pytest.fixture
@@ -59,27 +42,27 @@ def check(found):
     assert found.counts.tolist() == [3, 1, 2]
 
 
-def test_the_second_start_maps_what_the_first_decoded(folder, decodings):
-    first, second = read(folder), read(folder)
+def test_the_second_start_maps_what_the_first_decoded(folder, read, decodings):
+    first, second = read(), read()
     check(first)
     check(second)
     assert len(decodings) == 1 and second.digest == first.digest
     assert isinstance(second.pixels, np.memmap)
     second.pixels[:] = 77
-    check(read(folder))  # The file cannot be changed through a mapping.
+    check(read())  # The file cannot be changed through a mapping.
     assert sorted(os.listdir(folder / ".cache")) == ["4-L.lock", "4-L.npy"]
 
 
-def test_the_digest_is_of_names_counts_and_pixels_whatever_the_split(folder, decodings):
+def test_the_digest_is_of_names_counts_and_pixels_whatever_the_split(read, decodings):
     """Filled up with zeros, as the records of runs have it."""
-    found = read(folder)
+    found = read()
     pixels = np.zeros((3, 3, 4, 4, 1), np.uint8)
     for index, count in enumerate((3, 1, 2)):
         for number in range(count):
             pixels[index, number] = 10 * index + number
     expected = hashlib.sha256(b'[["c0", "c1", "c2"], [3, 1, 2]]' + pixels.tobytes()).hexdigest()
     assert found.digest == expected
-    other = read(folder, {"train": ["c2"], "test": ["c0"]})
+    other = read({"train": ["c2"], "test": ["c0"]})
     assert (other.digest, other.names, len(decodings)) == (expected, ("c2", "c0"), 1)
     assert other.pixels[:, 0, 0, 0].tolist() == [20, 21, 0, 1, 2]
 
@@ -126,22 +109,22 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_it_is_rebuilt_when_the_folder_changed(folder, decodings, change):
-    read(folder)
+def test_it_is_rebuilt_when_the_folder_changed(folder, read, decodings, change):
+    read()
     CHANGES[change](folder)
-    found = read(folder)
+    found = read()
     assert len(decodings) == 2
     assert found.of_class(1)[0, 0, 0, 0] == (99 if change == "another image" else 10)
-    read(folder)
+    read()
     assert len(decodings) == 2
 
 
-def test_a_cache_of_other_pixels_is_found(folder):
+def test_a_cache_of_other_pixels_is_found(folder, read):
     def stale():
         return image_sets.stale_cache(Folder(folder), classes(folder), Format(4, "L"))
 
     assert stale() is None
-    read(folder)
+    read()
     assert stale() is None
     place = folder / ".cache" / "4-L.npy"
     content = bytearray(place.read_bytes())
@@ -161,32 +144,32 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_one_that_is_not_whole_is_made_anew(folder, decodings, damage):
-    read(folder)
+def test_one_that_is_not_whole_is_made_anew(folder, read, decodings, damage):
+    read()
     place = folder / ".cache" / "4-L.npy"
     place.write_bytes(DAMAGES[damage](place.read_bytes()))
-    check(read(folder))
+    check(read())
     assert len(decodings) == 2
-    read(folder)
+    read()
     assert len(decodings) == 2
 
 
-def test_what_a_killed_run_left_is_overwritten(folder):
+def test_what_a_killed_run_left_is_overwritten(folder, read):
     (folder / ".cache").mkdir()
     (folder / ".cache" / ".4-L.npy.tmp").write_bytes(b"half")
-    check(read(folder))
+    check(read())
     assert sorted(os.listdir(folder / ".cache")) == ["4-L.lock", "4-L.npy"]
 
 
-def test_where_it_cannot_be_written_each_start_decodes(folder, decodings, capsys):
+def test_where_it_cannot_be_written_each_start_decodes(folder, read, decodings, capsys):
     (folder / ".cache").touch()  # Works for root, whom permissions do not stop.
-    check(read(folder))
-    check(read(folder))
+    check(read())
+    check(read())
     assert len(decodings) == 2
     assert capsys.readouterr().err.count("each start decodes them again") == 2
 
 
-def test_a_disk_that_fills_up_leaves_nothing(folder, monkeypatch, capsys):
+def test_a_disk_that_fills_up_leaves_nothing(folder, read, monkeypatch, capsys):
     real = np.save
 
     def fail(file, array):
@@ -194,12 +177,12 @@ def test_a_disk_that_fills_up_leaves_nothing(folder, monkeypatch, capsys):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", fail)
-    check(read(folder))
+    check(read())
     assert os.listdir(folder / ".cache") == ["4-L.lock"]
     assert "cannot be kept in" in (err := capsys.readouterr().err) and "No space left" in err
 
 
-def test_a_run_that_starts_while_another_writes_waits_for_its_cache(folder, decodings, capfd):
+def test_a_run_that_starts_while_another_writes_waits_for_its_cache(folder, read, decodings, capfd):
     listing = cache.list_files(classes(folder), Format(4, "L"), {})
     place = cache.place_of(folder, listing)
     place.parent.mkdir()
@@ -207,7 +190,7 @@ def test_a_run_that_starts_while_another_writes_waits_for_its_cache(folder, deco
         concurrent.futures.ThreadPoolExecutor() as threads,
         files.locked(place.with_suffix(".lock")),
     ):
-        waiting = threads.submit(read, folder)
+        waiting = threads.submit(read)
         while "Waiting for another run that writes" not in capfd.readouterr().err:
             assert not waiting.done()
             time.sleep(0.01)

@@ -48,8 +48,12 @@ STYLES = {
 }
 
 
+def resized(image):
+    return np.asarray(image.resize((28, 28), Image.Resampling.NEAREST))
+
+
 def pixels_of(image):
-    return np.asarray(cleaned(image).resize((28, 28), Image.Resampling.NEAREST)) == 0
+    return resized(cleaned(image)) == 0
 
 
 def near(ink):
@@ -60,8 +64,7 @@ def near(ink):
 @pytest.mark.parametrize("style", STYLES)
 def test_the_strokes_are_the_same_in_every_style(style):
     """Those of the same line, drawn as wide as Omniglot's in the middle of 105 pixels."""
-    expected = np.asarray(drawn(105, 5, side=1 / 1.3, corner=(0.15 / 1.3,) * 2))
-    expected = np.asarray(Image.fromarray(expected).resize((28, 28), Image.Resampling.NEAREST)) == 0
+    expected = resized(drawn(105, 5, side=1 / 1.3, corner=(0.15 / 1.3,) * 2)) == 0
     found = pixels_of(STYLES[style])
     assert abs(found.sum() / expected.sum() - 1) < 0.25
     assert (near(expected) | ~found).mean() > 0.98
@@ -100,19 +103,15 @@ def test_omniglots_own_look_like_themselves_and_others_do_not():
         "thick strokes": drawn(pen=34),
         "small": drawn(side=0.1),
     }
-    alike = drawn(105, 5, side=0.6)
-    images = [
-        image.resize((28, 28), Image.Resampling.NEAREST) for image in (alike, *kinds.values())
-    ]
+    images = [resized(image) for image in (drawn(105, 5), *kinds.values())]
     found = oddities(np.stack(images)[..., None])
     assert list(found) == list(kinds)
     assert (np.stack(list(found.values()))[:, 1:] == np.eye(len(kinds), dtype=bool)).all()
     assert not np.any([odd[0] for odd in found.values()])
 
 
-def test_cleaned_images_have_a_cache_of_their_own(tmp_path, in_this_process):
-    (tmp_path / "a").mkdir()
-    drawn(paper=0, ink=255).save(tmp_path / "a" / "1.png")
+def test_cleaned_images_have_a_cache_of_their_own(tmp_path, save_image, in_this_process):
+    save_image(tmp_path / "a" / "1.png", drawn(paper=0, ink=255))
     classes = {"a": Folder(tmp_path / "a")}
     for _ in range(2):
         for clean, ink in ((False, 255), (True, 0)):
@@ -123,10 +122,9 @@ def test_cleaned_images_have_a_cache_of_their_own(tmp_path, in_this_process):
     assert len(list((tmp_path / cache.FOLDER).glob("*.npy"))) == 2
 
 
-def test_the_drawings_of_a_run_are_cleaned(tmp_path, in_this_process):
-    for name, style in (("a", STYLES["chalk"]), ("b", STYLES["thin"])):
-        (tmp_path / name).mkdir()
-        style.save(tmp_path / name / "1.png")
+def test_the_drawings_of_a_run_are_cleaned(tmp_path, save_image, in_this_process):
+    save_image(tmp_path / "a" / "1.png", STYLES["chalk"])
+    save_image(tmp_path / "b" / "1.png", STYLES["thin"])
     flags = {"data_dir": str(tmp_path), "clean": True, "train_classes": 1}
     images, _ = omniglot.load(Config.of("omniglot", flags).run, 0)
     for index in (0, images.splits["test"].start):  # unrotated

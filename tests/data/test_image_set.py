@@ -5,59 +5,28 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from supervised_reptile.data import folders as data_folders
+from supervised_reptile.data import folders, provenance
 from supervised_reptile.data import image_set as image_sets
-from supervised_reptile.data import provenance
-from supervised_reptile.data.decoding import Format
-from supervised_reptile.data.folders import Folder
 from supervised_reptile.system.errors import RefusedError
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
-def save(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
-
-
-@pytest.fixture
-def folders(tmp_path):
-    """Classes of 3, 1 and 2 images; the pixels of an image say which it is."""
-    for index, count in enumerate((3, 1, 2)):
-        for number in range(count):
-            suffix = ("png", "PNG", "jpeg")[number]
-            save(
-                tmp_path / f"c{index}" / f"{number}.{suffix}", np.full((4, 4), 10 * index + number)
-            )
-    save(tmp_path / "c0" / ".hidden.png", np.zeros((4, 4)))
-    (tmp_path / "c1" / "notes.txt").write_text("not an image")
-    return {f"c{index}": tmp_path / f"c{index}" for index in range(3)}
-
-
-def read(folders, split):
-    root = Folder(folders["c0"].parent)
-    classes = {name: Folder(path) for name, path in folders.items()}
-    return image_sets.read_folders(root, classes, split, Format(4, "L"))
-
-
-def test_images_of_every_size_and_suffix_are_read(folders):
-    suffixes = sorted(data_folders.SUFFIXES)
-    for suffix in suffixes:
-        save(folders["c1"] / f"a{suffix}", np.full((5, 7), 50))
-    found = read(folders, {"train": ["c1"]})
-    assert found.counts.tolist() == [1 + len(suffixes)]
+def test_images_of_every_size_and_suffix_are_read(folder, read, save_image):
+    for suffix in folders.SUFFIXES:
+        save_image(folder / "c1" / f"a{suffix}", np.full((5, 7), 50))
+    found = read({"train": ["c1"]})
+    assert found.counts.tolist() == [1 + len(folders.SUFFIXES)]
     assert (abs(found.pixels[1:].astype(int) - 50) < 3).all()
 
 
-def test_where_the_images_came_from_is_passed_on(folders):
-    split, folder = {"train": ["c0"]}, folders["c0"].parent
-    found = read(folders, split)
+def test_where_the_images_came_from_is_passed_on(folder, read):
+    found = read()
     assert found.origin == {"source": f"{folder}, a folder without origin.json"}
     assert found.provenance == {"origin": found.origin, "digest": found.digest}
     provenance.write(folder, "https://example.org", "archives", "12ab")
-    found = read(folders, split).origin
+    found = read().origin
     assert found["source"] == "https://example.org" and found["digest"] == "12ab"
     assert set(found) == {"source", "packaging", "digest", "date"}
 
@@ -75,8 +44,8 @@ def test_the_origin_records_no_password(tmp_path, source, recorded):
     assert provenance.read(tmp_path)["source"] == recorded
 
 
-def test_classes_are_read_in_the_order_of_the_split_one_after_another(folders):
-    found = read(folders, {"train": ["c2", "c0"], "test": ["c1"]})
+def test_classes_are_read_in_the_order_of_the_split_one_after_another(read):
+    found = read({"train": ["c2", "c0"], "test": ["c1"]})
     assert found.names == ("c2", "c0", "c1")
     assert found.counts.tolist() == [2, 3, 1]
     assert found.splits == {"train": range(0, 2), "test": range(2, 3)}
@@ -87,43 +56,36 @@ def test_classes_are_read_in_the_order_of_the_split_one_after_another(folders):
     assert (found.of_class(1) == found.pixels[2:5]).all()
 
 
-def test_images_that_all_look_the_same_are_refused(folders):
-    for folder in folders.values():
-        for path in folder.glob("[0-9]*"):
-            save(path.with_suffix(".png"), np.full((4, 4), 7))
-            path.unlink() if path.suffix != ".png" else None
-    with pytest.raises(RefusedError, match="all images look the same"):
-        read(folders, {"train": ["c0", "c1", "c2"]})
-
-
-def test_classes_whose_images_all_look_the_same_are_named(folders, capsys):
-    for number in range(3):
-        save(folders["c0"] / f"{number}.png", np.full((4, 4), 7))
-    for name in ("1.PNG", "2.jpeg"):
-        (folders["c0"] / name).unlink()
-    read(folders, {"train": ["c0", "c1", "c2"]})
+def test_images_that_all_look_the_same_are_named_by_class_and_refused_in_all(
+    folder, read, save_image, capsys
+):
+    for path in folder.glob("c0/[0-9]*"):
+        save_image(path, np.full((4, 4), 7))
+    read()
     warning = "within each of these classes all images are the same: c0\n"
     assert capsys.readouterr().err.endswith(warning)
+    for path in folder.glob("c?/[0-9]*"):
+        save_image(path, np.full((4, 4), 7))
+    with pytest.raises(RefusedError, match="all images look the same"):
+        read()
 
 
-def test_test_images_that_are_also_training_images_are_counted(folders, capsys):
+def test_test_images_that_are_also_training_images_are_counted(folder, read, capsys):
     """At each start, whatever they are called; not those of the paper's own data."""
     for name in ("7.png", "8.png"):
-        shutil.copy(folders["c0"] / "0.png", folders["c2"] / name)
+        shutil.copy(folder / "c0" / "0.png", folder / "c2" / name)
     split = {"train": ["c0"], "val": ["c1"], "test": ["c2"]}
-    data_dir = folders["c0"].parent
-    warning = f"Warning: {data_dir}: 2 of 4 test images are also training images: this is"
+    warning = f"Warning: {folder}: 2 of 4 test images are also training images: this is"
     for _ in range(2):
-        read(folders, split)
+        read(split)
         assert capsys.readouterr().err.startswith(warning)
-    os.symlink(folders["c0"], data_dir / "c3")
-    linked = {**folders, "c3": data_dir / "c3"}
-    read(linked, {**split, "val": ["c3"]})
+    os.symlink(folder / "c0", folder / "c3")
+    read({**split, "val": ["c3"]})
     assert ": 3 of 3 val images and 2 of 4 test images are also" in capsys.readouterr().err
     for quiet in ({"train": ["c0", "c2"], "test": ["c1"]}, {"test": ["c0", "c2"]}):
-        read(folders, quiet)
-    provenance.write(data_dir, "https://example.org", "archives", "12ab")
-    read(folders, split)
+        read(quiet)
+    provenance.write(folder, "https://example.org", "archives", "12ab")
+    read(split)
     assert not capsys.readouterr().err
 
 

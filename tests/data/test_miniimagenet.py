@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from supervised_reptile.args import Run
 from supervised_reptile.data import miniimagenet
@@ -13,13 +12,12 @@ pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, save_image):
     """One class of two images for validation and for testing, two for training."""
     for place in ("train/n01", "train/n02", "val/n03", "test/n04"):
-        (tmp_path / place).mkdir(parents=True)
         for number in range(2):
-            pixels = np.full((90, 120, 3), int(place[-1]) * 10 + number, np.uint8)
-            Image.fromarray(pixels).save(tmp_path / place / f"{number}.JPEG")
+            pixels = np.full((90, 120, 3), int(place[-1]) * 10 + number)
+            save_image(tmp_path / place / f"{number}.JPEG", pixels)
     return tmp_path
 
 
@@ -46,26 +44,21 @@ def test_a_class_in_two_splits_is_refused(folder):
 
 
 def test_a_missing_split_is_refused(folder):
-    (folder / "val" / "n03" / "0.JPEG").unlink()
-    (folder / "val" / "n03" / "1.JPEG").unlink()
+    for path in (folder / "val" / "n03").iterdir():
+        path.unlink()
     with pytest.raises(RefusedError, match="n03 holds no images"):
         miniimagenet.load(Run(data_dir=str(folder)), seed=0)
     (folder / "val" / "n03").rmdir()
-    with pytest.raises(
-        RefusedError,
-        match=r"expected train/, val/ and test/.* but val/ has none; found test/, train/, val/",
-    ):
+    reason = r"expected train/, val/ and test/.* but val/ has none; found test/, train/, val/"
+    with pytest.raises(RefusedError, match=reason):
         miniimagenet.load(Run(data_dir=str(folder)), seed=0)
 
 
 def test_generated_classes_have_the_split_of_the_real_ones(monkeypatch):
     monkeypatch.setattr(miniimagenet, "SYNTHETIC_IMAGES", 1)
     found, split = miniimagenet.load(Run(synthetic=True), seed=0)
-    assert {name: len(members) for name, members in split.items()} == {
-        "train": 64,
-        "val": 16,
-        "test": 20,
-    }
+    sizes = {name: len(members) for name, members in split.items()}
+    assert sizes == {"train": 64, "val": 16, "test": 20}
     assert found.pixels.shape[1:] == (84, 84, 3)
 
 

@@ -7,7 +7,6 @@ import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from supervised_reptile.args import Run
 from supervised_reptile.data import image_set as image_sets
@@ -16,6 +15,7 @@ from supervised_reptile.system.errors import RefusedError
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
+NAMES = [f"{alphabet}/character0{n}" for alphabet in ("Greek", "Latin") for n in (1, 2)]
 ARCHIVES = pathlib.Path(__file__).parents[3] / "shared" / "data" / "omniglot"
 
 
@@ -47,12 +47,10 @@ def test_the_split_is_the_authors(characters):
 
 
 def test_training_classes_are_turned_counter_clockwise_and_test_classes_are_not():
-    pixels = np.array([[1, 2], [3, 4]], np.uint8).reshape(1, 1, 2, 2, 1) + np.array(
-        [0, 10, 20], np.uint8
-    ).reshape(3, 1, 1, 1, 1)
-    found = omniglot.rotate_training_classes(
-        image_sets.select_generated(pixels, ["a", "b", "c"], {"train": ["a", "b"], "test": ["c"]})
-    )
+    drawings = [[[1, 2], [3, 4]], [[11, 12], [13, 14]], [[21, 22], [23, 24]]]
+    pixels, split = np.uint8(drawings).reshape(3, 1, 2, 2, 1), {"train": ["a", "b"], "test": ["c"]}
+    unrotated = image_sets.select_generated(pixels, ["a", "b", "c"], split)
+    found = omniglot.rotate_training_classes(unrotated)
     assert found.splits == {"train": range(8), "test": range(8, 9)}
     assert len(set(found.names)) == 9 and found.names[-1] == "c"
     by_name = dict(zip(found.names, found.pixels[:, :, :, 0].tolist()))
@@ -64,18 +62,12 @@ def test_training_classes_are_turned_counter_clockwise_and_test_classes_are_not(
 
 
 @pytest.fixture
-def small(tmp_path):
+def small(tmp_path, save_image):
     """Two alphabets of two characters; three of the four are for training."""
-    value = 0
-    for alphabet in ("Greek", "Latin"):
-        for character in ("character01", "character02"):
-            folder = tmp_path / alphabet / character
-            folder.mkdir(parents=True)
-            for drawing in range(2):
-                value += 10
-                Image.fromarray(np.full((105, 105), value, np.uint8)).save(
-                    folder / f"{drawing}.png"
-                )
+    for place, name in enumerate(NAMES):
+        for drawing in range(2):
+            pixels = np.full((105, 105), 10 + 20 * place + 10 * drawing)
+            save_image(tmp_path / name / f"{drawing}.png", pixels)
     return tmp_path
 
 
@@ -85,15 +77,12 @@ def run_on(folder, train_classes=3):
 
 def test_folders_become_classes_with_their_split(small):
     found, split = omniglot.load(run_on(small), seed=0)
-    assert sorted(split["train"] + split["test"]) == [
-        f"{alphabet}/character0{number}" for alphabet in ("Greek", "Latin") for number in (1, 2)
-    ]
+    assert sorted(split["train"] + split["test"]) == NAMES
     assert found.pixels.shape == (26, 28, 28, 1)
-    first = {"Greek/character01": 10, "Greek/character02": 30}
-    first |= {"Latin/character01": 50, "Latin/character02": 70}
     for index, name in enumerate([*split["train"] * 4, *split["test"]]):
-        assert (found.of_class(index)[0] == first[name]).all()
-        assert (found.of_class(index)[1] == first[name] + 10).all()
+        first = 10 + 20 * NAMES.index(name)
+        assert (found.of_class(index)[0] == first).all()
+        assert (found.of_class(index)[1] == first + 10).all()
 
 
 def test_turned_classes_are_not_counted_as_classes(small):
@@ -113,7 +102,7 @@ def test_other_characters_than_a_models_all_test_it_and_are_not_turned(small):
         omniglot.load(run_on(small), 0, recorded)
     found, split = omniglot.load(run_on(small), 0, recorded, other_classes=True)
     assert found.splits == {"test": range(4)} and list(found.names) == split["test"]
-    assert split == {"test": [f"{a}/character0{n}" for a in ("Greek", "Latin") for n in (1, 2)]}
+    assert split == {"test": NAMES}
     recorded["train"].append("Latin/character01")
     found, split = omniglot.load(run_on(small), 0, recorded, other_classes=True)
     assert split["train"] == ["Latin/character01"] and len(split["test"]) == 3
