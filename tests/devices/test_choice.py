@@ -82,15 +82,16 @@ def test_a_gpu_that_tensorflow_cannot_use_is_named_with_what_to_install(gpus, ca
 
 
 @pytest.mark.parametrize(
-    ("asked", "cards", "message"),
+    ("asked", "usable", "cards", "message"),
     [
-        ({"device": "gpu"}, 1, r"--device gpu: .*NVIDIA H100.*supervised-reptile\[gpu\]"),
-        ({"device": "gpu:0"}, 0, "--device gpu:0: no NVIDIA driver"),
-        ({"tf32": True}, 0, "--tf32 is for GPUs"),
+        ({"device": "gpu"}, 0, 1, r"--device gpu: .*NVIDIA H100.*supervised-reptile\[gpu\]"),
+        ({"device": "gpu:0"}, 0, 0, "--device gpu:0: no NVIDIA driver"),
+        ({"device": "gpu:2"}, 2, 2, "--device gpu:2: .*gpu:0 to gpu:1"),
+        ({"tf32": True}, 0, 0, "--tf32 is for GPUs"),
     ],
 )
-def test_a_gpu_that_is_not_there_is_refused(gpus, asked, cards, message):
-    gpus(usable=0, cards=cards)
+def test_a_gpu_that_is_not_there_is_refused(gpus, asked, usable, cards, message):
+    gpus(usable, cards)
     with pytest.raises(RefusedError, match=message):
         choice.choose(Computing(**asked))
 
@@ -103,12 +104,6 @@ def test_gpus_that_somebody_has_hidden_are_no_complaint(gpus, monkeypatch, capsy
     assert "NVIDIA" not in capsys.readouterr().err
     with pytest.raises(RefusedError, match="or CUDA_VISIBLE_DEVICES hides all"):
         choice.choose(Computing(device="gpu"))
-
-
-def test_a_gpu_of_a_number_that_is_not_there_is_refused_with_those_that_are(gpus):
-    gpus(usable=2, cards=2)
-    with pytest.raises(RefusedError, match=r"--device gpu:2: .*gpu:0 to gpu:1"):
-        choice.choose(Computing(device="gpu:2"))
 
 
 def test_what_the_driver_says_is_read(monkeypatch, tmp_path):

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Client
 
 import numpy as np
-import processes
 import pytest
 import tensorflow as tf
 
@@ -19,8 +18,9 @@ from supervised_reptile.devices.choice import Devices
 from supervised_reptile.devices.distribute import Cluster
 from supervised_reptile.system.errors import RefusedError
 
-LONG = ["--parallel-tasks", "--meta-iters", "1000000", "--checkpoint-interval", "5"]
-LAST = "model.ckpt-7"
+SMALL = "--train-classes 6 --classes 3 --shots 1 --inner-batch 3 --inner-iters 2 --meta-batch 4 "
+SMALL += "--eval-batch 3 --eval-iters 3 --eval-samples 23 --eval-interval 5 --meta-step-final 0"
+LONG = "--parallel-tasks --meta-iters 1000000 --checkpoint-interval 5 --checkpoint run"
 
 
 @pytest.fixture(autouse=True)
@@ -98,17 +98,46 @@ def folder(tmp_path, few_images):
     return tmp_path
 
 
+@pytest.fixture
+def begin(start, folder):
+    """A function that starts processes which share a run. last: more flags of the last one."""
+
+    def several(count, line, last=""):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            addresses = [f"127.0.0.1:{free.getsockname()[1]}"] * count  # only the first one listens
+        running = []
+        for index in range(count):
+            own = {"TF_CONFIG": json.dumps(config(index, worker=addresses))}
+            more = last if index == count - 1 else ""
+            running.append(start("omniglot", f"{SMALL} --distribute {line} {more}", folder, own))
+        return running
+
+    return several
+
+
+def finish(processes):
+    """Exit status, standard output and standard error of each, once all have ended."""
+    outputs = [process.communicate(timeout=500) for process in processes]
+    return [(process.returncode, *output) for process, output in zip(processes, outputs)]
+
+
+def reads(process, text):
+    """Read standard output until a line begins with a text."""
+    assert any(line.startswith(text) for line in process.stdout), process.stderr.read()
+
+
 def tensors(folder):
-    reader = tf.train.load_checkpoint(str(folder / LAST))
+    reader = tf.train.load_checkpoint(str(folder / "model.ckpt-7"))
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 @pytest.mark.slow
-def test_several_processes_train_and_evaluate_as_one_does(folder):
+def test_several_processes_train_and_evaluate_as_one_does(start, begin, folder):
     """Four tasks: three processes have two, one and one."""
-    count, flags = 3, ["--parallel-tasks", "--sgd", "--meta-iters", "8", "--checkpoint"]
-    printed = processes.alone(folder, *flags, "one")
-    found = processes.finish(processes.start(folder, count, *flags, "shared"))
+    count, training = 3, "--parallel-tasks --sgd --meta-iters 8 --checkpoint"
+    ((status, printed, err),) = finish([start("omniglot", f"{SMALL} {training} one", folder)])
+    assert status == 0, err
+    found = finish(begin(count, f"{training} shared"))
     assert [status for status, _, _ in found] == [0] * count, found
     (_, out, err), *others = found
     # One process prints; the first lines are before rounding can matter.
@@ -121,64 +150,63 @@ def test_several_processes_train_and_evaluate_as_one_does(folder):
     files = [sorted(os.listdir(folder / each)) for each in ("shared", "one")]
     assert files[0] == files[1]
     assert json.loads((folder / "shared" / "run.json").read_text())["machine"]["processes"] == count
-    flags = ["--pretrained", "--checkpoint", "one", "--eval-samples", "31"]
-    (status, out, err), *_ = processes.finish(processes.start(folder, count, *flags))
-    assert (status, out) == (0, processes.alone(folder, *flags)), err
+    evaluation = "--pretrained --checkpoint one --eval-samples 31"
+    ((status, printed, err),) = finish([start("omniglot", f"{SMALL} {evaluation}", folder)])
+    assert status == 0, err
+    (status, out, err), *_ = finish(begin(count, evaluation))
+    assert (status, out) == (0, printed), err
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_ends_the_others_and_any_number_resumes(folder):
-    running = processes.start(folder, 3, *LONG, "--checkpoint", "run")
-    processes.reads(running[0], "batch 10:")
+def test_a_process_that_dies_ends_the_others_and_any_number_resumes(begin):
+    running = begin(3, LONG)
+    reads(running[0], "batch 10:")
     running[1].kill()
-    (first, _, err), (killed, _, _), last = processes.finish(running)
+    (first, _, err), (killed, _, _), last = finish(running)
     assert (first, killed, last) == (1, -signal.SIGKILL, (1, "", ""))
     assert err.splitlines()[-1] == (
         "run_omniglot.py: failed: another process of this run has ended, or is out of reach; run "
         "is intact: run the same command with --resume to continue"
     )
     # Ctrl-C at the one that does not write.
-    running = processes.start(folder, 2, *LONG, "--resume", "--checkpoint", "run")
-    processes.reads(running[0], "batch 20:")
+    running = begin(2, f"{LONG} --resume")
+    reads(running[0], "batch 20:")
     running[1].send_signal(signal.SIGINT)
-    (first, _, err), last = processes.finish(running)
+    (first, _, err), last = finish(running)
     assert (first, last) == (128 + signal.SIGINT, (128 + signal.SIGINT, "", ""))
     assert "Resuming after meta-iteration" in err
     assert "stopped by SIGINT; saved as run/model.ckpt-" in err.splitlines()[-1]
 
 
 @pytest.mark.slow
-def test_a_leader_that_dies_ends_the_others(folder):
-    running = processes.start(folder, 2, "--meta-iters", "100000", "--checkpoint", "run")
-    processes.reads(running[0], "batch 0:")
+def test_a_leader_that_dies_ends_the_others(begin):
+    running = begin(2, "--meta-iters 100000 --checkpoint run")
+    reads(running[0], "batch 0:")
     running[0].kill()
-    _, (status, out, err) = processes.finish(running)
+    _, (status, out, err) = finish(running)
     assert (status, out) == (1, "") and "another process of this run has ended" in err
 
 
 @pytest.mark.parametrize(
-    ("flags", "last", "message"),
+    ("line", "last", "message"),
     [
-        (["--meta-iters", "8"], ["--seed", "1"], "process 1 of 2 has other flags and images than"),
+        ("--meta-iters 8", "--seed 1", "process 1 of 2 has other flags and images than"),
+        pytest.param("", "--shots 50", r"--shots 50 .* \(process 1 of 2\)", marks=pytest.mark.slow),
         pytest.param(
-            *([], ["--shots", "50"], r"--shots 50 .* \(process 1 of 2\)"), marks=pytest.mark.slow
-        ),
-        pytest.param(
-            *(["--pretrained", "--checkpoint", "none"], [], "none: there is no checkpoint"),
+            *("--pretrained --checkpoint none", "", "none: there is no checkpoint"),
             marks=pytest.mark.slow,
         ),
     ],
 )
-def test_processes_refuse_together_with_one_message(folder, flags, last, message):
-    running = processes.start(folder, 2, *flags, last=last)
-    (status, out, err), other = processes.finish(running)
+def test_processes_refuse_together_with_one_message(begin, folder, line, last, message):
+    (status, out, err), other = finish(begin(2, line, last))
     assert (status, out) == (2, "") and other == (2, "", "")
     assert err.count("error: ") == 1 and re.search(message, err.splitlines()[-1])
     assert not (folder / "model_checkpoint").exists()
 
 
-def test_waiting_for_the_others_ends_at_a_signal(folder):
-    waiting, other = processes.start(folder, 2)
+def test_waiting_for_the_others_ends_at_a_signal(begin):
+    waiting, other = begin(2, "")
     other.kill()
     other.communicate()
     assert "waiting until all are there" in waiting.stderr.readline()

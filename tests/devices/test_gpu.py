@@ -9,14 +9,8 @@ from supervised_reptile.args import Config
 from supervised_reptile.data.omniglot import OMNIGLOT
 from supervised_reptile.devices import choice
 from supervised_reptile.devices.choice import Devices
-from supervised_reptile.learning import models
+from supervised_reptile.learning import models, sampling
 from supervised_reptile.learning.reptile import Chunk, Reptile
-from supervised_reptile.learning.sampling import (
-    Population,
-    Purpose,
-    evaluation_tasks,
-    training_tasks,
-)
 
 
 @pytest.mark.parametrize(
@@ -27,19 +21,19 @@ def test_every_operation_can_be_compiled_for_a_gpu(dataset, parallel):
     flags = {"shots": 1, "inner_iters": 2, "eval_iters": 2, "meta_batch": 2}
     config = Config.of(dataset, {**flags, "parallel_tasks": parallel})
     algorithm = Reptile(models.MODELS[dataset], config, Devices("GPU", ("/CPU:0",)))
-    population, state = Population(np.full(20, 20), np.arange(20) * 20), algorithm.new_state()
-    size, channels = algorithm.model.format.size, algorithm.model.format.channels
-    pixels = tf.zeros([400, size, size, channels], tf.uint8)
+    population = sampling.Population(np.full(20, 20), np.arange(20) * 20)
+    state, pixels = algorithm.new_state(), tf.zeros([400, *algorithm.model.format.shape], tf.uint8)
 
     def lowered(function, *arguments):
         arguments = tf.nest.map_structure(tf.constant, arguments)
         lower = function.experimental_get_compiler_ir(state, pixels, *arguments)
         return lower(stage="stablehlo", platform_name="GPU")
 
-    chunk = Chunk(training_tasks(config, population, [0]), np.float32([0.1]), 1)
+    chunk = Chunk(sampling.training_tasks(config, population, [0]), np.float32([0.1]), 1)
     programs = [lowered(algorithm.meta_iterations, chunk)]
     if not parallel:
-        drawn = evaluation_tasks(config, population, Purpose.FINAL_TEST, range(8))
+        final = sampling.Purpose.FINAL_TEST
+        drawn = sampling.evaluation_tasks(config, population, final, range(8))
         programs.append(lowered(algorithm.predicted_classes, drawn))
     for program in programs:
         assert "stablehlo.while" in program and "custom_call" not in program
