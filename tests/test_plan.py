@@ -15,6 +15,13 @@ from supervised_reptile.system.errors import RefusedError
 
 DATA = {"origin": {"source": "https://example.org"}, "digest": "12ab"}
 SPLIT = {"train": ["b/2", "a/1"], "test": ["c/3"]}
+# What changes a run, but for what its checkpoints show: their classes and their optimizer.
+RUN_FLAGS = {
+    *("seed", "shots", "train_shots", "inner_batch", "inner_iters", "replacement"),
+    *("learning_rate", "weight_decay", "meta_step", "meta_step_final", "meta_batch", "meta_iters"),
+    *("foml", "foml_tail", "parallel_tasks", "eval_batch", "eval_iters", "transductive"),
+}
+OMNIGLOT_FLAGS = {"train_classes", "rotations", "clean"}
 
 
 def configure(line, recorded=None):
@@ -125,13 +132,8 @@ def test_flags_that_would_change_a_resumed_run_are_refused_with_both_values():
 
 def test_every_flag_either_changes_a_run_or_is_known_not_to():
     """Whoever adds a flag has to think of it."""
-    changes = {"seed", "classes", "shots", "train_shots", "inner_batch", "inner_iters"}
-    changes |= {"replacement", "learning_rate", "weight_decay", "sgd", "meta_step"}
-    changes |= {"meta_step_final", "meta_batch", "meta_iters", "foml", "foml_tail", "eval_batch"}
-    changes |= {"eval_iters", "transductive", "train_classes", "rotations", "parallel_tasks"}
-    changes |= {"clean"}
-    known = set(Config.of("omniglot", {}).flags())
-    assert known == changes | plan.HARMLESS - {"resume"}
+    changes = {*RUN_FLAGS, *OMNIGLOT_FLAGS, "classes", "sgd"}
+    assert set(configure("").flags()) == changes | plan.HARMLESS - {"resume"}
 
 
 def test_an_evaluation_is_not_refused_for_flags_of_training():
@@ -143,13 +145,10 @@ def test_an_evaluation_is_not_refused_for_flags_of_training():
         configure("--pretrained --checkpoint ckpt --shots 1 --eval-batch 6", recorded)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("run.json", "model.ckpt-0.index", "results.jsonl"),
-        *("checkpoint", "seconds.json", "evaluation.json", "train"),
-    ],
-)
+FILES = "run.json model.ckpt-0.index results.jsonl checkpoint seconds.json evaluation.json train"
+
+
+@pytest.mark.parametrize("name", FILES.split())
 def test_training_refuses_a_directory_that_holds_a_run_or_files_of_others(tmp_path, name):
     plan.check_free(tmp_path)
     plan.check_free(tmp_path / "new")
@@ -159,24 +158,14 @@ def test_training_refuses_a_directory_that_holds_a_run_or_files_of_others(tmp_pa
         decide(f"--checkpoint {tmp_path}")
 
 
-RUN_FLAGS = {
-    *("seed", "shots", "train_shots", "inner_batch", "inner_iters", "replacement"),
-    *("learning_rate", "weight_decay", "meta_step", "meta_step_final", "meta_batch", "meta_iters"),
-    *("foml", "foml_tail", "parallel_tasks", "eval_batch", "eval_iters", "transductive"),
-}
-
-
 def test_without_a_record_what_is_not_given_is_assumed(tmp_path, written):
-    """But not what the checkpoint itself shows: its classes and its optimizer."""
     put_checkpoint(tmp_path, 5)
-    line = f"--pretrained --checkpoint {tmp_path}"
-    own = {"train_classes", "rotations", "clean"}
-    assert set(decide(line).assumed) == RUN_FLAGS | own
+    line, flags = f"--pretrained --checkpoint {tmp_path}", RUN_FLAGS | OMNIGLOT_FLAGS
+    assert set(decide(line).assumed) == flags
     given = decide(f"{line} --shots 1 --no-transductive --seed 0")
-    assert set(given.assumed) == (RUN_FLAGS | own) - {"shots", "transductive", "seed"}
-    assert set(
-        plan.decide("miniimagenet", {"pretrained": True, "checkpoint": tmp_path}).assumed
-    ) == (RUN_FLAGS)
+    assert set(given.assumed) == flags - {"shots", "transductive", "seed"}
+    other = plan.decide("miniimagenet", {"pretrained": True, "checkpoint": tmp_path})
+    assert set(other.assumed) == RUN_FLAGS
     record.begin(written)
     assert decide(line).assumed == ()
 

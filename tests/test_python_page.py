@@ -1,7 +1,5 @@
 """The code of docs/python.md runs, and its Keras network is that of the package."""
 
-import contextlib
-import io
 import pathlib
 import re
 
@@ -17,15 +15,14 @@ LOADING, KERAS = re.findall(r"```python\n(.*?)```", (TOP / "docs/python.md").rea
 
 
 @pytest.fixture
-def run(monkeypatch):
+def run(monkeypatch, capsys):
     """A function that executes code, and returns its variables and what it prints."""
     monkeypatch.chdir(TOP)
 
     def execute(code):
-        variables, printed = {}, io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(code, variables)
-        return variables, printed.getvalue()
+        variables = {}
+        exec(code, variables)
+        return variables, capsys.readouterr().out
 
     return execute
 

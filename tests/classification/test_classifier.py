@@ -10,15 +10,9 @@ from PIL import Image
 from supervised_reptile.args import Config
 from supervised_reptile.classification.classifier import Classifier
 from supervised_reptile.data.decoding import Format
-from supervised_reptile.learning import models
+from supervised_reptile.learning import models, sampling
 from supervised_reptile.learning.reptile import Reptile, tree_map
-from supervised_reptile.learning.sampling import (
-    Draws,
-    Population,
-    Purpose,
-    batches_of,
-    evaluation_tasks,
-)
+from supervised_reptile.learning.sampling import Purpose
 from supervised_reptile.learning.state import State
 from supervised_reptile.system.errors import RefusedError
 
@@ -57,14 +51,8 @@ def network(parameters, pixels):
 
 def plain(state, images, repeat, seed, sgd):
     """Probabilities [queries, 3]: outputs 3 and 4 are left out of every sum over classes."""
-    order = batches_of(
-        np.arange(6)[None, None],
-        LABELS,
-        STEPS,
-        BATCH,
-        False,
-        Draws(seed, Purpose.CLASSIFYING, [repeat]),
-    )
+    draws = sampling.Draws(seed, Purpose.CLASSIFYING, [repeat])
+    order = sampling.batches_of(np.arange(6)[None, None], LABELS, STEPS, BATCH, False, draws)
     values = {name: tf.Variable(value) for name, value in state.parameters.items()}
     moments, power = dict(state.second_moments), 0.9
     for rows, labels in zip(order.indices[0, 0], order.labels[0, 0]):
@@ -99,8 +87,8 @@ def test_it_is_a_plain_loop_whose_spare_outputs_take_no_part(images, sgd, transd
 def test_a_test_task_has_the_logits_of_its_evaluation(images, monkeypatch):
     """Given its mini-batches, which an evaluation draws from another stream."""
     found, state = classifier(classes=3, shots=2, seed=5)
-    population = Population(np.array([4, 4, 3]), np.array([0, 4, 8]))
-    task = evaluation_tasks(found.config, population, Purpose.FINAL_TEST, [7])
+    population = sampling.Population(np.array([4, 4, 3]), np.array([0, 4, 8]))
+    task = sampling.evaluation_tasks(found.config, population, Purpose.FINAL_TEST, [7])
     support, labels = task.queries[0, 0, :-1], np.repeat(np.arange(3), 2)
     place = np.vectorize({image: index for index, image in enumerate(support)}.get)
     batches = task.batches._replace(indices=place(task.batches.indices).astype(np.int32))
