@@ -177,9 +177,7 @@ def test_verify_names_what_is_broken(small, fetch_mini, tmp_path):
     command.verify()
     path = found / "train/n00000001/n0000000100000001.jpg"
     path.write_bytes(packaged.jpeg(7))
-    with pytest.raises(
-        FailedError, match="changed since it was .*: remove data/mini.* and fetch it"
-    ):
+    with pytest.raises(FailedError, match=r"changed since .*: remove data/mini.* and fetch it"):
         command.verify()
     path.unlink()
     with pytest.raises(FailedError, match=r"not 3 images each: train/n00000001 \(2\)"):
