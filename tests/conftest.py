@@ -98,10 +98,10 @@ def few_images(tmp_path_factory, save_image):
 def image_set():
     """A function that makes an ImageSet of random pixels."""
 
-    def make(classes, shots, size):
+    def make(classes, shots, size=28, channels=1):
         """classes: number of classes by split. shots: images per class."""
         total = sum(classes.values())
-        shape = (total * shots, size, size, 1)
+        shape = (total * shots, size, size, channels)
         return image_sets.ImageSet(
             pixels=np.random.default_rng(0).integers(0, 256, shape, np.uint8),
             names=tuple(f"class{index}" for index in range(total)),
