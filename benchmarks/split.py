@@ -22,12 +22,12 @@ with quiet():
 
 from supervised_reptile import plan
 from supervised_reptile.data import omniglot
+from supervised_reptile.fetch.omniglot import CHARACTERS
 from supervised_reptile.learning import evaluation, models, sampling
 from supervised_reptile.learning.reptile import Reptile
 from supervised_reptile.learning.sampling import Population, Purpose
 from supervised_reptile.runs import checkpoints
 
-CHARACTERS = 1623
 HALVES = 20  # ways of halving the tasks, to average over
 
 
@@ -37,7 +37,9 @@ def main():
     parser.add_argument("--checkpoint", type=pathlib.Path, default="experiments/models/o120")
     parser.add_argument("--tasks", type=int, default=2500)
     asked = parser.parse_args()
-    saved = plan.saved_model("omniglot", {"checkpoint": asked.checkpoint})
+    # Passes that end with one query each say which class it is of.
+    flags = {"checkpoint": asked.checkpoint, "transductive": False}
+    saved = plan.saved_model("omniglot", flags)
     own = saved.recorded
     images, _ = omniglot.load(saved.config.run, own.config.run.seed, own.split)
     population = Population.of(images, "test")
@@ -56,7 +58,7 @@ def evaluate(saved, population, pixels, count):
 
     reptile = Reptile(models.OMNIGLOT, saved.config)
     state = checkpoints.restore(saved.prefix, models.OMNIGLOT, saved.config)
-    found = list(evaluation.guesses(reptile, state, pixels, draw, range(count)))
+    found = list(evaluation.guesses(reptile, state, pixels, draw, range(count), only_finite=True))
     queries = np.concatenate([draw(index).queries[:, :, -1] for index in range(count)])
     tasks = np.searchsorted(population.first, queries, "right") - 1
     names = ("reported", "transductive")

@@ -110,8 +110,8 @@ def short_table(placed: Placed) -> str:
     rows = []
     for setting in TABLES:
         found = placed[setting.name]
-        longest = sorted(found, key=lambda entry: entry.done)[-1:]
-        for seeds in matching.pools(found) or ([longest] if longest else []):
+        longest = [[max(found, key=lambda entry: entry.done)]] if found else []
+        for seeds in matching.pools(found) or longest:
             rows.append([*_head(setting), *_judged(seeds, found)])
     return _table(HEADER, rows)
 

@@ -113,7 +113,7 @@ def restore(prefix: Path, model: Model, config: Config) -> State:
         _check_tensors(prefix, held, expected)
         tensors = {name: tf.constant(reader.get_tensor(name)) for name in expected}
     except (tf.errors.OpError, LookupError, ValueError, TypeError, RuntimeError) as error:
-        raise_system_error(error, str(prefix))
+        _raise_system_error(error, str(prefix))
         if not os.path.exists(f"{prefix}.index"):
             raise RefusedError(
                 f"the checkpoint {prefix} is gone: a run that trains there keeps only its newest "
@@ -131,7 +131,7 @@ def restore(prefix: Path, model: Model, config: Config) -> State:
     return state
 
 
-def raise_system_error(failure: Exception, path: str) -> None:
+def _raise_system_error(failure: Exception, path: str) -> None:
     """Raise the OSError that TensorFlow has put into words, if it says nothing about what a file
     holds. path: of the file."""
     for number in (*EXHAUSTED, errno.EACCES, errno.EIO):
