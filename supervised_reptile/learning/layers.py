@@ -52,7 +52,28 @@ def convolve_directly(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Gradi
             tf.transpose(kernel_gradient, [1, 2, 0, 3]),
         )
 
-    return tf.nn.conv2d(x, kernel, 1, "SAME"), gradient
+    # XLA's own is half as fast with an image's three channels as with 32.
+    few = channels < 4
+    return convolve_pairs(x, kernel) if few else tf.nn.conv2d(x, kernel, 1, "SAME"), gradient
+
+
+def convolve_pairs(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """What `convolve_directly` gives, as a product of patches and a matrix, for few channels.
+
+    A patch is 3x4 pixels, which two neighboring outputs share: a third less to copy than one for
+    each.
+    """
+    images, size, _, channels = x.shape
+    pairs, filters = math.ceil(size / 2), kernel.shape[-1]
+    x = tf.pad(x, [[0, 0], [1, 1], [1, 2 * pairs + 1 - size], [0, 0]])
+    halves = tf.reshape(x, [images, size + 2, pairs + 1, 2 * channels])
+    rows = tf.concat([halves[:, :, :-1], halves[:, :, 1:]], -1)
+    patches = tf.concat([rows[:, row : row + size] for row in range(KERNEL)], -1)
+    left, right = (tf.pad(kernel, [[0, 0], [by, 1 - by], [0, 0], [0, 0]]) for by in (0, 1))
+    inputs = KERNEL * 4 * channels
+    matrix = tf.reshape(tf.stack([left, right], 3), [inputs, 2 * filters])
+    outputs = tf.reshape(patches, [-1, inputs]) @ matrix
+    return tf.reshape(outputs, [images, size, 2 * pairs, filters])[:, :, :size]
 
 
 def convolve_im2col(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:

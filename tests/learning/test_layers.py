@@ -21,16 +21,17 @@ def test_patches_and_tensorflow_agree(stride, size):
     compare(lambda x, kernel: layers.convolve_im2col(x, kernel, stride), stride, size)
 
 
+@pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("size", [5, 6])
-def test_direct_convolution_and_tensorflow_agree(size):
-    compare(lambda x, kernel: layers.convolve(x, kernel, 1), 1, size)
+def test_direct_convolution_and_tensorflow_agree(size, channels):
+    compare(lambda x, kernel: layers.convolve(x, kernel, 1), 1, size, channels)
 
 
-def compare(function, stride, size):
+def compare(function, stride, size, channels=4):
     """Two tasks, beside TensorFlow's own convolution in float64."""
     generator = np.random.default_rng(0)
     outputs = -(-size // stride)
-    shapes = [(2, 3, size, size, 4), (2, 3, 3, 4, 5), (2, 3, outputs, outputs, 5)]
+    shapes = [(2, 3, size, size, channels), (2, 3, 3, channels, 5), (2, 3, outputs, outputs, 5)]
     arrays = [generator.normal(size=shape) for shape in shapes]
     found = with_gradients(function, *(tf.constant(array, tf.float32) for array in arrays))
     for task in range(2):
