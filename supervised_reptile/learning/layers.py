@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.python.xla import optimization_barrier
 
 BATCH_NORM_EPSILON = 1e-3
 KERNEL = 3
@@ -17,7 +18,7 @@ Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, ...]]
 def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int, direct: bool = True) -> tf.Tensor:
     """3x3 convolution with "same" padding.
 
-    direct: XLA's own convolution where the stride is 1, task by task, which is fast on a CPU. On a
+    direct: what is fast on a CPU: XLA's own convolution where the stride is 1, task by task. On a
     GPU, a product of patches takes all tasks at once.
 
     x: [tasks, images, height, width, channels] of equal height and width, kernel:
@@ -27,7 +28,7 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int, direct: bool = True) 
     if stride == 1 and direct:
         tasks = zip(tf.unstack(x), tf.unstack(kernel), strict=True)
         return tf.stack([convolve_directly(*task) for task in tasks])
-    return convolve_im2col(x, kernel, stride)
+    return convolve_im2col(x, kernel, stride, direct)
 
 
 @tf.custom_gradient
@@ -76,7 +77,7 @@ def convolve_pairs(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     return tf.reshape(outputs, [images, size, 2 * pairs, filters])[:, :, :size]
 
 
-def convolve_im2col(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
+def convolve_im2col(x: tf.Tensor, kernel: tf.Tensor, stride: int, direct: bool) -> tf.Tensor:
     """`convolve` as a product of patches and a matrix; with stride 2 patches are small."""
     tasks, images, size, _, channels = x.shape
     outputs, filters = math.ceil(size / stride), kernel.shape[-1]
@@ -92,10 +93,13 @@ def convolve_im2col(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
                 tf.matmul(upstream, matrix, transpose_b=True),
                 [tasks, images, outputs, outputs, KERNEL, KERNEL, channels],
             )
-            kernel_gradient = tf.matmul(patches, upstream, transpose_a=True)
+            turned = tf.transpose(patches, [0, 2, 1])
+            if direct:
+                # Else XLA puts this off into the product, which then takes twice as long on a CPU.
+                (turned,) = optimization_barrier(turned)
             return (
                 add_patches(patch_gradients, size, stride),
-                tf.reshape(kernel_gradient, kernel.shape),
+                tf.reshape(turned @ upstream, kernel.shape),
             )
 
         return tf.reshape(patches @ matrix, [tasks, images, outputs, outputs, filters]), gradient

@@ -15,10 +15,10 @@ def with_gradients(function, x, kernel, weights):
     return y, *tape.gradient(total, (x, kernel))
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("stride", "direct"), [(1, False), (2, False), (2, True)])
 @pytest.mark.parametrize("size", [5, 6])
-def test_patches_and_tensorflow_agree(stride, size):
-    compare(lambda x, kernel: layers.convolve_im2col(x, kernel, stride), stride, size)
+def test_patches_and_tensorflow_agree(stride, direct, size):
+    compare(lambda x, kernel: layers.convolve(x, kernel, stride, direct), stride, size)
 
 
 @pytest.mark.parametrize("channels", [3, 4])
