@@ -93,13 +93,15 @@ def convolve_im2col(x: tf.Tensor, kernel: tf.Tensor, stride: int, direct: bool) 
                 tf.matmul(upstream, matrix, transpose_b=True),
                 [tasks, images, outputs, outputs, KERNEL, KERNEL, channels],
             )
-            turned = tf.transpose(patches, [0, 2, 1])
             if direct:
-                # Else XLA puts this off into the product, which then takes twice as long on a CPU.
-                (turned,) = optimization_barrier(turned)
+                # A product that reads across the patches takes twice as long on a CPU.
+                (turned,) = optimization_barrier(tf.transpose(patches, [0, 2, 1]))
+                kernel_gradient = turned @ upstream
+            else:
+                kernel_gradient = tf.matmul(patches, upstream, transpose_a=True)
             return (
                 add_patches(patch_gradients, size, stride),
-                tf.reshape(turned @ upstream, kernel.shape),
+                tf.reshape(kernel_gradient, kernel.shape),
             )
 
         return tf.reshape(patches @ matrix, [tasks, images, outputs, outputs, filters]), gradient
