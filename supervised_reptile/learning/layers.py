@@ -99,10 +99,8 @@ def convolve_im2col(x: tf.Tensor, kernel: tf.Tensor, stride: int, direct: bool) 
                 kernel_gradient = turned @ upstream
             else:
                 kernel_gradient = tf.matmul(patches, upstream, transpose_a=True)
-            return (
-                add_patches(patch_gradients, size, stride),
-                tf.reshape(kernel_gradient, kernel.shape),
-            )
+            kernel_gradient = tf.reshape(kernel_gradient, kernel.shape)
+            return add_patches(patch_gradients, size, stride), kernel_gradient
 
         return tf.reshape(patches @ matrix, [tasks, images, outputs, outputs, filters]), gradient
 

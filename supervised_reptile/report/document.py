@@ -17,11 +17,10 @@ MARKED = re.compile(rf"(?<={BEGIN})(\r?\n).*?(?={END})", re.DOTALL)
 VERDICT = """\
 Accuracies are those on the test set, in percent, with 95 % intervals over tasks: they leave out
 how runs differ. The verdict is "inside the replications' range" if the accuracy is in the range of
-three or four complete runs that others made with the authors' program, the fourth with networks of
-their own; else "inside the paper's interval widened by ours" if it differs from the paper's by no
-more than the sum of both intervals; else how far from that range it is. A shortened run has no
-verdict. Of the runs of a seed, the one with most tasks counts; of several seeds, those with all
-tasks, if there are any.
+three or four complete runs by others, all but one with the authors' networks; else "inside the
+paper's interval widened by ours" if it differs from the paper's by no more than the sum of both
+intervals; else how far from that range it is. A shortened run has no verdict. Of the runs of a
+seed, the one with most tasks counts; of several seeds, those with all tasks, if there are any.
 """
 COMMIT = re.compile(r"(?<=^[0-9a-f]{7})[0-9a-f]+")  # what is not shown of one
 UNKNOWN = "not recorded"
