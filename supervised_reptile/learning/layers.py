@@ -18,8 +18,8 @@ Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, ...]]
 def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int, direct: bool = True) -> tf.Tensor:
     """3x3 convolution with "same" padding.
 
-    direct: what is fast on a CPU: XLA's own convolution where the stride is 1, task by task. On a
-    GPU, a product of patches takes all tasks at once.
+    direct: in the way that is fast on a CPU: XLA's own convolution where the stride is 1, task by
+    task. On a GPU, a product of patches takes all tasks at once.
 
     x: [tasks, images, height, width, channels] of equal height and width, kernel:
     [tasks, 3, 3, channels, filters]. Returns [tasks, images, outputs, outputs, filters], where
@@ -53,7 +53,7 @@ def convolve_directly(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Gradi
             tf.transpose(kernel_gradient, [1, 2, 0, 3]),
         )
 
-    # XLA's own is half as fast with an image's three channels as with 32.
+    # XLA's own is a third as fast with an image's three channels as with 32.
     few = channels < 4
     return convolve_pairs(x, kernel) if few else tf.nn.conv2d(x, kernel, 1, "SAME"), gradient
 
@@ -61,7 +61,7 @@ def convolve_directly(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Gradi
 def convolve_pairs(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """What `convolve_directly` gives, as a product of patches and a matrix, for few channels.
 
-    A patch is 3x4 pixels, which two neighboring outputs share: a third less to copy than one for
+    A patch is 3x4 pixels, which two neighbouring outputs share: a third less to copy than one for
     each.
     """
     images, size, _, channels = x.shape
