@@ -18,8 +18,8 @@ Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, ...]]
 def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int, direct: bool = True) -> tf.Tensor:
     """3x3 convolution with "same" padding.
 
-    direct: in the way that is fast on a CPU: XLA's own convolution where the stride is 1, task by
-    task. On a GPU, a product of patches takes all tasks at once.
+    direct: in the way that is fast on a CPU: TensorFlow's own convolution where the stride is 1,
+    task by task. On a GPU, a product of patches takes all tasks at once.
 
     x: [tasks, images, height, width, channels] of equal height and width, kernel:
     [tasks, 3, 3, channels, filters]. Returns [tasks, images, outputs, outputs, filters], where
@@ -27,54 +27,8 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int, direct: bool = True) 
     """
     if stride == 1 and direct:
         tasks = zip(tf.unstack(x), tf.unstack(kernel), strict=True)
-        return tf.stack([convolve_directly(*task) for task in tasks])
+        return tf.stack([tf.nn.conv2d(*task, 1, "SAME") for task in tasks])
     return convolve_im2col(x, kernel, stride, direct)
-
-
-@tf.custom_gradient
-def convolve_directly(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
-    """`convolve` for one task and stride 1, where patches would be nine times as large as x.
-
-    Both gradients are convolutions of the kind that is fast on a CPU: few inputs and outputs per
-    pixel, stride 1. x: [images, size, size, channels], kernel: [3, 3, channels, filters].
-    """
-    channels = x.shape[-1]
-
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
-        # Channels are the images of this convolution, images its channels. The product with one
-        # keeps XLA from computing x anew, pixel by pixel, as a part of the transposition.
-        transposed = tf.transpose(x @ tf.eye(channels), [3, 1, 2, 0])
-        kernel_gradient = tf.nn.conv2d(
-            transposed, tf.transpose(upstream, [1, 2, 0, 3]), 1, [[0, 0], [1, 1], [1, 1], [0, 0]]
-        )
-        return (
-            tf.nn.conv2d(upstream, turned, 1, "SAME"),
-            tf.transpose(kernel_gradient, [1, 2, 0, 3]),
-        )
-
-    # XLA's own is a third as fast with an image's three channels as with 32.
-    few = channels < 4
-    return convolve_pairs(x, kernel) if few else tf.nn.conv2d(x, kernel, 1, "SAME"), gradient
-
-
-def convolve_pairs(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """What `convolve_directly` gives, as a product of patches and a matrix, for few channels.
-
-    A patch is 3x4 pixels, which two neighbouring outputs share: a third less to copy than one for
-    each.
-    """
-    images, size, _, channels = x.shape
-    pairs, filters = math.ceil(size / 2), kernel.shape[-1]
-    x = tf.pad(x, [[0, 0], [1, 1], [1, 2 * pairs + 1 - size], [0, 0]])
-    halves = tf.reshape(x, [images, size + 2, pairs + 1, 2 * channels])
-    rows = tf.concat([halves[:, :, :-1], halves[:, :, 1:]], -1)
-    patches = tf.concat([rows[:, row : row + size] for row in range(KERNEL)], -1)
-    left, right = (tf.pad(kernel, [[0, 0], [by, 1 - by], [0, 0], [0, 0]]) for by in (0, 1))
-    inputs = KERNEL * 4 * channels
-    matrix = tf.reshape(tf.stack([left, right], 3), [inputs, 2 * filters])
-    outputs = tf.reshape(patches, [-1, inputs]) @ matrix
-    return tf.reshape(outputs, [images, size, 2 * pairs, filters])[:, :, :size]
 
 
 def convolve_im2col(x: tf.Tensor, kernel: tf.Tensor, stride: int, direct: bool) -> tf.Tensor:
@@ -176,56 +130,101 @@ def _shift(x: tf.Tensor, up: int, left: int, length: int) -> tf.Tensor:
 
 
 def normalize(
-    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, batches: int, pooled: bool
+    x: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    batches: int,
+    pooled: bool,
+    compiled: bool = False,
 ) -> tf.Tensor:
     """Batch norm, then a max pool if asked for, then ReLU.
 
     Each batch is normalized by its own statistics: biased variance, no running averages. The pool
     is 2x2 of stride 2 with "same" padding; of equal values the first passes the gradient on, as
-    in TensorFlow's own.
+    in TensorFlow's own. compiled: by XLA, apart from what surrounds it.
     x: [tasks, batches * images, size, size, filters], gamma and beta: [tasks, filters].
     Returns [tasks, batches * images, ceil(size / 2) if pooled else size, the same, filters].
     """
-    tasks, images, size, _, filters = x.shape
-    flat = [tasks, batches, -1, filters]
-    pooled_size = math.ceil(size / 2) if pooled else size
+    forward, backward = _COMPILED if compiled else (_normalized, _normalized_gradients)
 
     @tf.custom_gradient
     def run(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
-        centered = tf.reshape(x, flat)
-        centered -= tf.reduce_mean(centered, axis=2, keepdims=True)
-        variance = tf.reduce_mean(tf.square(centered), axis=2, keepdims=True)
-        deviation = tf.math.rsqrt(variance + BATCH_NORM_EPSILON)
-        scale = gamma[:, None, None] * deviation
-        chosen = centered
-        if pooled:
-            # Before scaling, which turns the order round where it is negative.
-            sign = tf.where(scale < 0, -1.0, 1.0)
-            ordered = tf.reshape(centered * sign, x.shape)
-            chosen = tf.reshape(max_pool(ordered), flat) * sign
-        output = tf.nn.relu(chosen * scale + beta[:, None, None])
-
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            upstream = tf.where(output > 0, tf.reshape(upstream, flat), 0.0)
-            spread = upstream
-            if pooled:
-                values = tf.reshape(upstream, [tasks, images, pooled_size, pooled_size, filters])
-                spread = tf.reshape(_place(values, _first_maximum(ordered), size), flat)
-            beta_gradient = tf.reduce_sum(upstream, axis=2, keepdims=True)
-            gamma_gradient = deviation * tf.reduce_sum(upstream * chosen, axis=2, keepdims=True)
-            count = centered.shape[2]
-            x_gradient = scale * (
-                spread - beta_gradient / count - centered * (deviation * gamma_gradient / count)
-            )
-            return (
-                tf.reshape(x_gradient, x.shape),
-                tf.reduce_sum(gamma_gradient, axis=[1, 2]),
-                tf.reduce_sum(beta_gradient, axis=[1, 2]),
-            )
-
-        return tf.reshape(output, [tasks, images, pooled_size, pooled_size, filters]), gradient
+        output, *statistics = forward(x, gamma, beta, batches, pooled)
+        return output, lambda upstream: backward(x, gamma, output, upstream, *statistics, pooled)
 
     return run(x, gamma, beta)
+
+
+def _normalized(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, batches: int, pooled: bool
+) -> tuple[tf.Tensor, ...]:
+    """What `normalize` gives, and the mean and 1 / standard deviation of each batch,
+    [tasks, batches, 1, filters]."""
+    tasks, images, size, _, filters = x.shape
+    flat = tf.reshape(x, [tasks, batches, -1, filters])
+    mean = tf.reduce_mean(flat, axis=2, keepdims=True)
+    variance = tf.reduce_mean(tf.square(flat - mean), axis=2, keepdims=True)
+    deviation = tf.math.rsqrt(variance + BATCH_NORM_EPSILON)
+    scale = gamma[:, None, None] * deviation
+    chosen, _ = _chosen(x, mean, scale, pooled)
+    output = tf.nn.relu(chosen * scale + beta[:, None, None])
+    length = math.ceil(size / 2) if pooled else size
+    return tf.reshape(output, [tasks, images, length, length, filters]), mean, deviation
+
+
+def _normalized_gradients(
+    x: tf.Tensor,
+    gamma: tf.Tensor,
+    output: tf.Tensor,
+    upstream: tf.Tensor,
+    mean: tf.Tensor,
+    deviation: tf.Tensor,
+    pooled: bool,
+) -> tuple[tf.Tensor, ...]:
+    """The gradients of x, gamma and beta. What is quick to compute again is not kept meanwhile."""
+    tasks, batches, _, filters = mean.shape
+    flat = [tasks, batches, -1, filters]
+    scale = gamma[:, None, None] * deviation
+    chosen, ordered = _chosen(x, mean, scale, pooled)
+    upstream = tf.where(output > 0, upstream, 0.0)
+    spread = upstream
+    if pooled:
+        spread = _place(upstream, _first_maximum(ordered), x.shape[2])
+    upstream, spread = (tf.reshape(values, flat) for values in (upstream, spread))
+    beta_gradient = tf.reduce_sum(upstream, axis=2, keepdims=True)
+    gamma_gradient = deviation * tf.reduce_sum(upstream * chosen, axis=2, keepdims=True)
+    centered = tf.reshape(x, flat) - mean
+    count = centered.shape[2]
+    x_gradient = scale * (
+        spread - beta_gradient / count - centered * (deviation * gamma_gradient / count)
+    )
+    return (
+        tf.reshape(x_gradient, x.shape),
+        tf.reduce_sum(gamma_gradient, axis=[1, 2]),
+        tf.reduce_sum(beta_gradient, axis=[1, 2]),
+    )
+
+
+def _chosen(
+    x: tf.Tensor, mean: tf.Tensor, scale: tf.Tensor, pooled: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The centered values that pooling chooses, [tasks, batches, values, filters], and all of
+    them, in the shape of x, in the order in which it chooses."""
+    tasks, batches, _, filters = mean.shape
+    flat = [tasks, batches, -1, filters]
+    centered = tf.reshape(x, flat) - mean
+    if not pooled:
+        return centered, x
+    # Before scaling, which turns the order round where it is negative.
+    sign = tf.where(scale < 0, -1.0, 1.0)
+    ordered = tf.reshape(centered * sign, x.shape)
+    return tf.reshape(max_pool(ordered), flat) * sign, ordered
+
+
+_COMPILED = [
+    tf.function(part, jit_compile=True, autograph=False)
+    for part in (_normalized, _normalized_gradients)
+]
 
 
 def max_pool(x: tf.Tensor) -> tf.Tensor:

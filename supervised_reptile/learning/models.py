@@ -38,6 +38,11 @@ class Model:
         return self.stride == 1
 
     @property
+    def in_pieces(self) -> bool:
+        """Whether the convolutions are TensorFlow's own, and XLA compiles only what is between."""
+        return self.pooled and self.direct
+
+    @property
     def features(self) -> int:
         """Length of the vector that the dense layer sees."""
         return math.ceil(self.format.size / 2**BLOCKS) ** 2 * self.filters
@@ -46,7 +51,7 @@ class Model:
     def image_bytes(self) -> int:
         """Memory that an image takes at its widest: after a direct convolution, or as the patches
         of the second one."""
-        if self.pooled and self.direct:
+        if self.in_pieces:
             return self.format.size**2 * self.filters * 4
         places = math.ceil(self.format.size / 2 / self.stride) ** 2
         return places * KERNEL**2 * self.filters * 4
@@ -98,7 +103,7 @@ class Model:
             # The bias before batch norm cannot change the output: it is kept, not computed.
             x = convolve(x, parameters[f"{convolution}/kernel"], self.stride, self.direct)
             gamma, beta = parameters[f"{norm}/gamma"], parameters[f"{norm}/beta"]
-            x = normalize(x, gamma, beta, batches, self.pooled)
+            x = normalize(x, gamma, beta, batches, self.pooled, compiled=self.in_pieces)
         x = tf.reshape(x, [tasks, batches * images, self.features])
         scores = x @ parameters["dense/kernel"] + parameters["dense/bias"][:, None]
         return tf.reshape(scores, [tasks, batches, images, -1])

@@ -18,6 +18,7 @@ are named by their index in one resident array of pixels, uint8 [images, height,
 Tensors of tasks have a leading axis of tasks; one task is an axis of length 1.
 """
 
+import functools
 import typing
 from collections.abc import Callable
 
@@ -109,6 +110,11 @@ class Reptile:
         self.model = model.on(self.devices.kind)
         self.config = config
         self._shapes = model.shapes(config.task.classes)
+        compiled = functools.partial(
+            tf.function, jit_compile=not self.model.in_pieces, autograph=False
+        )
+        self.meta_iterations = compiled(self._meta_iterations)
+        self.predicted_classes = compiled(self._predicted_classes)
 
     def new_state(self) -> State:
         """The untrained State of the run's seed."""
@@ -200,8 +206,7 @@ class Reptile:
         second_moments = tree_map(lambda value: tf.reduce_mean(value, 0), after.second_moments)
         return Step(State(parameters, second_moments, after.beta2_power), tf.reduce_mean(losses))
 
-    @tf.function(jit_compile=True, autograph=False)
-    def meta_iterations(self, state: State, pixels: tf.Tensor, chunk: Chunk) -> Step:
+    def _meta_iterations(self, state: State, pixels: tf.Tensor, chunk: Chunk) -> Step:
         """`train` on tensors."""
         outer_step = self.side_by_side if self.config.outer.parallel_tasks else self.in_order
 
@@ -254,8 +259,7 @@ class Reptile:
         none = tf.zeros([count, tasks, self.config.task.classes])
         return tf.transpose(repeat(count, one_more, none), [1, 0, 2])
 
-    @tf.function(jit_compile=True, autograph=False)
-    def predicted_classes(self, state: State, pixels: tf.Tensor, tasks: EvaluationTasks) -> Guesses:
+    def _predicted_classes(self, state: State, pixels: tf.Tensor, tasks: EvaluationTasks) -> Guesses:
         """`guess` on tensors."""
         found = self.predict(state, pixels, tasks)
         reported, transductive = (tf.argmax(logits, -1, tf.int32) for logits in found)
