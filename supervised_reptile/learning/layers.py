@@ -163,7 +163,8 @@ def _normalized(
     tasks, images, size, _, filters = x.shape
     flat = tf.reshape(x, [tasks, batches, -1, filters])
     mean = tf.reduce_mean(flat, axis=2, keepdims=True)
-    variance = tf.reduce_mean(tf.square(flat - mean), axis=2, keepdims=True)
+    squares = tf.square(flat - mean)
+    variance = _mean(squares) if pooled else tf.reduce_mean(squares, axis=2, keepdims=True)
     deviation = tf.math.rsqrt(variance + BATCH_NORM_EPSILON)
     scale = gamma[:, None, None] * deviation
     chosen, _ = _chosen(x, mean, scale, pooled)
@@ -186,11 +187,11 @@ def _normalized_gradients(
     flat = [tasks, batches, -1, filters]
     scale = gamma[:, None, None] * deviation
     chosen, ordered = _chosen(x, mean, scale, pooled)
-    upstream = tf.where(output > 0, upstream, 0.0)
+    upstream = tf.where(tf.reshape(output, flat) > 0, tf.reshape(upstream, flat), 0.0)
     spread = upstream
     if pooled:
-        spread = _place(upstream, _first_maximum(ordered), x.shape[2])
-    upstream, spread = (tf.reshape(values, flat) for values in (upstream, spread))
+        places = _first_maximum(ordered)
+        spread = tf.reshape(_place(tf.reshape(upstream, places.shape), places, x.shape[2]), flat)
     beta_gradient = tf.reduce_sum(upstream, axis=2, keepdims=True)
     gamma_gradient = deviation * tf.reduce_sum(upstream * chosen, axis=2, keepdims=True)
     centered = tf.reshape(x, flat) - mean
@@ -203,6 +204,17 @@ def _normalized_gradients(
         tf.reduce_sum(gamma_gradient, axis=[1, 2]),
         tf.reduce_sum(beta_gradient, axis=[1, 2]),
     )
+
+
+def _mean(values: tf.Tensor) -> tf.Tensor:
+    """The means over axis 2 of [tasks, batches, values, filters], which is kept.
+
+    Means of up to 16 first: XLA writes down what it adds up if that is more than 32 values.
+    """
+    tasks, batches, count, filters = values.shape
+    few = max(number for number in range(1, 17) if count % number == 0)
+    parts = tf.reshape(values, [tasks, batches, count // few, few, filters])
+    return tf.reduce_mean(tf.reduce_mean(parts, axis=3), axis=2, keepdims=True)
 
 
 def _chosen(
