@@ -23,8 +23,8 @@ NEVER = -1e30  # the bias of an output that no class has: its probability and gr
 class Classifier:
     """A trained model that learns new classes from examples, as in evaluation.
 
-    format: of the images that the network sees. Nothing is compiled by XLA, which takes longer than
-    hundreds of questions: numbers agree with those of an evaluation but for rounding.
+    format: of the images that the network sees. XLA does not compile what an evaluation compiles
+    whole, which takes longer than hundreds of questions: numbers agree but for rounding.
     """
 
     def __init__(self, model: Model, config: Config, state: State) -> None:

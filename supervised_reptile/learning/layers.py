@@ -145,7 +145,7 @@ def normalize(
     x: [tasks, batches * images, size, size, filters], gamma and beta: [tasks, filters].
     Returns [tasks, batches * images, ceil(size / 2) if pooled else size, the same, filters].
     """
-    forward, backward = _COMPILED if compiled else (_normalized, _normalized_gradients)
+    forward, backward = _COMPILED if compiled else _PARTS
 
     @tf.custom_gradient
     def run(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
@@ -233,10 +233,8 @@ def _chosen(
     return tf.reshape(max_pool(ordered), flat) * sign, ordered
 
 
-_COMPILED = [
-    tf.function(part, jit_compile=True, autograph=False)
-    for part in (_normalized, _normalized_gradients)
-]
+_PARTS: list[Callable] = [_normalized, _normalized_gradients]
+_COMPILED = [tf.function(part, jit_compile=True, autograph=False) for part in _PARTS]
 
 
 def max_pool(x: tf.Tensor) -> tf.Tensor:

@@ -259,7 +259,9 @@ class Reptile:
         none = tf.zeros([count, tasks, self.config.task.classes])
         return tf.transpose(repeat(count, one_more, none), [1, 0, 2])
 
-    def _predicted_classes(self, state: State, pixels: tf.Tensor, tasks: EvaluationTasks) -> Guesses:
+    def _predicted_classes(
+        self, state: State, pixels: tf.Tensor, tasks: EvaluationTasks
+    ) -> Guesses:
         """`guess` on tensors."""
         found = self.predict(state, pixels, tasks)
         reported, transductive = (tf.argmax(logits, -1, tf.int32) for logits in found)
