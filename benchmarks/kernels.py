@@ -26,6 +26,7 @@ from jax.interpreters import mlir
 from jaxlib import xla_client
 from jaxlib.mlir import ir
 
+from supervised_reptile.devices.choice import Devices
 from supervised_reptile.learning.reptile import tree_map
 from supervised_reptile.runs import training
 
@@ -47,8 +48,8 @@ NOT_LAUNCHED = {"parameter", "get-tuple-element", "tuple", "bitcast", "constant"
 
 def compiled(setting, parallel):
     """What a GPU would run for the call that trains a setting, as text (optimized HLO)."""
+    benchmark.Bench.devices = Devices("GPU", ("/CPU:0",))
     bench = benchmark.Bench(setting, 10, meta_iters=100000, parallel_tasks=parallel)
-    bench.reptile.model = bench.reptile.model.on("GPU")
     chunk = training.draw_chunk(bench.config, bench.images, range(10))
     arguments = (bench.state, bench.pixels, tree_map(tf.constant, chunk))
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from supervised_reptile.args import Config
 from supervised_reptile.classification.examples import Images, pixels_of
+from supervised_reptile.devices.choice import Devices
 from supervised_reptile.learning.models import Model
 from supervised_reptile.learning.reptile import Reptile
 from supervised_reptile.learning.sampling import Batches, Draws, Purpose, batches_of
@@ -23,13 +24,19 @@ NEVER = -1e30  # the bias of an output that no class has: its probability and gr
 class Classifier:
     """A trained model that learns new classes from examples, as in evaluation.
 
-    format: of the images that the network sees. XLA does not compile what an evaluation compiles
-    whole, which takes longer than hundreds of questions: numbers agree but for rounding.
+    format: of the images that the network sees. XLA compiles miniImageNet's batch norms and no
+    more, since compiling whole networks, as evaluations of Omniglot do, takes longer than hundreds
+    of questions: their numbers differ by rounding.
     """
 
     def __init__(self, model: Model, config: Config, state: State) -> None:
         """config: of the evaluation: inner steps, mini-batches, optimizer, transduction, seed."""
-        self._reptile, self.config, self._state = Reptile(model, config), config, state
+        kind = "GPU" if tf.config.get_visible_devices("GPU") else "CPU"
+        self._reptile, self.config, self._state = (
+            Reptile(model, config, Devices(kind)),
+            config,
+            state,
+        )
         self.format = dataclasses.replace(model.format, clean=config.run.clean)
         evaluation, shapes = config.evaluation, model.shapes(config.task.classes)
         steps = tf.TensorSpec([1, evaluation.eval_iters, evaluation.eval_batch], tf.int32)

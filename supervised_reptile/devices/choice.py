@@ -31,14 +31,14 @@ MOST_TASKS = 512  # in a call on a GPU
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """A context in which to import TensorFlow, without what its C++ code writes meanwhile.
+    """A context in which to import TensorFlow, without what its C++ code writes meanwhile, and with
+    oneDNN, which computes miniImageNet's convolutions on a CPU.
 
     TF_CPP_MIN_LOG_LEVEL silences only what comes later. Whoever sets it sees everything.
     """
     sys.stderr.flush()
     screen = os.dup(2)
-    # miniImageNet's convolutions are oneDNN's, which TensorFlow leaves out on older processors.
-    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # else only on newer processors
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         with open(os.devnull, "w") as nothing:

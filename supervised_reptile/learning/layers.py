@@ -1,4 +1,4 @@
-"""The layers of the networks, with gradients in closed form.
+"""The layers of the networks, with gradients in closed form, but for TensorFlow's convolutions.
 
 What TensorFlow would derive computes the same, but XLA turns it into many more passes over memory,
 which is what a small network spends its time on. Every tensor has a leading axis of tasks.
@@ -141,11 +141,11 @@ def normalize(
 
     Each batch is normalized by its own statistics: biased variance, no running averages. The pool
     is 2x2 of stride 2 with "same" padding; of equal values the first passes the gradient on, as
-    in TensorFlow's own. compiled: by XLA, apart from what surrounds it.
+    in TensorFlow's own. compiled: whether XLA compiles this alone, between what it does not.
     x: [tasks, batches * images, size, size, filters], gamma and beta: [tasks, filters].
     Returns [tasks, batches * images, ceil(size / 2) if pooled else size, the same, filters].
     """
-    forward, backward = _COMPILED if compiled else _PARTS
+    forward, backward = _COMPILED_PIECES if compiled else _PIECES
 
     @tf.custom_gradient
     def run(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
@@ -161,15 +161,19 @@ def _normalized(
     """What `normalize` gives, and the mean and 1 / standard deviation of each batch,
     [tasks, batches, 1, filters]."""
     tasks, images, size, _, filters = x.shape
-    flat = tf.reshape(x, [tasks, batches, -1, filters])
-    mean = tf.reduce_mean(flat, axis=2, keepdims=True)
-    squares = tf.square(flat - mean)
+    flat = [tasks, batches, -1, filters]
+    centered = tf.reshape(x, flat)
+    mean = tf.reduce_mean(centered, axis=2, keepdims=True)
+    centered -= mean
+    squares = tf.square(centered)
     variance = _mean(squares) if pooled else tf.reduce_mean(squares, axis=2, keepdims=True)
     deviation = tf.math.rsqrt(variance + BATCH_NORM_EPSILON)
     scale = gamma[:, None, None] * deviation
-    chosen, _ = _chosen(x, mean, scale, pooled)
+    chosen, length = centered, size
+    if pooled:
+        ordered, sign = _ordered(centered, scale, x.shape)
+        chosen, length = tf.reshape(max_pool(ordered), flat) * sign, math.ceil(size / 2)
     output = tf.nn.relu(chosen * scale + beta[:, None, None])
-    length = math.ceil(size / 2) if pooled else size
     return tf.reshape(output, [tasks, images, length, length, filters]), mean, deviation
 
 
@@ -186,15 +190,16 @@ def _normalized_gradients(
     tasks, batches, _, filters = mean.shape
     flat = [tasks, batches, -1, filters]
     scale = gamma[:, None, None] * deviation
-    chosen, ordered = _chosen(x, mean, scale, pooled)
+    centered = tf.reshape(x, flat) - mean
     upstream = tf.where(tf.reshape(output, flat) > 0, tf.reshape(upstream, flat), 0.0)
-    spread = upstream
+    chosen, spread = centered, upstream
     if pooled:
+        ordered, sign = _ordered(centered, scale, x.shape)
+        chosen = tf.reshape(max_pool(ordered), flat) * sign
         places = _first_maximum(ordered)
         spread = tf.reshape(_place(tf.reshape(upstream, places.shape), places, x.shape[2]), flat)
     beta_gradient = tf.reduce_sum(upstream, axis=2, keepdims=True)
     gamma_gradient = deviation * tf.reduce_sum(upstream * chosen, axis=2, keepdims=True)
-    centered = tf.reshape(x, flat) - mean
     count = centered.shape[2]
     x_gradient = scale * (
         spread - beta_gradient / count - centered * (deviation * gamma_gradient / count)
@@ -206,10 +211,15 @@ def _normalized_gradients(
     )
 
 
-def _mean(values: tf.Tensor) -> tf.Tensor:
-    """The means over axis 2 of [tasks, batches, values, filters], which is kept.
+_PIECES: list[Callable] = [_normalized, _normalized_gradients]
+_COMPILED_PIECES = [tf.function(piece, jit_compile=True, autograph=False) for piece in _PIECES]
 
-    Means of up to 16 first: XLA writes down what it adds up if that is more than 32 values.
+
+def _mean(values: tf.Tensor) -> tf.Tensor:
+    """The mean over axis 2 of [tasks, batches, count, filters], which is kept.
+
+    On a CPU, XLA stores all values that it is to add up, unless they are 32 at most: hence means of
+    up to 16 first. That pays for photographs, not for characters.
     """
     tasks, batches, count, filters = values.shape
     few = max(number for number in range(1, 17) if count % number == 0)
@@ -217,24 +227,13 @@ def _mean(values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.reduce_mean(parts, axis=3), axis=2, keepdims=True)
 
 
-def _chosen(
-    x: tf.Tensor, mean: tf.Tensor, scale: tf.Tensor, pooled: bool
+def _ordered(
+    centered: tf.Tensor, scale: tf.Tensor, shape: tf.TensorShape
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The centered values that pooling chooses, [tasks, batches, values, filters], and all of
-    them, in the shape of x, in the order in which it chooses."""
-    tasks, batches, _, filters = mean.shape
-    flat = [tasks, batches, -1, filters]
-    centered = tf.reshape(x, flat) - mean
-    if not pooled:
-        return centered, x
-    # Before scaling, which turns the order round where it is negative.
+    """Values in the order in which the pool chooses, in the shape of images, and the sign that
+    gives it: a negative scale, which comes after the pool, turns the order round."""
     sign = tf.where(scale < 0, -1.0, 1.0)
-    ordered = tf.reshape(centered * sign, x.shape)
-    return tf.reshape(max_pool(ordered), flat) * sign, ordered
-
-
-_PARTS: list[Callable] = [_normalized, _normalized_gradients]
-_COMPILED = [tf.function(part, jit_compile=True, autograph=False) for part in _PARTS]
+    return tf.reshape(centered * sign, shape), sign
 
 
 def max_pool(x: tf.Tensor) -> tf.Tensor:

@@ -13,12 +13,12 @@
 place of φ in the last line. An evaluation trains on the support images of a task in the same way,
 and asks the adapted network: Reptile.predict.
 
-Everything here is a function of tensors, compiled once: the state goes in and comes out, images
-are named by their index in one resident array of pixels, uint8 [images, height, width, channels].
+Everything here is a function of tensors, compiled once by XLA, as a whole or in pieces
+(Model.in_pieces): the state goes in and comes out, images are named by their index in one resident
+array of pixels, uint8 [images, height, width, channels].
 Tensors of tasks have a leading axis of tasks; one task is an axis of length 1.
 """
 
-import functools
 import typing
 from collections.abc import Callable
 
@@ -42,11 +42,12 @@ from supervised_reptile.learning.state import (
 
 
 def repeat(count: int | tf.Tensor, step: Callable, carried: typing.Any) -> typing.Any:
-    """carried = step(index, carried), for index = 0 ... count - 1, inside one compiled loop."""
+    """carried = step(index, carried), for index = 0 ... count - 1, in one loop on the device."""
     _, carried = tf.while_loop(
         lambda index, carried: index < count,
         lambda index, carried: (index + 1, step(index, carried)),
         (tf.constant(0), carried),
+        parallel_iterations=1,  # else TensorFlow prepares ten batches at once
     )
     return carried
 
@@ -61,7 +62,7 @@ class Chunk(typing.NamedTuple):
 
     tasks: arrays [iterations, tasks, ...]. step_sizes: of the outer step, float32 [iterations].
     length: how many of these to make. The arrays keep their length when fewer are wanted, so that
-    one compiled program serves all.
+    what is compiled once serves all.
     """
 
     tasks: TrainingTasks
@@ -110,11 +111,13 @@ class Reptile:
         self.model = model.on(self.devices.kind)
         self.config = config
         self._shapes = model.shapes(config.task.classes)
-        compiled = functools.partial(
-            tf.function, jit_compile=not self.model.in_pieces, autograph=False
+        whole = not self.model.in_pieces
+        self.meta_iterations = tf.function(
+            self._meta_iterations, jit_compile=whole, autograph=False
         )
-        self.meta_iterations = compiled(self._meta_iterations)
-        self.predicted_classes = compiled(self._predicted_classes)
+        self.predicted_classes = tf.function(
+            self._predicted_classes, jit_compile=whole, autograph=False
+        )
 
     def new_state(self) -> State:
         """The untrained State of the run's seed."""

@@ -150,8 +150,10 @@ def train(
 def compile_ahead(reptile: Reptile, state: State, images: ImageSet, pixels: tf.Tensor) -> None:
     """Compile what training calls, while there is nothing to lose: a signal need not wait."""
     nothing = draw_chunk(reptile.config, images, range(0))
+    # Pieces are compiled when they are first needed: the result of this meta-iteration is dropped.
+    chunk = nothing._replace(length=int(reptile.model.in_pieces))
     evaluation.interruptible(
-        functools.partial(reptile.train, state, pixels, nothing),
+        functools.partial(reptile.train, state, pixels, chunk),
         functools.partial(evaluate_interval, reptile, state, images, pixels, 0),
     )
 

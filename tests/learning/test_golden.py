@@ -51,7 +51,8 @@ class Case:
         )
 
         self.algorithm = reptile.Reptile(self.model, self.config, Devices(kind))
-        self.predict = tf.function(self.algorithm.predict, jit_compile=True, autograph=False)
+        whole = not self.algorithm.model.in_pieces
+        self.predict = tf.function(self.algorithm.predict, jit_compile=whole, autograph=False)
 
     def parameters(self, moment):
         """All variables at a moment ("init", "after_1", ...), by name."""

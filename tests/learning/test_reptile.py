@@ -141,9 +141,10 @@ def test_parallel_tasks_average_the_second_moments(setting):
     np.testing.assert_allclose(found.beta2_power, 0.999 ** (6 * 3 + 1), rtol=1e-5)
 
 
-def test_nothing_is_compiled_twice_in_a_run(setting, tmp_path):
+@pytest.mark.parametrize("dataset", SMALL_FIRST)
+def test_nothing_is_compiled_twice_in_a_run(setting, tmp_path, dataset):
     small = {"checkpoint": str(tmp_path), "eval_interval": 7, "checkpoint_interval": 4}
-    one = setting(**small)
+    one = setting(dataset, **small)
     trained = training.train(one.algorithm, one.start, one.images, one.pixels)
     final_evaluation.report(one.algorithm, trained, one.images, one.pixels, tmp_path)
     for function in (one.algorithm.meta_iterations, one.algorithm.predicted_classes):

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from supervised_reptile.args import Config
 from supervised_reptile.devices.choice import Devices
-from supervised_reptile.learning import reptile, state
+from supervised_reptile.learning import models, reptile, state
 from supervised_reptile.runs import checkpoints, record, training
 from supervised_reptile.system import signals
 from supervised_reptile.system.errors import FailedError
@@ -25,7 +25,7 @@ class StandIn:
 
     def __init__(self, config, at_31):
         self.config, self.calls, self._at_31 = config, [], at_31
-        self.devices = Devices()
+        self.devices, self.model = Devices(), models.OMNIGLOT
 
     def train(self, before, pixels, chunk):
         done, (tasks, step_sizes, count) = int(before.parameters["x"]), chunk
