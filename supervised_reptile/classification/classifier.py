@@ -32,11 +32,8 @@ class Classifier:
     def __init__(self, model: Model, config: Config, state: State) -> None:
         """config: of the evaluation: inner steps, mini-batches, optimizer, transduction, seed."""
         kind = "GPU" if tf.config.get_visible_devices("GPU") else "CPU"
-        self._reptile, self.config, self._state = (
-            Reptile(model, config, Devices(kind)),
-            config,
-            state,
-        )
+        self._reptile = Reptile(model, config, Devices(kind))
+        self.config, self._state = config, state
         self.format = dataclasses.replace(model.format, clean=config.run.clean)
         evaluation, shapes = config.evaluation, model.shapes(config.task.classes)
         steps = tf.TensorSpec([1, evaluation.eval_iters, evaluation.eval_batch], tf.int32)
