@@ -12,6 +12,7 @@ import math
 import os
 import re
 import sys
+import threading
 import time
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -93,11 +94,13 @@ def receive(connection: Connection) -> tuple[typing.Any, Arrays]:
 
 
 def remote(worker: Connection) -> Member:
-    """The Member that another process is."""
+    """The Member that another process is. Calls of several threads are carried out in turn."""
+    turn = threading.Lock()
 
     def call(kind: str, arrays: Arrays) -> Arrays:
-        send(worker, kind, arrays)
-        number, found = receive(worker)
+        with turn:
+            send(worker, kind, arrays)
+            number, found = receive(worker)
         if number and not signals.are_heard():
             os.kill(os.getpid(), number)
         return found

@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import Client
+from multiprocessing.connection import Client, Pipe
 
 import numpy as np
 import pytest
@@ -242,3 +242,24 @@ def test_connections_of_something_else_do_not_count_nor_hold_up_the_others():
             true.send_bytes(b"it is me")
             assert worker.recv_bytes() == b"it is me"
         silent.close()
+
+
+def test_each_of_several_threads_gets_its_own_answer():
+    """Training and evaluation are compiled at once, before a run begins."""
+    here, there = Pipe()
+
+    def echo():
+        with there:  # closed in the end, so that nobody waits for ever
+            while there.poll(2):
+                kind, arrays = distribute.receive(there)
+                distribute.send(there, 0, [*arrays, np.array(kind)])
+
+    member = distribute.remote(here)
+    with ThreadPoolExecutor(5) as pool:
+        pool.submit(echo)
+        for number, found in enumerate(
+            pool.map(lambda n: member(f"call {n}", [np.full(1000, n)]), range(80), timeout=20)
+        ):
+            np.testing.assert_array_equal(found[0], np.full(1000, number))
+            assert found[1] == f"call {number}"
+        here.close()

@@ -1,4 +1,4 @@
-"""Both ways to convolve compute the same."""
+"""All ways to convolve compute the same."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def with_gradients(function, x, kernel, weights):
 
 @pytest.mark.parametrize(("stride", "direct"), [(1, False), (1, True), (2, False), (2, True)])
 @pytest.mark.parametrize("size", [5, 6])
-def test_patches_and_tensorflow_agree(stride, direct, size):
+def test_convolutions_agree_with_float64(stride, direct, size):
     """Two tasks, beside TensorFlow's own convolution in float64."""
     generator = np.random.default_rng(0)
     outputs = -(-size // stride)
