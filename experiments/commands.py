@@ -43,7 +43,7 @@ def groups() -> dict[str, dict[str, str]]:
     gradients = {one.name: training(one, eval_interval=10, eval_samples=2000) for one in GRADIENTS}
     every = "g1_g2_g3_g4_every"
     return {
-        "table1": {"m15": both_shots(m15)},
+        "table1": {"m15": both_shots(m15, eval_sets="test")},
         "table2": {"o15": both_shots(o15), "o120": both_shots(o120)},
         "second_seed": {
             "o15_seed1": both_shots(o15, "o15_seed1", seed=1),
