@@ -77,7 +77,7 @@ HEADER = (
 
 @dataclasses.dataclass
 class Line:
-    """What is no rate: numbers by name."""
+    """Numbers by name that are no rate."""
 
     case: str
     values: dict

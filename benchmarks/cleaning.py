@@ -111,7 +111,7 @@ def evaluation_task(config, number):
 
 
 def pixels(images, clean):
-    """What the network sees, uint8 [images, 28, 28]; white of what is refused as blank."""
+    """Images as the network sees them, uint8 [images, 28, 28]; white if refused as blank."""
     form = dataclasses.replace(CHARACTERS, clean=clean)
     found = np.full((len(images), 28, 28), 255, np.uint8)
     for index, image in enumerate(images):

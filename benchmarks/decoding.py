@@ -62,7 +62,7 @@ def decode(files, cores):
 
 
 def load(folder):
-    """What a run does at its start."""
+    """Read the images, as a run does at its start."""
     miniimagenet.load(Run(data_dir=str(folder)), seed=0)
 
 

@@ -30,7 +30,7 @@ from supervised_reptile.devices.choice import Devices
 from supervised_reptile.learning.reptile import tree_map
 from supervised_reptile.runs import training
 
-# What XLA wants to know of an H100.
+# An H100, as XLA describes it.
 H100 = """
 gpu_device_info {
   cuda_compute_capability { major: 9 } core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98
@@ -47,7 +47,7 @@ NOT_LAUNCHED = {"parameter", "get-tuple-element", "tuple", "bitcast", "constant"
 
 
 def compiled(setting, parallel):
-    """What a GPU would run for the call that trains a setting, as text (optimized HLO)."""
+    """The program that a GPU would run to train a setting, as text (optimized HLO)."""
     benchmark.Bench.devices = Devices("GPU", ("/CPU:0",))
     bench = benchmark.Bench(setting, 10, meta_iters=100000, parallel_tasks=parallel)
     chunk = training.draw_chunk(bench.config, bench.images, range(10))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What one GPU does with this program: the figures of docs/gpus.md, measured with one command.
+"""This program on one GPU: the figures of docs/gpus.md, measured with one command.
 
     python benchmarks/one_gpu.py [--parts flags,evaluation,processes,peer]
 
@@ -160,7 +160,7 @@ def bench_of(given, setting, count):
 
 
 def run(command, environment=None):
-    """What a program of this folder prints; nothing if it fails."""
+    """The output of a program of this folder; nothing if it fails."""
     command = [sys.executable, HERE / command[0], *command[1:]]
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | (environment or {})

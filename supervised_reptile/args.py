@@ -168,7 +168,7 @@ GROUPS = {
     "evaluation": Evaluation,
     "run": Run,
 }
-# What says where a run is and what is done with it is never taken over from a recorded run.
+# Flags that say where a run is, or what to do with it: never taken over from a recorded run.
 OWN = {"pretrained", "resume", "checkpoint"}
 
 
@@ -222,7 +222,7 @@ class _Parser(argparse.ArgumentParser):
         raise RefusedError(f"{message} (see {self.prog} --help)")
 
     def _print_message(self, message: str, file: object = None) -> None:
-        """What --help and --version print; argparse itself overlooks it if that fails."""
+        """Print --help or --version; argparse itself would overlook a failure."""
         output.say(message, end="")
 
 

@@ -1,4 +1,4 @@
-"""What both scripts do: read the flags, decide what they mean, carry it out, exit."""
+"""The main program of both scripts: read the flags, decide what they mean, carry it out, exit."""
 
 import contextlib
 import dataclasses
@@ -48,8 +48,8 @@ def main(dataset: Dataset, argv: Sequence[str] | None = None) -> None:
 
 
 def _machine_errors(*others: type[BaseException]) -> tuple[type[BaseException], ...]:
-    """What is raised when not the program but the machine fails, or a package, by TensorFlow
-    too."""
+    """The exceptions that mean that the machine or a package has failed, not the program: those of
+    Python, of TensorFlow if that is loaded, and others."""
     own = getattr(sys.modules.get("tensorflow"), "errors", None)
     return (OSError, MemoryError, ImportError, *others, *([own.OpError] if own else []))
 
@@ -121,7 +121,7 @@ def run_distributed(dataset: Dataset, computing: args.Computing, given: dict) ->
 
 
 def _devices(computing: args.Computing, processes: int = 1) -> Devices:
-    """What computes. Raises RefusedError if what is asked for cannot be used."""
+    """The devices to compute on. Raises RefusedError if those asked for cannot be used."""
     with quiet():
         # TensorFlow, TensorBoard, and all that is imported later.
         from supervised_reptile.runs import training  # noqa: F401
@@ -132,8 +132,8 @@ def _devices(computing: args.Computing, processes: int = 1) -> Devices:
 
 
 def _prepare(dataset: Dataset, given: dict) -> Prepared:
-    """What flags mean, and the images for it. Raises RefusedError, for what an OSError names too:
-    no work has been done yet."""
+    """The plan of a command line, with the images or examples for it. Raises RefusedError, also
+    instead of OSError: no work has been done yet."""
     try:
         decided = plan.decide(dataset.name, given)
         if isinstance(decided, SavedModel) and decided.asked and not decided.asked.draw:

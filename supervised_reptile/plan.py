@@ -1,4 +1,4 @@
-"""What a command means, decided once, and every refusal that concerns a recorded run.
+"""The meaning of a command, decided once, and every refusal that concerns a recorded run.
 
 Nothing here needs TensorFlow.
 """
@@ -20,15 +20,16 @@ from supervised_reptile.system import machine
 from supervised_reptile.system.errors import RefusedError
 from supervised_reptile.system.output import note, some
 
-# What a run may be resumed with without another result. Images are compared by their digest.
+# Flags that may change when a run is resumed: its result stays the same. Images are compared by
+# their digest.
 HARMLESS = {
     *OWN,
     *("eval_samples", "eval_sets", "eval_interval", "checkpoint_interval", "keep_checkpoints"),
     *("data_dir", "synthetic"),
 }
-# What a checkpoint itself says of its run: its shapes and its moments are checked.
+# Flags that a checkpoint itself reveals: its shapes and its moments are checked.
 READ_OFF = {"classes", "sgd"}
-# What decides an evaluation, and what it decides.
+# Flags that decide an evaluation, and their part in it.
 ASSUMED = (
     (
         ("seed", "train_classes"),
@@ -83,7 +84,7 @@ Plan = TrainingRun | FinishedRun | SavedModel
 
 
 class Prepared(NamedTuple):
-    """What a command means, and what was read for it: images with their split, or examples."""
+    """The plan of a command, and what was read for it: images with their split, or examples."""
 
     plan: Plan
     images: ImageSet | None = None
@@ -97,7 +98,7 @@ class Prepared(NamedTuple):
 
 
 def summary(prepared: Prepared) -> dict[str, str]:
-    """What processes of one run have to have in common, by the name of each thing, as JSON."""
+    """Everything that the processes of one run must have in common, as JSON by name."""
     flags = prepared.plan.config.flags()
     compared = {
         "plans": type(prepared.plan).__name__,
@@ -109,7 +110,7 @@ def summary(prepared: Prepared) -> dict[str, str]:
 
 
 def decide(dataset: str, given: dict) -> Plan:
-    """What a command asks for. given: the flags of its command line, by name.
+    """The plan of a command. given: the flags of its command line, by name.
 
     Raises RefusedError if it contradicts itself, or the run in its --checkpoint; OSError if that
     cannot be read.

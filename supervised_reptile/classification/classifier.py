@@ -94,7 +94,7 @@ class Classifier:
         return Adapted(self, names.tolist(), pixels, parameters)
 
     def pixels(self, images: Images) -> np.ndarray:
-        """What the network sees of images: uint8 [images, height, width, channels]. images: as in
+        """Images as the network sees them: uint8 [images, height, width, channels]. images: as in
         `adapt`, which says what is refused."""
         return pixels_of(images, self.format)
 

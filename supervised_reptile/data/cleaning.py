@@ -57,8 +57,8 @@ def _nearness(length: int, scale: float) -> np.ndarray:
 
 
 def _otsu(values: np.ndarray) -> tuple[float, float]:
-    """What parts values best into two groups (Otsu, 1979): the middle between their means, and how
-    far these are apart."""
+    """The threshold that parts values best into two groups (Otsu, 1979): the middle between their
+    means. Also returns how far these are apart."""
     counts, edges = np.histogram(values, 256)
     sums = np.cumsum(counts * (edges[1:] + edges[:-1]) / 2)
     below = np.cumsum(counts)

@@ -1,5 +1,4 @@
-"""What lies in a data folder: which files are images, which links lead nowhere, what is passed
-over."""
+"""The content of a data folder: the images, links that lead nowhere, and files to pass over."""
 
 import collections
 import functools

@@ -57,7 +57,7 @@ class ImageSet:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What a run's records say of its data."""
+        """The description of these images in the records of a run."""
         return {"origin": self.origin, "digest": self.digest}
 
     def as_tensor(self) -> "tf.Tensor":
@@ -80,7 +80,8 @@ class ImageSet:
         return f"{count}, each in {turns} rotations" if turns > 1 else count
 
     def __str__(self) -> str:
-        """What was read, by split, before rotations, and what was passed over."""
+        """A line with the numbers of classes and images that were read, by split, before rotations,
+        and of files that were passed over."""
         parts = []
         for split, classes in self.splits.items():
             turns = self._turns(split)

@@ -25,8 +25,8 @@ def write(folder: pathlib.Path, source: str, packaging: str, digest: str) -> Non
 
 
 def read(folder: str | pathlib.Path) -> dict[str, str]:
-    """What a data folder's origin.json says, or that the images are the user's own: without that
-    file, or if another program wrote it. Then there is no "digest".
+    """The content of a data folder's origin.json. Without that file, or if another program wrote
+    it, the images are said to be the user's own, and there is no "digest".
 
     Raises RefusedError if it is damaged.
     """

@@ -98,7 +98,7 @@ _SMOOTH = np.maximum(0, 1 - np.abs(_POSITIONS - np.arange(_KNOTS))).mean(axis=1)
 
 
 class _Motif(NamedTuple):
-    """What the images of one class of textures have in common."""
+    """The common properties of the images of one class of textures."""
 
     lobes: float  # number of bulges of the outline
     bulge: float  # their height as a share of the radius

@@ -60,7 +60,7 @@ class Card(typing.NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """What this process computes with.
+    """The devices of this process.
 
     kind: "CPU" or "GPU". names: TensorFlow's. models: what the GPUs are. cards: all that the
     machine has, in use or not. tf32: whether it was asked for. processes: how many share the run.
@@ -74,7 +74,7 @@ class Devices:
     processes: int = 1
 
     def describe(self) -> dict:
-        """What decides how sums are rounded, apart from versions."""
+        """Everything that decides how sums are rounded, apart from versions."""
         here = {"device": self.kind, "cpu": processor(), "cores": machine.cores()}
         here["xla_flags"] = os.environ.get("XLA_FLAGS", "").replace(SAME_BITS, "").strip()
         if self.processes > 1:

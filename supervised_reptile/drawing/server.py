@@ -93,7 +93,7 @@ class Page:
         raise NotFound("there is nothing here")
 
     def start(self) -> dict[str, Any]:
-        """What a page shows at first: classes with drawings, and how many there may be at most."""
+        """The first content of a page: classes with drawings, and how many classes there may be."""
         folder = Folder(next(place for place in DRAWINGS if place.is_dir()))
         classes = [
             {
@@ -105,7 +105,7 @@ class Page:
         return {"most": self.model.classes, "classes": classes[: self.model.classes]}
 
     def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """What the network sees and says.
+        """The drawings as the network sees them, and its answer.
 
         asked: classes, a list of name and drawings, and query, the drawing in question or "". All
         drawings are PNG files as addresses.

@@ -46,7 +46,7 @@ environment variables:
 Without IMAGENET_TRAIN_TAR and MINIIMAGENET_ARCHIVE, the pickles are fetched from Zenodo
 (record 7978538).
 """
-# What reads each dataset from its sources, and checks it.
+# The module that reads each dataset from its sources, and checks it.
 DATASETS: dict[str, ModuleType] = {"omniglot": omniglot, "miniimagenet": miniimagenet}
 
 
@@ -97,7 +97,7 @@ def verify() -> None:
 
 
 def _verify(folder: Path, module: ModuleType) -> str:
-    """What is to be said of a dataset that is intact. Raises UnsoundError or RefusedError."""
+    """The line about a dataset that is intact. Raises UnsoundError or RefusedError."""
     digest = module.check(folder)
     origin = provenance.read(folder)
     recorded = origin.get("digest", digest)
@@ -110,7 +110,7 @@ def _verify(folder: Path, module: ModuleType) -> str:
 
 
 def read_command_line(arguments: Sequence[str]) -> list[str]:
-    """What to do: the names of datasets, or ["verify"]. Exits where that is unclear."""
+    """The names of the datasets to fetch, or ["verify"]. Exits if the arguments are unclear."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description=f"Fetch Omniglot and miniImageNet into {FOLDER}/, completely or not at all.",

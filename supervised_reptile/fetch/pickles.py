@@ -114,7 +114,7 @@ class _Unpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a pickle may call; raises UnpicklingError for all else."""
+        """The function that a pickle asks for, if it may; raises UnpicklingError for all others."""
         # By the names of NumPy 1 and Python 3.
         known = module.replace("numpy._core", "numpy.core").replace("__builtin__", "builtins")
         found = self.NAMES.get((known, name))

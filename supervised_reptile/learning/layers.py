@@ -62,7 +62,7 @@ def convolve_im2col(x: tf.Tensor, kernel: tf.Tensor, stride: int, direct: bool) 
 
 
 def extract_patches(x: tf.Tensor, stride: int) -> tf.Tensor:
-    """What the 3x3 kernel sees at each of its places.
+    """The part of the image that the 3x3 kernel sees at each of its places.
 
     Returns [tasks, images * outputs * outputs, 9 * channels].
     """
@@ -158,7 +158,7 @@ def normalize(
 def _normalized(
     x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, batches: int, pooled: bool
 ) -> tuple[tf.Tensor, ...]:
-    """What `normalize` gives, and the mean and 1 / standard deviation of each batch,
+    """The output of `normalize`, and the mean and 1 / standard deviation of each batch,
     [tasks, batches, 1, filters]."""
     tasks, images, size, _, filters = x.shape
     flat = [tasks, batches, -1, filters]

@@ -16,7 +16,7 @@ from supervised_reptile.data.image_set import ImageSet
 
 
 class Purpose(enum.IntEnum):
-    """What random numbers are for; each has a stream of its own."""
+    """The purposes of random numbers; each has a stream of its own."""
 
     INITIAL_VALUES = 0
     TRAINING = 1
@@ -30,7 +30,7 @@ class Purpose(enum.IntEnum):
 
 
 class Population(typing.NamedTuple):
-    """What can be drawn from one split of an ImageSet: its classes and their images.
+    """The classes of one split of an ImageSet and their images, to draw from.
 
     counts: int [classes], images of each class. first: int [classes], the index of its first image.
     """
@@ -53,14 +53,14 @@ class Batches(typing.NamedTuple):
 
 
 class TrainingTasks(typing.NamedTuple):
-    """What meta-steps train on. last: for FOML the one mini-batch whose step counts, else ()."""
+    """Tasks to train on. last: for FOML the one mini-batch whose step counts, else ()."""
 
     batches: Batches
     last: Batches | tuple[()]
 
 
 class EvaluationTasks(typing.NamedTuple):
-    """What evaluations adapt to and are asked.
+    """Tasks of evaluations: what to adapt to, and the queries.
 
     batches: Batches of the support sets. queries: int32 indices [..., tasks, passes, images] of the
     forward passes; the query images stand at the end of each.

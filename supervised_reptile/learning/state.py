@@ -1,4 +1,4 @@
-"""What training changes, as one value that goes in and comes out; nothing hides elsewhere."""
+"""The state of training, as one value that goes in and comes out; nothing hides elsewhere."""
 
 import typing
 from collections.abc import Mapping

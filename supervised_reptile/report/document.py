@@ -174,7 +174,8 @@ def _iterations(entry: Entry) -> str:
 
 
 def _computed(entry: Entry, text: Callable[[Json], str]) -> str:
-    """What has computed the parts of a run, and its evaluation. text: of the record of one."""
+    """The machines or commits of the parts of a run, and of its evaluation. text: makes one of the
+    record of a part."""
     content, line = entry.run.content, entry.evaluation.line
     training, evaluation = (content, *content.get("parts", ())), line.get("parts", (line,))
     trained, evaluated = (

@@ -1,4 +1,4 @@
-"""What a checkpoint directory says about its run, apart from the learner's state.
+"""The files of a checkpoint directory that describe its run, apart from the learner's state.
 
 `run.json` holds what the run is: configuration, split, data, versions, machine. `results.jsonl` has
 one line per evaluation, `evaluation.json` is a final evaluation under way, `seconds.json` says how
@@ -66,7 +66,7 @@ def keep_training_seconds(directory: str | os.PathLike, seconds: float | None) -
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What a run is.
+    """The description of a run, written when it begins.
 
     split: names of its classes by set, before augmentation. data: ImageSet.provenance. commit: of
     the program that started it, None where that is unknown.
@@ -175,7 +175,7 @@ def begin(record: Record) -> None:
 
 
 def part(here: dict) -> dict:
-    """What computes a part of a run. here: Devices.describe of this machine."""
+    """The commit, machine and versions of a part of a run. here: from Devices.describe."""
     return {"commit": machine.commit(), "machine": here, "versions": machine.versions()}
 
 

@@ -159,7 +159,7 @@ def compile_ahead(reptile: Reptile, state: State, images: ImageSet, pixels: tf.T
 
 
 def lost(folder: os.PathLike) -> str:
-    """What is said of a run that leaves without saving."""
+    """The message of a run that leaves without saving."""
     numbers = record.checkpoints(folder)
     rest = f"after model.ckpt-{numbers[-1]} is lost" if numbers else "is lost"
     return f"Left without saving: what was trained {rest}"

@@ -35,7 +35,7 @@ class LostError(FailedError):
 
 
 class UnsoundError(FailedError):
-    """What was fetched is not what it should be: nothing of it may be used."""
+    """Fetched data is not as it should be: nothing of it may be used."""
 
 
 def is_exhausted(error: BaseException) -> bool:

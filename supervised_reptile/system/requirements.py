@@ -1,4 +1,4 @@
-"""What the program needs before anything else can be imported.
+"""The check of the requirements, before anything else is imported.
 
 This file and the package's __init__.py have to be read by every Python from 3.7 on.
 """
