@@ -93,9 +93,8 @@ def settings_of(run: Run) -> list[Setting]:
     if other_images(run):
         return []
     same = [name for name, config in CONFIGS.items() if _training(config) == _training(run.config)]
-    totals = {name: CONFIGS[name].outer.meta_iters for name in same}
-    whole = [name for name in same if totals[name] == run.total]
-    return [SETTINGS[name] for name in whole or same if run.total <= totals[name]]
+    whole = [name for name in same if CONFIGS[name].outer.meta_iters == run.total]
+    return [SETTINGS[name] for name in whole or same if run.total <= CONFIGS[name].outer.meta_iters]
 
 
 def _training(config: Config) -> Hashable:
@@ -119,12 +118,14 @@ def place(runs: list[Run]) -> tuple[dict[str, list[Entry]], list[tuple[Run, Eval
     """The entries of each setting, by its name, and the evaluations that are of no setting.
 
     Of several evaluations of a run, that of its last checkpoint with most tasks counts, the newest.
+    Those without the test set (--eval-sets) are left out, unless a run has no others.
     """
     placed: dict[str, list[Entry]] = {name: [] for name in SETTINGS}
     others = []
     for run in runs:
         settings, best = settings_of(run), {}
-        for evaluation in sorted(run.evaluations, key=_rank):
+        tested = [one for one in run.evaluations if one.scores]
+        for evaluation in sorted(tested or run.evaluations, key=_rank):
             found = [entry for one in settings for entry in _entries(run, evaluation, one)]
             best.update({entry.setting.name: entry for entry in found})
             if not found:

@@ -111,6 +111,18 @@ def test_of_several_evaluations_that_with_most_tasks_counts_then_the_newest(foun
     assert not entry.complete  # for lack of tasks
 
 
+def test_an_evaluation_without_the_test_set_is_named_only_if_its_run_has_no_other(tmp_path):
+    trained = made_up.line(FLAGS, 0)
+    trained |= {name: {"train": 0.5} for name in ("accuracy", "confidence_95")}
+    folder = made_up.run(tmp_path / "run", FLAGS, [trained])
+    _, ((_, evaluation),) = place(read_runs(tmp_path))
+    assert evaluation.scores == {}
+    made_up.add_result(folder, made_up.line(FLAGS, 95.4))
+    placed, others = place(read_runs(tmp_path))
+    assert [entry.score.percent for entry in placed["o15"]] == pytest.approx([95.4])
+    assert others == []
+
+
 def test_of_each_seed_one_run_counts_and_complete_ones_before_others(found):
     def run(seed, percent, tasks):
         return {**FLAGS, "seed": seed, "eval_samples": tasks}, percent
