@@ -17,8 +17,8 @@ class Setting:
 
     part: of the paper, "table1", "table2", "figure_gradients" (section 6.2) or "figure_overlap"
     (section 6.3). label: its name in tables and figures. flags: those that the command gives, by
-    name. paper: test accuracy and half its 95 % interval, in percent. replications: least and most
-    of three or four complete runs by others, all but one with the authors' networks, in percent.
+    name. paper: test accuracy and its ±, in percent. replications: least and most of three or four
+    complete runs by others, all but one with the authors' networks, in percent.
     """
 
     name: str

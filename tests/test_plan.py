@@ -232,6 +232,9 @@ def test_another_machine_is_a_warning(written, capsys, monkeypatch):
     plan.warn_of_machine(dataclasses.replace(written, machine={**here, "cores": 77}), here)
     err = capsys.readouterr().err
     assert f"cores: {here['cores']} instead of 77" in err and err.count("\n") == 1
+    shared = dataclasses.replace(Devices(), processes=2).describe()
+    plan.warn_of_machine(dataclasses.replace(written, machine=here), shared)
+    assert "processes: 2 instead of 1)" in capsys.readouterr().err
     # Flags of the compiler change how sums are rounded, too.
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
     plan.warn_of_machine(dataclasses.replace(written, machine=here), Devices().describe())

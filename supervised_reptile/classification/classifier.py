@@ -83,7 +83,7 @@ class Classifier:
             raise RefusedError(f"repeat: must be a whole number of at least 0, not {repeat!r}")
         names, numbers = np.unique(labels, return_inverse=True)
         if not 2 <= len(names) <= self.classes:
-            more = self.classes < len(names) <= MOST
+            more = self.classes < len(names) <= MOST and self.config.dataset == "omniglot"
             raise RefusedError(
                 f"the examples have {len(names)} class{'es' if len(names) != 1 else ''}, but the "
                 f"model in {self.config.run.checkpoint} tells 2 to {self.classes} apart"

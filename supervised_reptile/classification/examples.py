@@ -40,12 +40,12 @@ def find(labelled: str | Mapping[str, Sequence[str]], unlabelled: str | Sequence
     names are the truth, or in a single image. Image files are taken as they are: those of each
     class, and those to classify.
 
-    Raises RefusedError for what holds no images, or for a truth that is no class.
+    Raises RefusedError for what holds no images, a class without any, or a truth that is no class.
     """
     support = _classes(labelled) if isinstance(labelled, str) else labelled
     for name, files in support.items():
-        if isinstance(files, str):
-            raise RefusedError(f"the class {name}: give a list of paths, not {files!r}")
+        if isinstance(files, str) or not len(files):
+            raise RefusedError(f"the class {name}: give a list of one path or more, not {files!r}")
     if not isinstance(unlabelled, str):
         return Examples(support, unlabelled)
     if not support:

@@ -75,10 +75,9 @@ class Devices:
 
     def describe(self) -> dict:
         """Everything that decides how sums are rounded, apart from versions."""
+        flags = os.environ.get("XLA_FLAGS", "").replace(SAME_BITS, "").strip()
         here = {"device": self.kind, "cpu": processor(), "cores": machine.cores()}
-        here["xla_flags"] = os.environ.get("XLA_FLAGS", "").replace(SAME_BITS, "").strip()
-        if self.processes > 1:
-            here["processes"] = self.processes
+        here |= {"xla_flags": flags, "processes": self.processes}
         if self.kind == "CPU":
             return here
         return here | {

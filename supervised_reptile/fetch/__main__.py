@@ -9,21 +9,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
+from supervised_reptile.system import requirements
+
+if __name__ == "__main__":  # before imports that fail in another Python
+    requirements.check("fetch_data.sh", ("numpy", "PIL", "requests", "tqdm"))
+
+from supervised_reptile.data import provenance
 from supervised_reptile.data.folders import fetch_command
-from supervised_reptile.system import requirements, signals
+from supervised_reptile.fetch import build, miniimagenet, omniglot
+from supervised_reptile.fetch.sources import Sources, read_sources
+from supervised_reptile.system import signals
 from supervised_reptile.system.errors import FailedError, RefusedError, UnsoundError, explain
 from supervised_reptile.system.output import note
 
 PROGRAM = fetch_command().removeprefix("./")
-
-try:
-    from supervised_reptile.data import provenance
-    from supervised_reptile.fetch import build, miniimagenet, omniglot
-    from supervised_reptile.fetch.sources import Sources, read_sources
-except ModuleNotFoundError as error:
-    advice = "run 'make venv', or install supervised-reptile again"
-    sys.exit(f"{PROGRAM} needs the Python package {error.name}: {advice}")
-
 FOLDER = Path("data")
 PART = "a part of it needs no fetching: name its folder with --data-dir"
 EPILOG = """\

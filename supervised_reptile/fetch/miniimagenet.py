@@ -120,16 +120,16 @@ def _read_listed(files: Sequence[Path]) -> Iterator[tuple[str, str, Path]]:
 
 def read_lists(where: str, work: Path) -> Lists:
     """The authors' lists. where: an address below which they are, or of a local folder or tar
-    file that holds them. Raises FailedError if they are not the authors'."""
+    file that holds them. Raises UnsoundError if they are not the authors'."""
     names = sorted(f"{split}/{name}.csv" for split, group in CLASSES.items() for name in group)
     place = sources.locate(where, work, names)
     files = sources.list_files(sources.unpack(place, work / "unpacked"))
     found = {f"{path.parent.name}/{path.name}": path.read_bytes() for path in files}
     if missing := [name for name in names if name not in found]:
-        raise FailedError(f"MINIIMAGENET_LISTS={place} lacks the lists {some(missing)}")
+        raise UnsoundError(f"MINIIMAGENET_LISTS={place} lacks the lists {some(missing)}")
     digests = ((name, hashlib.sha256(found[name]).hexdigest()) for name in names)
     if build.digest_of(digests) != LISTS_DIGEST:
-        raise FailedError(f"MINIIMAGENET_LISTS={where}: these lists are not those of the authors")
+        raise UnsoundError(f"MINIIMAGENET_LISTS={where}: these lists are not those of the authors")
     return {
         Path(name).with_suffix("") / image: (int(first), int(last))
         for name in names

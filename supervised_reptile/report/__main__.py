@@ -6,6 +6,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from supervised_reptile.system import requirements
+
+if __name__ == "__main__":  # before imports that fail in another Python
+    requirements.check("python -m supervised_reptile.report")
+
 from supervised_reptile.report import document, figures, keeping
 from supervised_reptile.report.reading import Run, read_runs, warn
 from supervised_reptile.system import output
@@ -90,4 +95,5 @@ def _keep(keep: Callable[[Run, Path], Path], runs: list[Run], target: Path) -> b
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # main answers it
     sys.exit(main())

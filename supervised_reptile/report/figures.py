@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from supervised_reptile.learning.accuracy import half_width
 from supervised_reptile.report.matching import Entry, by_seed, other_images, place
@@ -17,7 +16,6 @@ from supervised_reptile.settings import METHODS, OVERLAPS, Setting
 from supervised_reptile.system.files import replacing
 from supervised_reptile.system.output import escaped
 
-Numbers = npt.NDArray[Any]
 GRADIENTS, OVERLAP = "gradients", "overlap"
 WIDTH = 1 / 20  # of a run: the window of the moving averages
 NEAR = 15  # points in a window, at least
@@ -82,7 +80,7 @@ def _axes(columns: int = 1, width: float = 8, height: float = 5) -> tuple[Any, A
     return figure, figure.subplots(1, columns)
 
 
-def smooth(curve: Curve, split: str, width: float, classes: int) -> tuple[Numbers, Numbers]:
+def smooth(curve: Curve, split: str, width: float, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Moving averages of one set over windows of so many meta-iterations around each point, and
     half the widths of their 95 % intervals, NaN where the window has a single point: [points]."""
     values = curve.accuracy[split]
@@ -171,7 +169,6 @@ def learning_curve(run: Run) -> Any:
     for split in run.curve.accuracy if run.curve else ():
         _line(axes, run, split, {"train": "training", "val": "validation"}.get(split, split))
     axes.legend(loc="lower right")
-    done = f"{run.done:,} of {run.total:,} meta-iterations"
     images = other_images(run) or run.config.dataset
-    _name_axes(axes, f"{run.name} ({images}), {done}")
+    _name_axes(axes, f"{run.name} ({images}), {run.done:,} of {run.total:,} meta-iterations")
     return figure

@@ -28,8 +28,7 @@ def collect(run: Run, folder: pathlib.Path) -> pathlib.Path:
     settings = settings_of(run)
     path = folder / f"{settings[0].part if settings else 'others'}.jsonl"
     there = read_collected(path) if path.exists() else []
-    lines = {known.name: collected(known) for known in there}
-    line = collected(run)
+    lines, line = {known.name: collected(known) for known in there}, collected(run)
     if differ := _differences(lines.get(run.name, line), line):
         raise FailedError(
             f"{path} holds another run of this name (other {some(differ)}): give the run's folder "
@@ -66,7 +65,7 @@ def keep_model(run: Run, folder: pathlib.Path) -> pathlib.Path:
     that was made.
 
     Raises OSError, and FailedError if the run's last checkpoint is not there, or that folder holds
-    anything else.
+    anything else, apart from results of evaluating this model there.
     """
     name, target = f"model.ckpt-{run.total - 1}", folder / run.name
     parts = [f"{name}.index", f"{name}.data-00000-of-00001"]
@@ -74,7 +73,7 @@ def keep_model(run: Run, folder: pathlib.Path) -> pathlib.Path:
         raise FailedError(f"{run.path} lacks its last checkpoint, {name}: copy the whole folder")
     same, other, _ = filecmp.cmpfiles(run.path, target, parts, shallow=False)
     # An interrupted copy is completed: what it has is the same, and it has no record yet.
-    there = {path.name for path in target.glob("[!.]*")} - {*parts, record.STATE}
+    there = {path.name for path in target.glob("[!.]*")} - {*parts, record.STATE, record.RESULTS}
     if other or there - ({record.RECORD} if same == parts else set()):
         raise FailedError(
             f"{target} holds something else than this model: give the run's folder another name"

@@ -101,8 +101,7 @@ def _training(config: Config) -> Hashable:
     """The flags that decide what is learned, but for the seed and the meta-iterations."""
     outer = dataclasses.replace(config.outer, meta_iters=0)
     task = (config.task.classes, config.task.training_shots)
-    run = config.run
-    return config.dataset, task, config.inner, outer, run.train_classes, run.rotations
+    return config.dataset, task, config.inner, outer, config.run.train_classes, config.run.rotations
 
 
 def _adapting(config: Config) -> Hashable:

@@ -143,7 +143,7 @@ def read_runs(folder: pathlib.Path) -> list[Run]:
                 runs.append(_read_folder(path, name))
             except (OSError, RefusedError, *DAMAGE) as error:
                 warn(f"{path / record.RECORD} cannot be used ({error}): the run is left out")
-        elif path.suffix == ".jsonl" and path.is_file():
+        elif path.suffix == ".jsonl" and path.name != record.RESULTS and path.is_file():
             runs += read_collected(path)
     return sorted(runs, key=lambda run: run.name)
 

@@ -45,10 +45,10 @@ CHECKPOINT = re.compile(r"model\.ckpt-(\d+)\.index")
 
 
 def training_seconds(directory: str | os.PathLike, started: bool) -> float | None:
-    """Wall-clock seconds that a run was trained for until it was last kept, pauses included.
+    """Wall-clock seconds that a run was trained for until it was last kept.
 
-    What a killed process did after its last checkpoint is not counted. 0 for a run that has not
-    started, None where an earlier part did not record it.
+    The time between a stop and its resume is not counted, nor what a killed process did after its
+    last checkpoint. 0 for a run that has not started, None where an earlier part did not record it.
     """
     try:
         seconds = float(json.loads((Path(directory) / SECONDS).read_text())["training"])

@@ -131,13 +131,20 @@ def test_neither_other_examples_nor_other_questions_are_traced_again(images, mon
     assert sorted(traced) == sorted([batch, 7, 6, 5] * 6) and not caplog.records
 
 
+def test_only_models_of_characters_are_said_to_have_an_included_one_for_more_classes(images):
+    model, _ = classifier()
+    photos = Classifier(SMALL, Config.of("miniimagenet", {"pretrained": True}), None)
+    for one, advice in ((model, ": take the included o120, which tells 20 apart"), (photos, "")):
+        with pytest.raises(RefusedError, match=f"tells 2 to 5 apart{advice}$"):
+            one.adapt(images[:6], range(6))
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"labels": LABELS[:5]}, r"6 images, but labels of shape \(5,\): give one label for each"),
         ({"labels": [LABELS] * 6}, r"6 images, but labels of shape \(6, 6\)"),
         ({"labels": [1] * 6}, "the examples have 1 class, but the model in .* tells 2 to 5 apart$"),
-        ({"labels": range(6)}, "have 6 classes, but .* tells 2 to 5 apart: take the included o120"),
         ({"labels": [0, "0", 1, 1, 1, 1]}, "give a name for each image, or a number for each"),
         ({"labels": [0, 0, 1, 1, 1, np.nan]}, "give a name for each image, or a number for each"),
         ({"labels": [0, 0, 1, 1, 1, None]}, "give a name for each image, or a number for each"),

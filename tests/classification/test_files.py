@@ -150,8 +150,9 @@ def test_what_makes_no_sense_is_refused_by_name_before_any_work(
 def test_a_program_that_asks_for_nonsense_is_told_so(model):
     with pytest.raises(RefusedError, match="repeats: must be a whole number of at least 1, not 0"):
         classify("ckpt", "l", "flat", repeats=0)
-    with pytest.raises(RefusedError, match="the class ka: give a list of paths, not 'l/ka/0"):
-        classify("ckpt", {"ka": "l/ka/0.png", "ki": ["l/ki/0.png"]}, "flat")
+    for files, shown in (("l/ka/0.png", "'l/ka/0"), ([], r"\[\]")):
+        with pytest.raises(RefusedError, match=f"ka: give a list of one path or more, not {shown}"):
+            classify("ckpt", {"ka": files, "ki": ["l/ki/0.png"], "ko": ["l/ko/0.png"]}, "flat")
     with pytest.raises(RefusedError, match="dataset='miniimagenet': the model in ckpt was trained"):
         classify("ckpt", "l", "flat", dataset="miniimagenet")
 

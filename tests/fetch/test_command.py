@@ -76,5 +76,5 @@ def test_the_script_fetches_into_its_own_folder(tree, tmp_path):
 def test_the_script_says_what_to_install(tree):
     """A Python without any packages."""
     status, _, stderr = run_script(tree, "--help", flags="-S -E")
-    assert status == 1 and stderr.count("\n") == 1
-    assert stderr.startswith("fetch_data.sh needs the Python package ") and "make venv" in stderr
+    assert status == 2 and stderr.count("\n") == 1 and "make venv" in stderr
+    assert stderr.startswith("fetch_data.sh: error: ") and "lacks the packages numpy" in stderr

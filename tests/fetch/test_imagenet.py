@@ -63,6 +63,17 @@ def test_other_lists_are_refused(stand_in, fetch_mini, tmp_path):
         fetch_mini(**settings)
 
 
+def test_wrong_lists_from_an_address_are_fetched_again(stand_in, fetch_mini, server, tmp_path):
+    settings, files = stand_in
+    server.folder, path = tmp_path / "lists", tmp_path / "lists/train/n01532829.csv"
+    right = path.read_bytes()
+    path.write_text("<html>a sign-in page</html>")
+    with pytest.raises(FailedError, match="not those of the authors"):
+        fetch_mini(**settings | {"MINIIMAGENET_LISTS": server.url})
+    path.write_bytes(right)
+    assert files_in(fetch_mini(**settings | {"MINIIMAGENET_LISTS": server.url})) == files
+
+
 @pytest.mark.parametrize("top", ["", "ILSVRC/Data/CLS-LOC/train"])
 def test_an_unpacked_archive(stand_in, fetch_mini, tmp_path, top):
     """Only the authors' images are taken, and none of the validation images."""

@@ -203,6 +203,13 @@ def test_an_empty_folder_is_said_and_no_failure(tmp_path, capsys):
     assert (tmp_path / "out" / "report.md").read_text() == report
 
 
+def test_results_without_their_run_are_no_collected_ones(tmp_path, capsys):
+    """As evaluating a checkpoint without its run.json leaves them there."""
+    made_up.add_result(tmp_path, made_up.line(FLAGS, 95.4))
+    assert main([str(tmp_path)]) == 0
+    assert f"{tmp_path} holds no runs" in capsys.readouterr().err
+
+
 def test_what_cannot_be_written_is_a_failure(runs, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main([str(runs), "--output", str(tmp_path / "file")]) == 1

@@ -147,6 +147,14 @@ def test_a_model_is_evaluated_on_as_many_tasks_as_the_tables_show(source):
     assert json.loads((kept / "run.json").read_text())["flags"]["eval_samples"] == 20_000
 
 
+def test_a_model_that_was_evaluated_where_it_is_kept_can_be_kept_again(source):
+    kept = keep(keeping.keep_model, source)
+    made_up.add_result(kept, made_up.line(FLAGS, 95.4))
+    before = contents(kept)
+    keep(keeping.keep_model, source)
+    assert contents(kept) == before and kept / "results.jsonl" in before
+
+
 def test_a_run_without_its_last_checkpoint_has_no_model(source):
     (source / "model.ckpt-99999.data-00000-of-00001").unlink()
     with pytest.raises(FailedError, match=r"lacks its last checkpoint, model\.ckpt-99999"):

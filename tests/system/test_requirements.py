@@ -16,10 +16,18 @@ from supervised_reptile.system import requirements
 TOP = pathlib.Path(__file__).parents[2]
 
 
-def test_a_python_without_the_packages_is_told_which_and_what_to_do():
+PROGRAMS = (
+    ["run_omniglot.py"],
+    ["-m", "supervised_reptile.fetch"],
+    ["-m", "supervised_reptile.report"],
+)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_python_without_the_packages_is_told_which_and_what_to_do(program):
     """-S leaves out the folders where packages are installed."""
-    command = [sys.executable, "-S", TOP / "run_omniglot.py", "--help"]
-    found = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-S", *program, "--help"]
+    found = subprocess.run(command, cwd=TOP, capture_output=True, text=True)
     assert found.returncode == 2 and found.stdout == "" and found.stderr.count("\n") == 1
     assert "lacks the packages numpy, PIL" in found.stderr and "make venv" in found.stderr
 
@@ -31,6 +39,24 @@ def test_an_old_python_is_told_which_is_needed(monkeypatch, capsys):
     assert caught.value.code == 2
     said = capsys.readouterr().err
     assert "needs Python 3.10 to 3.13, but this is 3.9: run 'make venv'" in said
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_nothing_else_is_imported_before_the_check(program):
+    """Other modules need not be readable for an old Python."""
+    old = "import runpy, sys; sys.version_info = (3, 9, 1); sys.path.insert(0, '')\n"
+    start = f"run_path({program[-1]!r}, run_name='__main__')"
+    if "-m" in program:
+        start = f"run_module({program[-1]!r}, run_name='__main__', alter_sys=True)"
+    after = (
+        "\nfinally: print(*sorted(m for m in sys.modules if m.startswith('supervised_reptile.')))"
+    )
+    command = [sys.executable, "-c", f"{old}try: runpy.{start}{after}"]
+    found = subprocess.run(command, cwd=TOP, capture_output=True, text=True)
+    assert found.returncode == 2 and "but this is 3.9" in found.stderr
+    own = [f"{program[-1]}"] if "-m" in program else []
+    system = ["supervised_reptile.system", "supervised_reptile.system.requirements"]
+    assert found.stdout.split() == [*own, *system]
 
 
 @pytest.mark.parametrize("closed", [0, 1, 2])
