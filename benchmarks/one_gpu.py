@@ -3,7 +3,7 @@
 
     python benchmarks/one_gpu.py [--parts flags,evaluation,processes,peer]
 
-- flags: milliseconds with XLA's flags for fewer launches, of training and evaluation.
+- flags: milliseconds of training and evaluation with XLA's flags for fewer launches.
 - evaluation: the paper's six settings: seconds of compiling, tasks per second, memory.
 - processes: several runs of o15 at once, with and without NVIDIA's MPS: meta-iterations per second.
 - peer: the same training in JAX (peer.py), if JAX is installed.
@@ -40,17 +40,15 @@ EVALUATIONS = ("o15", "o55", "o120", "o520", "m15", "m55")
 
 
 def flags(given):
-    """A row for each case and a column for each of FLAGS: a process of benchmark.py each."""
-    cases, found = ("o15t" if given.quick else CASES), {}
+    """Milliseconds per meta-iteration or evaluated task. A row for each of FLAGS."""
+    cases = "o15t" if given.quick else CASES
+    table("flags", *cases.split(","))
     for name, value in FLAGS.items():
         with tempfile.NamedTemporaryFile() as numbers:
             command = ["benchmark.py", "--cases", cases, "--device", given.device]
             run([*command, "--json", numbers.name], {"XLA_FLAGS": value})
             text = pathlib.Path(numbers.name).read_text()
-        found[name] = [show(row) for row in json.loads(text)["cases"]] if text else []
-    table("milliseconds per", *found)
-    for number, case in enumerate(cases.split(",")):
-        table(case, *(cells[number] if cells else "failed" for cells in found.values()))
+        table(name, *(map(show, json.loads(text)["cases"]) if text else ["failed"]))
 
 
 def show(row):
@@ -95,23 +93,29 @@ def together(given, count, environment=None):
         for process in begun:
             process.stdin.write("go\n")
             process.stdin.flush()
-        return sum(float(process.stdout.readline()) for process in begun)
+        rates = [process.stdout.readline() for process in begun]
+        return sum(map(float, rates)) if all(rates) else None
 
 
 @contextlib.contextmanager
 def mps():
-    """NVIDIA's MPS while it is needed: the environment of its clients, or None."""
+    """NVIDIA's MPS while it is needed: the environment of its clients, or None.
+
+    Clients go on without it if they cannot reach it: the process number of its server, which they
+    start, is printed.
+    """
     program = shutil.which("nvidia-cuda-mps-control")
     if not program:
         yield None
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         own = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
-        subprocess.run([program, "-d"], env=os.environ | own, check=True)
+        begun = subprocess.run([program, "-d"], env=os.environ | own)
         try:
-            yield own
+            yield None if begun.returncode else own
         finally:
-            subprocess.run([program], input="quit\n", text=True, env=os.environ | own)
+            ask = {"input": "get_server_list\nquit\n", "text": True, "stdout": sys.stderr}
+            subprocess.run([program], **ask, env=os.environ | own)
 
 
 def peer(given):
@@ -166,7 +170,7 @@ def run(command, environment=None):
         command, capture_output=True, text=True, env=os.environ | (environment or {})
     )
     if done.returncode:
-        print("failed: " + done.stderr.strip().rpartition("\n")[2], file=sys.stderr)
+        print("failed: " + done.stderr[-2000:], file=sys.stderr)
     return done.stdout if not done.returncode else ""
 
 

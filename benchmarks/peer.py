@@ -137,6 +137,7 @@ def main():
     given = parser.parse_args()
     benchmark.Bench.devices = choice.choose(Computing(device=given.device))
     jax.config.update("jax_platforms", "cuda" if given.device.startswith("gpu") else "cpu")
+    jax.config.update("jax_default_matmul_precision", "float32")  # no TF32, as in this program
     print(f"{benchmark.Bench.devices.describe()}, JAX {jax.__version__}", flush=True)
     for setting in given.settings.split(","):
         compare(setting)

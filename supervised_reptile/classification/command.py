@@ -12,7 +12,7 @@ import numpy as np
 from supervised_reptile.args import Classifying
 from supervised_reptile.classification import answers, examples, loading
 from supervised_reptile.classification.answers import Answer
-from supervised_reptile.classification.examples import Examples
+from supervised_reptile.classification.examples import Examples, Place
 from supervised_reptile.system import files, output
 from supervised_reptile.system.errors import FailedError, RefusedError, explain
 
@@ -22,8 +22,8 @@ if typing.TYPE_CHECKING:
 
 def classify(
     checkpoint: str,
-    labelled: str | Mapping[str, Sequence[str]],
-    unlabelled: str | Sequence[str],
+    labelled: Place | Mapping[str, Sequence[str]],
+    unlabelled: Place | Sequence[str],
     repeats: int = 1,
     dataset: str | None = None,
     **flags: Any,

@@ -16,6 +16,7 @@ from supervised_reptile.data.folders import Folder, by_name, is_image
 from supervised_reptile.system.errors import RefusedError
 from supervised_reptile.system.output import note, some
 
+Place = str | os.PathLike
 Images = np.ndarray | Sequence[np.ndarray] | Sequence[decoding.Source]
 
 
@@ -35,19 +36,22 @@ class Examples:
         return np.repeat(np.arange(len(counts)), counts)
 
 
-def find(labelled: str | Mapping[str, Sequence[str]], unlabelled: str | Sequence[str]) -> Examples:
+def find(
+    labelled: Place | Mapping[str, Sequence[str]], unlabelled: Place | Sequence[str]
+) -> Examples:
     """The Examples in a folder of class folders, and in a folder of images, of class folders whose
     names are the truth, or in a single image. Image files are taken as they are: those of each
     class, and those to classify.
 
     Raises RefusedError for what holds no images, a class without any, or a truth that is no class.
     """
-    support = _classes(labelled) if isinstance(labelled, str) else labelled
+    support = labelled if isinstance(labelled, Mapping) else _classes(os.fspath(labelled))
     for name, files in support.items():
-        if isinstance(files, str) or not len(files):
+        if isinstance(files, Place) or not len(files):
             raise RefusedError(f"the class {name}: give a list of one path or more, not {files!r}")
-    if not isinstance(unlabelled, str):
+    if not isinstance(unlabelled, Place):
         return Examples(support, unlabelled)
+    unlabelled = os.fspath(unlabelled)
     if not support:
         raise RefusedError(f"--classify {labelled} holds no folders of images: one for each class")
     path = Path(unlabelled)

@@ -83,7 +83,7 @@ function show() {
     const name = card.querySelector("input");
     name.value = one.name;
     name.oninput = () => { one.name = name.value; };
-    name.onchange = changed;
+    name.onchange = ask;
     const remove = card.querySelector(".remove");
     remove.setAttribute("aria-label", `Remove the class ${one.name}`);
     remove.onclick = () => { classes = classes.filter((other) => other !== one); changed(); };
@@ -96,7 +96,7 @@ function show() {
     };
     card.querySelector("ul").append(...one.drawings.map((address, index) => {
       const button = make("button", image(address, "drawn", `Drawing ${index + 1} of ${one.name}`));
-      if (one.seen[index]) button.append(image(one.seen[index], "seen", "as the network sees it"));
+      button.append(image(one.seen[index] ?? "", "seen", "as the network sees it"));
       button.title = "Remove this drawing";
       button.onclick = () => {
         one.drawings.splice(index, 1);
@@ -157,9 +157,9 @@ async function ask() {
 }
 
 function tell({ seen, adapted, answered, probabilities }) {
-  const fresh = classes.some((one) => one.seen.length !== one.drawings.length);
+  // The cards stay: somebody may be typing in one of them, or pressing a button.
+  $("classes").querySelectorAll(".seen").forEach((made, index) => { made.src = seen[index]; });
   for (const one of classes) one.seen = seen.splice(0, one.drawings.length);
-  if (fresh) show();
   $("query-seen").replaceChildren();
   for (const address of seen) {
     $("query-seen").append("the network sees", image(address, "seen", "your drawing"));

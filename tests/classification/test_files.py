@@ -5,6 +5,7 @@ import datetime
 import io
 import json
 import os
+import pathlib
 import re
 import sys
 import threading
@@ -155,6 +156,11 @@ def test_a_program_that_asks_for_nonsense_is_told_so(model):
             classify("ckpt", {"ka": files, "ki": ["l/ki/0.png"], "ko": ["l/ko/0.png"]}, "flat")
     with pytest.raises(RefusedError, match="dataset='miniimagenet': the model in ckpt was trained"):
         classify("ckpt", "l", "flat", dataset="miniimagenet")
+
+
+def test_folders_may_be_paths(folders):
+    given = examples.find(pathlib.Path("l"), pathlib.Path("flat"))
+    assert given == examples.find("l", "flat") and len(given.queries) == 6
 
 
 def test_files_that_count_as_no_images_are_named_by_kind(folders, capsys):

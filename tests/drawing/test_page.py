@@ -119,6 +119,45 @@ def test_what_is_drawn_is_saved_and_classified_by_the_command_as_on_the_page(pag
     assert {k: f"{100 * p:.1f} %" for k, p in answer.probabilities.items()} == shown
 
 
+def rename(page, number, name):
+    """Type it, as somebody does who then goes on elsewhere."""
+    field = found(page, "input")[number]
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys(name)
+
+
+def test_after_a_name_was_typed_the_next_stroke_and_the_next_click_count(page):
+    picture = "return document.getElementById('canvas').toDataURL()"
+    draw(page, HOUSE[1])
+    whole = page.execute_script(picture)
+    page.find_element(By.ID, "clear").click()
+    rename(page, 1, "cottage")
+    draw(page, HOUSE[1])
+    assert page.execute_script(picture) == whole
+    rename(page, 0, "pike")
+    found(page, ".add")[0].click()
+    wait(page, "Adapted to 7 drawings")
+    rename(page, 2, "sun")
+    found(page, ".remove")[2].click()
+    wait(page, "Adapted to 5 drawings")
+    assert [field.get_property("value") for field in found(page, "input")] == ["pike", "cottage"]
+
+
+def test_an_answer_leaves_the_name_of_a_new_class_selected(page):
+    page.execute_script(
+        "const now = fetch; window.fetch = async (...request) => {"
+        " await new Promise((done) => setTimeout(done, 500)); return now(...request); }"
+    )
+    draw(page, HOUSE[1])
+    found(page, ".add")[0].click()
+    page.find_element(By.ID, "add-class").click()
+    wait(page, "Adapted to 7 drawings")
+    page.switch_to.active_element.send_keys("tree")
+    assert found(page, "input")[3].get_property("value") == "tree"
+    pictures = "return [...document.querySelectorAll('article .seen')].map(one => one.naturalWidth)"
+    assert page.execute_script(pictures) == [28] * 7
+
+
 def test_a_stroke_that_is_being_drawn_is_taken_back_and_ends(page):
     draw(page, HOUSE[0])
     wait(page, "answered")
