@@ -119,6 +119,17 @@ def test_it_is_rebuilt_when_the_folder_changed(folder, read, decodings, change):
     assert len(decodings) == 2
 
 
+def test_it_is_of_one_way_to_read_and_one_version_of_pillow(folder, monkeypatch):
+    """The same files, read as a viewer shows them or as the paper's."""
+
+    def key(source):
+        return cache.list_files(classes(folder), Format(4, "L"), source).key
+
+    keys = [key({}), key({"digest": "12ab"})]
+    monkeypatch.setattr(cache.PIL, "__version__", "1.0")
+    assert key({}) not in keys and keys[0] != keys[1]
+
+
 def test_a_cache_of_other_pixels_is_found(folder, read):
     def stale():
         return image_sets.stale_cache(Folder(folder), classes(folder), Format(4, "L"))

@@ -61,6 +61,15 @@ def test_training_classes_are_turned_counter_clockwise_and_test_classes_are_not(
     assert by_name["c"] == [[21, 22], [23, 24]]
 
 
+def test_turned_classes_have_their_own_images_however_many_these_are():
+    pixels, splits = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1), {"train": "ab", "test": "c"}
+    counts = np.array([3, 1, 1])
+    uneven = image_sets.ImageSet(pixels, ("a", "b", "c"), counts, image_sets.ranges(splits))
+    found = omniglot.rotate_training_classes(uneven)
+    images = [found.of_class(number).ravel().tolist() for number in range(9)]
+    assert images == [[0, 1, 2], [3]] * 4 + [[4]]
+
+
 @pytest.fixture
 def small(tmp_path, save_image):
     """Two alphabets of two characters; three of the four are for training."""

@@ -29,12 +29,15 @@ class Setting:
         self.config = Config.of(dataset, {**FLAGS, **flags})
         self.algorithm = Reptile(SMALL[dataset], self.config)
         self.start = self.algorithm.new_state()
-        self.state = self.train(self.start, 0, 5)
+        self.state, self.loss = self.step(self.start, 0, 5)
+
+    def step(self, state, first, count):
+        """The state after so many meta-iterations more, and their mean loss."""
+        chunk = training.draw_chunk(self.config, self.images, range(first, first + count))
+        return self.algorithm.train(state, self.pixels, chunk)
 
     def train(self, state, first, count):
-        """The state after so many meta-iterations more."""
-        chunk = training.draw_chunk(self.config, self.images, range(first, first + count))
-        return self.algorithm.train(state, self.pixels, chunk).state
+        return self.step(state, first, count).state
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,15 @@ def setting(image_set):
         return known[key]
 
     return give
+
+
+def test_another_seed_is_another_initial_state():
+    first, second = (
+        Reptile(SMALL["omniglot"], Config.of("omniglot", {"seed": seed})).new_state().parameters
+        for seed in (0, 1)
+    )
+    drawn = [name for name in first if name.endswith("kernel")]
+    assert len(drawn) == 5 and all((first[name] != second[name]).numpy().all() for name in drawn)
 
 
 @pytest.mark.parametrize("tasks", [(), (2,)])
@@ -116,6 +128,8 @@ def test_parallel_tasks_are_exact_with_sgd(setting, flags):
     for name, value in in_order.state.parameters.items():
         moved = np.abs(value - in_order.start.parameters[name]).max()
         assert np.abs(value - parallel.state.parameters[name]).max() <= 1e-4 * moved, name
+    assert in_order.loss > 0
+    np.testing.assert_allclose(parallel.loss, in_order.loss, rtol=1e-4)
 
 
 def test_parallel_tasks_average_the_second_moments(setting):

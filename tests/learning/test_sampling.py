@@ -48,27 +48,23 @@ def test_every_value_can_be_drawn_when_as_many_are_wanted_as_there_are():
     assert (np.sort(drawn, axis=-1) == np.arange(9)).all()
 
 
-def test_numbers_depend_on_seed_purpose_and_iteration_alone():
-    def numbers(seed, purpose, iterations):
-        return Draws(seed, purpose, iterations).uniform(4)
-
-    together = numbers(3, Purpose.TRAINING, range(10))
-    assert (numbers(3, Purpose.TRAINING, [7])[0] == together[7]).all()
-    others = [
-        numbers(4, Purpose.TRAINING, [7]),
-        numbers(3, Purpose.FINAL_TEST, [7]),
-        numbers(3, Purpose.TRAINING, [8]),
-    ]
-    for other in others:
-        assert not (other[0] == together[7]).any()
+def test_the_streams_are_philoxs_of_the_seed_the_purpose_and_the_iteration():
+    """As NumPy numbers them: a run that is resumed by a later version goes on with its draws."""
+    names = (
+        "INITIAL_VALUES TRAINING INTERVAL_TRAIN INTERVAL_VAL INTERVAL_TEST FINAL_TRAIN FINAL_VAL"
+    )
+    assert [one.name for one in Purpose] == [*names.split(), "FINAL_TEST", "CLASSIFYING"]
+    assert [int(one) for one in Purpose] == [*range(9)]
+    found = Draws(3, Purpose.FINAL_TEST, [0, 7]).uniform(2, 200)
+    for numbers, iteration in zip(found, (0, 7)):
+        stream = np.random.Philox(key=3 + (7 << 64), counter=iteration << 192)
+        assert (numbers == np.random.Generator(stream).random((2, 200))).all()
 
 
-def test_training_draws_do_not_depend_on_where_a_call_begins(population):
-    settings = config(classes=3, train_shots=4, inner_iters=3, meta_batch=2)
-    together = sampling.training_tasks(settings, population, range(20, 26))
-    alone = sampling.training_tasks(settings, population, [23])
-    assert (alone.batches.indices[0] == together.batches.indices[3]).all()
-    assert (alone.batches.labels[0] == together.batches.labels[3]).all()
+def test_no_two_streams_have_a_number_in_common():
+    streams = [(3, Purpose.TRAINING), (4, Purpose.TRAINING), (3, Purpose.FINAL_TEST)]
+    numbers = [Draws(*stream, [7, 8, 9]).uniform(400) for stream in streams]
+    assert len(np.unique(numbers)) == 3 * 3 * 400
 
 
 def test_classes_and_images_of_tasks_are_uniform_and_without_repeats(population):
@@ -200,6 +196,12 @@ def test_queries_are_not_in_the_support_set(population, transductive):
         if not transductive:
             assert all(set(one[:-1].tolist()) == support for one in passes)
             assert passes.shape == (3, 7)
+
+
+def test_replacement_holds_in_evaluations_too(population):
+    settings = config(classes=2, shots=2, eval_batch=2, eval_iters=2, replacement=True)
+    tasks = sampling.evaluation_tasks(settings, population, Purpose.FINAL_TEST, range(40))
+    assert {len(set(one.ravel().tolist())) for one in tasks.batches.indices} == {2, 3, 4}
 
 
 def test_each_set_is_evaluated_on_its_own_draws(population):

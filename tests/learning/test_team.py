@@ -21,6 +21,20 @@ def uncompiled():
     tf.config.run_functions_eagerly(False)
 
 
+def test_without_parallel_tasks_members_share_no_training(image_set, uncompiled):
+    """One after the other, tasks begin where the one before left Adam's moments."""
+    flags = {"classes": 3, "shots": 1, "inner_iters": 2, "meta_batch": 2}
+    config, images = Config.of("omniglot", flags), image_set({"train": 5, "test": 5}, 6)
+    one = Reptile(dataclasses.replace(models.OMNIGLOT, filters=4), config)
+    pixels, chunk = tf.constant(images.pixels), training.draw_chunk(config, images, range(1))
+    two = team.Team(one, [team.local(one, pixels)] * 2)
+    found, expected = (
+        tf.nest.flatten(each.train(one.new_state(), pixels, chunk)) for each in (two, one)
+    )
+    for value, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
 def test_three_members_share_four_tasks_and_an_evaluation(image_set, uncompiled):
     """One device takes the part of three. Two tasks, one and one; the last batch is FOML's."""
     flags = {"classes": 3, "shots": 1, "inner_iters": 2, "eval_iters": 2, "meta_batch": 4}

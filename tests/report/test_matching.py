@@ -57,7 +57,8 @@ def test_every_flag_that_decides_training_is_changed_above():
     "changed",
     [
         *({"eval_batch": 10}, {"eval_iters": 5}, {"learning_rate": 0.01}, {"synthetic": True}),
-        *({"seed": 1}, {"train_classes": 1000}, {"clean": True}),
+        *({"seed": 1}, {"train_classes": 1000}, {"clean": True}, {"weight_decay": 0.9}),
+        *({"replacement": True}, {"sgd": True}),
     ],
     ids=str,
 )

@@ -196,6 +196,14 @@ def test_a_run_that_leaves_before_its_first_checkpoint_gives_the_directory_up(tm
     assert record.read(tmp_path) == recorded
 
 
+def test_an_unfinished_evaluation_of_an_untrained_network_is_work_to_keep(tmp_path, recorded):
+    with pytest.raises(KeyboardInterrupt), record.claim(tmp_path, None):
+        record.begin(recorded)
+        (tmp_path / "evaluation.json").touch()
+        raise KeyboardInterrupt
+    assert record.read(tmp_path) == recorded
+
+
 def test_what_a_killed_process_was_writing_is_removed_and_foreign_files_stay(tmp_path, recorded):
     for name in (".run.json.tmp", ".model.ckpt.tmp.index", ".evaluation.json.tmp", "notes.tmp.txt"):
         (tmp_path / name).touch()

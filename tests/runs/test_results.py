@@ -107,6 +107,8 @@ def test_an_evaluation_goes_on_where_it_was_kept(tmp_path):
     tally.keep()
     assert not path.exists()  # not yet: every few seconds is enough
     tally.keep(at_once=True)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": 1000}))
+    assert 1000 <= Tally(tmp_path, of).seconds() < 1001
     for part, parts in (({"commit": "abc"}, [None, {"commit": "abc"}]), (None, [None])):
         again = Tally(tmp_path, of, part)
         assert (again.correct, again.parts) == ({"FINAL_TRAIN": [[3, 4], [1, 1]]}, parts)

@@ -140,6 +140,12 @@ def test_what_trains_a_later_part_is_recorded_unless_nothing_is_left_to_train(ru
     assert part["machine"] == Devices().describe()
 
 
+def test_the_seconds_of_earlier_parts_count(run, tmp_path):
+    record.keep_training_seconds(tmp_path, 1000)
+    run(done=5, meta_iters=10)
+    assert 1000 <= record.training_seconds(tmp_path, started=True) < 1100
+
+
 def test_points_are_on_the_disk_before_their_checkpoint(run, tmp_path, monkeypatch):
     saved, save = [], checkpoints.save
 
