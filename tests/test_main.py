@@ -163,6 +163,31 @@ def test_whole_runs_of_all_kinds_give_accuracies_and_give_them_again(
     assert line["accuracy"].keys() == line["transductive"]["accuracy"].keys() == {"test"}
 
 
+FEW = "--classes 3 --shots 1 --eval-batch 3 --eval-iters 2 --eval-samples 3 --checkpoint ckpt"
+
+
+def test_an_untrained_network_is_evaluated_and_its_results_are_said_again(
+    command, few_images, tmp_path
+):
+    out, _ = command("omniglot", f"{FEW} {few_images['omniglot']} --meta-iters 0")
+    assert out.startswith("Training...\nEvaluating...\nTrain accuracy: ")
+    assert json.loads((tmp_path / "ckpt" / "results.jsonl").read_text())["iteration"] is None
+    again, _ = command("omniglot", "--resume --checkpoint ckpt")
+    assert again == out[out.index("Train accuracy: ") :]
+
+
+def test_a_run_that_goes_on_elsewhere_says_so(command, few_images, tmp_path):
+    out, _ = command("omniglot", f"{FEW} {few_images['omniglot']} --meta-iters 1 --inner-iters 1")
+    (tmp_path / "ckpt" / "results.jsonl").unlink()
+    path = tmp_path / "ckpt" / "run.json"
+    content = json.loads(path.read_text())
+    content["machine"]["cores"] = 77
+    path.write_text(json.dumps(content))
+    again, err = command("omniglot", "--resume --checkpoint ckpt")
+    assert again.partition("Evaluating...")[2] == out.partition("Evaluating...")[2]
+    assert "instead of 77" in err and "Resuming after meta-iteration 0" in err
+
+
 @pytest.mark.parametrize(
     ("line", "unbuffered"), [("--help", ""), ("--version", "1"), ("--resume --checkpoint ckpt", "")]
 )
@@ -280,7 +305,7 @@ def evaluated(tmp_path, monkeypatch, handlers):
     def run(line):
         main.main(omniglot.OMNIGLOT, ["--pretrained", *line.split()])
         algorithm, trained, images, _, directory = reports.pop()
-        return algorithm.config, trained.state, images, str(directory), trained.iteration
+        return algorithm.config, trained, images, str(directory)
 
     return run
 
@@ -308,23 +333,37 @@ def save_untrained(tmp_path, few_images):
 
 def test_the_split_of_the_run_is_used_whatever_the_seed(evaluated, save_untrained):
     recorded = record.read(save_untrained(seed=3)).split
-    config, _, images, _, _ = evaluated("--checkpoint ckpt --seed 7")
+    config, _, images, _ = evaluated("--checkpoint ckpt --seed 7")
     assert config.run.seed == 7 and config.task.shots == 1
     assert [images.names[index] for index in images.splits["test"]] == recorded["test"]
     assert list(images.names[:6]) == recorded["train"]
+
+
+def test_own_images_test_a_saved_model_and_are_called_that(evaluated, save_untrained, few_images):
+    """But for classes that the model was trained on."""
+    folder = save_untrained(seed=3)
+    content = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**content, "data": {"digest": "12ab"}}))
+    shutil.copytree(few_images["omniglot"].split()[1], "own")
+    train, test = (content["split"][name][0] for name in ("train", "test"))
+    pathlib.Path("own", test).rename("own/Greek/new")
+    _, _, images, _ = evaluated("--checkpoint ckpt --data-dir own")
+    parts = {name: {images.names[i] for i in part} for name, part in images.splits.items()}
+    assert train in parts["train"] and "Greek/new" in parts["test"]
+    assert images.origin["images"].startswith("not those of the run")
 
 
 def test_the_checkpoint_that_is_named_is_evaluated(evaluated, save_untrained, capsys):
     """By the command line, or by the state file."""
     folder = save_untrained(sgd=True)
     for name, number in (("ckpt", 7), ("ckpt/model.ckpt-7.index", 7), ("ckpt/model.ckpt-0", 0)):
-        config, found, _, directory, iteration = evaluated(f"--checkpoint {name}")
-        assert (directory, iteration) == ("ckpt", number)
-        assert config.inner.sgd and found.second_moments == {}
-        assert (found.parameters["dense/kernel"].numpy() == number).all()
+        config, trained, _, directory = evaluated(f"--checkpoint {name}")
+        assert (directory, trained.iteration) == ("ckpt", number)
+        assert config.inner.sgd and trained.state.second_moments == {}
+        assert (trained.state.parameters["dense/kernel"].numpy() == number).all()
     (folder / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-0"\n')
     capsys.readouterr()
-    assert evaluated("--checkpoint ckpt")[-1] == 0
+    assert evaluated("--checkpoint ckpt")[1].iteration == 0
     warning, restoring = without_images(capsys.readouterr().err).splitlines()
     assert "names model.ckpt-0 as the newest, but there are others, up to model.ckpt-7" in warning
     assert restoring == "Restoring ckpt/model.ckpt-0"
@@ -332,16 +371,18 @@ def test_the_checkpoint_that_is_named_is_evaluated(evaluated, save_untrained, ca
         path.rename(path.with_name(path.name.replace("model.ckpt-7", "best")))
     (folder / "checkpoint").write_text('model_checkpoint_path: "best"\n')
     for name in ("ckpt", "ckpt/best.data-00000-of-00001"):
-        _, found, _, _, iteration = evaluated(f"--checkpoint {name}")
-        assert iteration is None and (found.parameters["dense/kernel"].numpy() == 7).all()
+        _, trained, _, _ = evaluated(f"--checkpoint {name}")
+        assert trained.iteration is None
+        assert (trained.state.parameters["dense/kernel"].numpy() == 7).all()
 
 
 def test_a_directory_of_the_authors_program_is_evaluated_by_flags_alone(evaluated, save_untrained):
     (save_untrained() / "run.json").unlink()
     line = "--checkpoint ckpt --synthetic --seed 2 --shots 1 --transductive"
-    config, found, images, _, _ = evaluated(line)
+    config, trained, images, _ = evaluated(line)
     assert config.task.shots == 1 and config.evaluation.transductive
-    assert set(found.second_moments) == set(found.parameters)
+    assert set(trained.state.second_moments) == set(trained.state.parameters)
+    assert "eval_iters" in trained.assumed and "seed" not in trained.assumed
     expected = omniglot.load(config.run, 2)[0]
     assert images.names == expected.names and (images.pixels == expected.pixels).all()
 
