@@ -77,6 +77,7 @@ def test_help_names_every_flag_and_its_examples_are_accepted(dataset, capsys):
         ("--foml --foml-tail 5", "--foml-tail 5 must be smaller than the 5 training shots"),
         ("--replacement --inner-batch 26", "--inner-batch 26 with --replacement"),
         ("--replacement --eval-batch 26", "--eval-batch 26 with --replacement"),
+        ("--replacement --shots 1 --train-shots 9 --eval-batch 6", "--eval-batch 6 with --replace"),
         ("--replacement --foml --foml-tail 2 --inner-batch 16", "--inner-batch 16"),
         ("--synthetic --data-dir x", "--synthetic and --data-dir"),
         ("--preset m15", "--preset m15 is a command of the other script: use run_miniimagenet.py"),

@@ -87,6 +87,8 @@ def test_what_contradicts_the_recorded_model_is_refused(recorded):
     with pytest.raises(RefusedError, match=r"--train-classes is 9 here but 1200"):
         configure("--pretrained --checkpoint ckpt --train-classes 9", recorded)
     configure("--pretrained --checkpoint ckpt --train-classes 1200", recorded)
+    with pytest.raises(RefusedError, match=r"--rotations is False here but True"):
+        configure("--pretrained --checkpoint ckpt --no-rotations", recorded)
     with pytest.raises(RefusedError, match=r"run_omniglot\.py"):
         plan.resolve("miniimagenet", {"checkpoint": "ckpt"}, recorded)
 
@@ -225,6 +227,11 @@ def test_other_images_are_refused_with_both_digests(written):
     named = dataclasses.replace(saved, own_images=True)
     for command in (named, plan.TrainingRun(written.config, None)):
         plan.check_images(command, other)
+    unknown = dataclasses.replace(written, data={})
+    plan.check_images(dataclasses.replace(saved, recorded=unknown), other)
+    config = Config.of("omniglot", {"resume": True})
+    with pytest.raises(RefusedError, match=r"34cd.*not recorded"):
+        plan.check_images(plan.TrainingRun(config, unknown), other)
 
 
 def test_another_machine_is_a_warning(written, capsys, monkeypatch):

@@ -49,10 +49,10 @@ def network(parameters, pixels):
     return tf.reshape(x, [len(x), -1]) @ parameters["dense/kernel"] + parameters["dense/bias"]
 
 
-def plain(state, images, repeat, seed, sgd):
+def plain(state, images, repeat, seed, sgd, replacement):
     """Probabilities [queries, 3]: outputs 3 and 4 are left out of every sum over classes."""
     draws = sampling.Draws(seed, Purpose.CLASSIFYING, [repeat])
-    order = sampling.batches_of(np.arange(6)[None, None], LABELS, STEPS, BATCH, False, draws)
+    order = sampling.batches_of(np.arange(6)[None, None], LABELS, STEPS, BATCH, replacement, draws)
     values = {name: tf.Variable(value) for name, value in state.parameters.items()}
     moments, power = dict(state.second_moments), 0.9
     for rows, labels in zip(order.indices[0, 0], order.labels[0, 0]):
@@ -77,10 +77,11 @@ def plain(state, images, repeat, seed, sgd):
 @pytest.mark.parametrize("sgd", [pytest.param(True, marks=pytest.mark.slow), False])
 @pytest.mark.parametrize("transductive", [True, False])
 def test_it_is_a_plain_loop_whose_spare_outputs_take_no_part(images, sgd, transductive):
-    found, state = classifier(sgd=sgd, transductive=transductive, seed=3)
+    replacement = transductive  # two cases of each
+    found, state = classifier(sgd=sgd, transductive=transductive, replacement=replacement, seed=3)
     for repeat in (0, 1):
         adapted = found.adapt(images[:6], LABELS, repeat)
-        expected = plain(state, images, repeat, 3, sgd)[transductive]
+        expected = plain(state, images, repeat, 3, sgd, replacement)[transductive]
         np.testing.assert_allclose(adapted.probabilities(images[6:]), expected, rtol=0, atol=2e-5)
 
 
