@@ -1,5 +1,7 @@
 """The command line: the names and defaults of the specification, and what is refused."""
 
+import dataclasses
+
 import pytest
 
 from supervised_reptile import args, plan
@@ -99,6 +101,17 @@ def test_a_refusal_is_one_line_whatever_it_quotes():
     assert str(RefusedError("a\nb\u2028c\udce9 ä")) == r"a\nb\u2028c\udce9 ä"
     with pytest.raises(RefusedError, match=r"^unrecognized arguments: '' 'a\\nb' \(see"):
         args.parse("run", "omniglot", ["", "a\nb"])
+
+
+def test_none_is_refused_where_there_has_to_be_one():
+    """Task, step, image or class."""
+    allowed = {"train_shots", "seed", "meta_iters", "port"}
+    for group in (*args.GROUPS.values(), args.Classifying):
+        for field in dataclasses.fields(group):
+            flag = args.flag_name(field.name)
+            if field.type is int and field.name not in allowed:
+                with pytest.raises(RefusedError, match=f"{flag}: must be at least [12]"):
+                    args.parse("run", "omniglot", [flag, "0"])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from supervised_reptile.data import cache, decoding
 from supervised_reptile.data.cleaning import oddities
@@ -107,7 +106,7 @@ def pixels_of(images: Images, format: Format) -> np.ndarray:
 
     Raises RefusedError for what is none of these, or cannot be read.
     """
-    if isinstance(images, str | os.PathLike | Image.Image) or not len(images):
+    if not isinstance(images, Sequence | np.ndarray) or isinstance(images, str) or not len(images):
         raise RefusedError("images: give a list of one image or more, or an array of them")
     if not isinstance(images[0], np.ndarray):
         shown = dataclasses.replace(format, as_shown=True)

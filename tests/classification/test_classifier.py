@@ -1,6 +1,7 @@
 """Classifying, compared with a plain loop in TensorFlow's operations, with automatic gradients."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 import pytest
@@ -154,6 +155,8 @@ def test_only_models_of_characters_are_said_to_have_an_included_one_for_more_cla
         ({"images": [Image.new("L", (0, 9))] * 6}, "6 of the images .*it has no pixels"),
         ({"images": []}, "give a list of one image or more"),
         ({"images": "a.png"}, "give a list of one image or more"),
+        ({"images": pathlib.Path("a.png")}, "give a list of one image or more"),
+        ({"images": iter(["a.png"] * 6)}, "give a list of one image or more"),
         ({"images": ["a.png"] * 6}, "6 of the images cannot be read: a.png .*No such file"),
         ({"images": np.zeros((6, 12, 12))}, r"float64 of shape \(6, 12, 12\), but .* uint8"),
         ({"images": np.zeros((6, 9, 12), np.uint8)}, r"sees uint8 of shape \(images, 12, 12, 1\)"),

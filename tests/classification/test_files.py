@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import supervised_reptile
 from supervised_reptile import main
 from supervised_reptile.args import Config
 from supervised_reptile.classification import answers, examples
@@ -84,8 +85,13 @@ def test_one_line_for_each_image_and_the_truth_if_it_is_known(folders, model, ha
     kept = json.loads((folders / "a.json").read_text())
     assert [[answer["path"], answer["class"]] for answer in kept] == [line[:2] for line in lines]
     assert all(abs(sum(answer["probabilities"].values()) - 1) < 1e-5 for answer in kept)
+    best = [f"{answer['probabilities'][answer['class']]:.4f}" for answer in kept]
+    assert best == [line[2] for line in lines]
+    assert [answer["truth"] for answer in kept] == [line[0].split("/")[1] for line in lines]
     text = (folders / "p.html").read_text()
     assert text.count("data:image/png;base64,") == 24 and "http" not in text
+    marked = re.findall(r'<figure class="wrong"><img src="\S+" alt="(\S+)"', text)
+    assert sorted(marked) == [line[0] for line in lines if line[0].split("/")[1] != line[1]]
     device, restoring = err.splitlines()
     assert device.startswith("Computing on the CPU") and restoring == "Restoring ckpt/model.ckpt-0"
 
@@ -110,10 +116,17 @@ def test_without_the_truth_there_are_only_lines(model, made_up, handlers, capsys
 
 
 def test_the_function_gives_what_the_command_prints(model, handlers, capsys):
-    command("--classify l q --repeats 2 --seed 5")
+    command("--classify l q --repeats 2 --seed 5 --eval-batch 3")
     lines = [line for line in capsys.readouterr().out.splitlines() if line[0] != "#"]
-    found = classify("ckpt", "l", "q", repeats=2, seed=5)
+    flags = {"seed": 5, "eval_batch": 3}
+    found = classify("ckpt", "l", "q", repeats=2, **flags)
     assert [answers.line(answer) for answer in found] == lines
+    given, loaded = examples.find("l", "q"), supervised_reptile.load("ckpt", **flags)
+    pixels, asked = examples.read(given, loaded.format)
+    each = [loaded.adapt(pixels, given.labels, n).probabilities(asked) for n in (0, 1)]
+    means = [[answer.probabilities[name] for name in NAMES] for answer in found]
+    np.testing.assert_allclose(means, np.mean(each, axis=0), rtol=0, atol=1e-6)
+    assert np.abs(each[0] - each[1]).max() > 1e-3
     support = {name: [f"l/{name}/0.png"] for name in NAMES}
     alone = classify("ckpt", support, ["q/ka/1.png"], eval_batch=3)
     assert alone[0].path == "q/ka/1.png" and alone[0].truth is None
@@ -257,7 +270,7 @@ def seen(files):
 def test_names_that_would_break_a_line_or_a_page_do_not(folders):
     name = "a\tb\n<b>.png"
     (folders / "flat" / name).write_bytes((folders / "flat" / "ka0.png").read_bytes())
-    answer = Answer(f"flat/{name}", {"<i>": 0.7, "x": 0.3})
+    answer = Answer(f"flat/{name}", {"<i>": 0.7, "x": 0.2, "y": 0.1})
     assert answers.line(answer) == "flat/a\\tb\\n<b>.png\t<i>\t0.7000\tx"
     text = answers.page(examples.find("l", "flat"), [answer], "<i>", seen)
     assert "<b>.png" not in text and "<i>" not in text

@@ -132,6 +132,15 @@ def test_own_images_are_put_on_white_where_they_are_transparent(tmp_path, ink, s
     assert (read_image(tmp_path / f"a.{suffix}", Format(6, "L"))[..., 0] == 0).all()
 
 
+def test_an_image_of_a_program_stays_as_it_is(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned
+    Image.new("L", (4, 9)).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        decoding.read_class([image], SHOWN)
+        assert image.size == (4, 9) and image.getexif()[274] == 6
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_own_photographs_stand_upright_and_the_papers_stay_as_stored(tmp_path, orientation):
     pixels = np.arange(36, dtype=np.uint8).reshape(6, 6)

@@ -59,6 +59,11 @@ def test_a_seed_determines_the_images(generate):
 
 
 @pytest.mark.parametrize("generate", [characters, textures])
+def test_a_smaller_set_is_the_beginning_of_a_larger_one(generate):
+    np.testing.assert_array_equal(generate(3, 2, 3), generate(3, 4, 5)[:2, :3])
+
+
+@pytest.mark.parametrize("generate", [characters, textures])
 def test_no_two_images_of_any_seed_or_class_are_equal(generate):
     images = np.concatenate([generate(seed, 10, 10) for seed in (0, 1, 2)])
     distinct = {image.tobytes() for image in images.reshape(300, -1)}

@@ -1,5 +1,6 @@
 """Which device computes: what is asked for, what is there, what is said."""
 
+import dataclasses
 import os
 from unittest import mock
 
@@ -52,6 +53,12 @@ def test_all_gpus_are_used_to_share_tasks_and_tf32_is_on_if_asked_for(gpus):
     assert devices.names == ("/GPU:0", "/GPU:1")
     config.experimental.enable_tensor_float_32_execution.assert_called_once_with(True)
     assert str(devices) == "on 2 GPUs, model of physical 0, model of physical 1, float32, TF32 on"
+
+
+def test_tensorflow_is_imported_with_onednn_on_every_processor(monkeypatch):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    with choice.quiet():
+        assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
 
 
 def test_xla_does_not_time_kernels_on_a_gpu_unless_the_user_says_so(gpus):
@@ -140,3 +147,5 @@ def test_tasks_of_a_call_on_a_gpu_fit_into_its_memory(memory, expected):
     devices = Devices("GPU", ("/GPU:0", "/GPU:1"), "one", (H100,))
     assert devices.tasks_at_once(memory) == expected
     assert devices.calls_at_once(memory) == 3
+    smaller = dataclasses.replace(devices, cards=(H100, H100._replace(memory=2**30)))
+    assert smaller.tasks_at_once(2**24) == 4

@@ -6,6 +6,7 @@ import io
 import re
 import socket
 import zipfile
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -76,6 +77,18 @@ def test_the_zip_is_classified_as_the_page_says(page, send, asked, tmp_path):
     assert [answer.probabilities[name] for name in names] == found["probabilities"]
 
 
+def test_a_name_of_any_length_is_one_that_a_folder_can_have(send):
+    asked = question(["語" * 300, "b"], [png(9, 9)])
+    with zipfile.ZipFile(io.BytesIO(send("/zip", asked).data)) as file:
+        lengths = [len(part.encode()) for name in file.namelist() for part in name.split("/")]
+    assert len(lengths) == 2 * 4 and max(lengths) < 256
+
+
+def test_the_page_begins_with_no_more_classes_than_the_model_tells_apart():
+    begun = Page(mock.Mock(classes=2), set()).start()
+    assert begun["most"] == len(begun["classes"]) == 2
+
+
 def test_what_the_network_sees_is_what_it_sees_of_files(page, send, asked):
     seen = opened(send("/answer", asked).json["seen"])
     drawings = [*(one for each in asked["classes"] for one in each["drawings"]), asked["query"]]
@@ -112,6 +125,7 @@ def test_a_class_without_drawings_has_no_probability_and_one_class_none_at_all(s
         ({"content": question("", query=png(9, 9)[:-40])}, 400, "cannot be read|not what"),
         ({"content": question("", query="data:image/gif;base64,R0lGODlh")}, 400, "not what"),
         ({"content": question("aa")}, 400, "same name"),
+        ({"content": question(["a/b", "a:b "])}, 400, "same name"),  # as names of folders
         ({"content": question("a", ["x"] * 201)}, 400, "more than 200"),
         ({"content": question("abcdef", [png(9, 9)])}, 400, "2 to 5 apart"),
         ({"path": "/../server.py"}, 404, "nothing here"),

@@ -92,7 +92,8 @@ def listed(files, header=("filename", "label")):
         text = io.StringIO()
         order = slice(None, None, -1 if header[0] == "class_name" else 1)
         csv.writer(text).writerows([header, *(line[order] for line in lines)])
-        result[f"mini/{split}.csv"] = text.getvalue().encode()
+        mark = "-sig" if order.step == -1 else ""  # a byte order mark
+        result[f"mini/{split}.csv"] = text.getvalue().encode(f"utf-8{mark}")
     return result
 
 
@@ -114,8 +115,10 @@ def of_zenodo(files):
 
 
 def labelled(files):
-    """The three pickles of FewShotWithoutForgetting, with their images in no order of classes."""
-    result, classes = {}, [name for names in SMALL.values() for name in names]
+    """The three pickles of FewShotWithoutForgetting, with their images in no order of classes, next
+    to one that is to be left aside."""
+    result = {"miniImageNet_category_split_train_phase_val.pickle": b"other images"}
+    classes = [name for names in SMALL.values() for name in names]
     for split, part in zip(SMALL, ("train_phase_train", "val", "test")):
         paths = [path for path in files if path.startswith(f"{split}/")]
         paths.sort(key=lambda path: path[-5:])  # by number

@@ -12,6 +12,7 @@ from test_fetch import REAL_DIGEST, SMALL_COUNTS, is_complete, small_files, writ
 from supervised_reptile.args import Run
 from supervised_reptile.data import folders, omniglot
 from supervised_reptile.data.folders import fetch_command
+from supervised_reptile.fetch.__main__ import read_command_line
 from supervised_reptile.system.errors import RefusedError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +51,7 @@ def test_the_console_command_has_its_own_name_and_works_in_the_current_folder(tr
     assert status == 2 and "fetch-reptile-data: error: " in stderr
     assert "fetch_data.sh" not in stdout + stderr
     assert run(tree, *command, "verify") == (1, "", "data/ holds no dataset.\n")
+    assert read_command_line([]) == ["omniglot", "miniimagenet"]
     entry = "fetch-reptile-data = supervised_reptile.fetch.__main__:main"
     assert entry in (ROOT / "setup.py").read_text()
 

@@ -13,6 +13,8 @@ import servers
 from packaged import digest_of, files_in, write_zip
 from PIL import Image
 
+from supervised_reptile.args import Run
+from supervised_reptile.data import omniglot as images
 from supervised_reptile.data import provenance
 from supervised_reptile.fetch import __main__ as command
 from supervised_reptile.fetch import omniglot, sources
@@ -113,10 +115,14 @@ def test_the_command_says_what_it_does_and_where_the_data_came_from(mirror, serv
     assert record["packaging"] == "archives" and len(record["date"]) == len("2026-01-31")
 
 
-def test_a_complete_dataset_is_left_alone(mirror, server, target, capsys):
-    """But for what a fetch left that was killed at its very end."""
+def test_a_complete_dataset_is_left_alone(mirror, server, target, capsys, monkeypatch):
+    """But for what a fetch left that was killed at its very end. It is on the disk before it is in
+    its place."""
     assert omniglot.OFFICIAL == "https://github.com/brendenlake/omniglot/raw/master/python"
+    there = []
+    monkeypatch.setattr(os, "sync", lambda: there.append(target.exists()))
     fetch(server.url)
+    assert there == [False]
     server.requests = []
     (target.parent / ".omniglot.partial" / "images").mkdir(parents=True)
     fetch(server.url)
@@ -156,8 +162,9 @@ def test_unpacked_archives(mirror, target, into):
         shutil.unpack_archive(mirror / f"{name}.zip", mirror / into.format(name=name))
         (mirror / f"{name}.zip").unlink()
     (mirror / "images_background" / "Thumbs.db").write_bytes(b"x")
+    before = files_in(mirror)
     fetch(mirror)
-    assert is_complete(target)
+    assert is_complete(target) and files_in(mirror) == before
     record = provenance.read(target)
     assert record["packaging"] == "archives, unpacked"
     assert record["digest"] == SMALL_COUNTS["DIGEST"]
@@ -236,6 +243,13 @@ def test_verify(mirror, target, start):
     status, stdout, _ = outcome(start(COMMAND, "verify"))
     assert status == 0
     assert stdout == f"data/omniglot is intact. Digest of all images: {SMALL_COUNTS['DIGEST']}\n"
+    images.load(Run(data_dir="data/omniglot", train_classes=2), seed=0)
+    cache = target / ".cache" / "28-L.npy"
+    content = bytearray(cache.read_bytes())
+    content[128] ^= 1  # the first pixel, after NumPy's header
+    cache.write_bytes(content)
+    with pytest.raises(FailedError, match=r"omniglot: the cache .*28-L.npy holds other pixels"):
+        command.verify()
     (target / "origin.json").write_text("")
     with pytest.raises(FailedError, match=r"^data/omniglot: .*origin.json is damaged"):
         command.verify()

@@ -172,6 +172,13 @@ def test_what_is_not_whole_is_refused_by_name(small, fetch_mini, tmp_path, fault
     assert list((tmp_path / "data").iterdir()) == []
 
 
+def test_a_class_may_have_as_few_images_as_the_authors(small, fetch_mini, tmp_path, monkeypatch):
+    monkeypatch.setitem(miniimagenet.AUTHORS_IMAGES, "n00000002", 2)
+    files = without("n0000000200000001")(small)
+    source = write_zip(tmp_path / "mine.zip", files)
+    assert files_in(fetch_mini(MINIIMAGENET_ARCHIVE=str(source))) == files
+
+
 def test_verify_names_what_is_broken(small, fetch_mini, tmp_path):
     found = fetch_mini(MINIIMAGENET_ARCHIVE=str(write_zip(tmp_path / "mine.zip", small)))
     command.verify()

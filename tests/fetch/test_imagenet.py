@@ -74,7 +74,7 @@ def test_wrong_lists_from_an_address_are_fetched_again(stand_in, fetch_mini, ser
     assert files_in(fetch_mini(**settings | {"MINIIMAGENET_LISTS": server.url})) == files
 
 
-@pytest.mark.parametrize("top", ["", "ILSVRC/Data/CLS-LOC/train"])
+@pytest.mark.parametrize("top", ["", "train", "Data/CLS-LOC/train", "ILSVRC/Data/CLS-LOC/train"])
 def test_an_unpacked_archive(stand_in, fetch_mini, tmp_path, top):
     """Only the authors' images are taken, and none of the validation images."""
     settings, files = stand_in

@@ -44,6 +44,8 @@ def test_arrays_plain_containers_and_numbers_come_through(protocol, numpy_names)
     images = found.pop("image_data")
     assert images.dtype == np.uint8
     np.testing.assert_array_equal(images, IMAGES)
+    for other in (np.asfortranarray(IMAGES), np.arange(3, dtype=">i4")):
+        np.testing.assert_array_equal(load(pickle.dumps(other, protocol)), other)
     assert found == content and list(found["ordered"]) == ["z", "a"]
 
 

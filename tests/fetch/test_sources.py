@@ -107,6 +107,14 @@ def test_a_file_that_changed_in_between_is_fetched_whole(server, fetch, monkeypa
     assert fetch() == bytes(reversed(BODY))
 
 
+def test_a_file_of_the_same_name_from_elsewhere_is_another(server, tmp_path):
+    for folder in ("a", "b"):
+        (server.folder / folder).mkdir()
+        (server.folder / folder / "file.bin").write_text(folder)
+        address = f"{server.url}/{folder}/file.bin"
+        assert sources.locate(address, tmp_path / "work").read_text() == folder
+
+
 def test_a_part_that_is_all_of_it_is_fetched_anew(server, fetch, tmp_path):
     """A kill between the last byte and the renaming."""
     fetch()
@@ -187,6 +195,14 @@ def test_links_and_devices_are_not_unpacked(tmp_path):
         archive.writestr(link, "/etc/passwd")
     (path,) = sources.list_files(sources.unpack(tmp_path / "a.zip", tmp_path / "unpacked"))
     assert not path.is_symlink() and path.read_bytes() == b"/etc/passwd"
+
+
+@pytest.mark.parametrize("form", ["archive.zip", "archive.tar"])
+def test_an_archive_is_not_blamed_for_where_it_is_unpacked(form, tmp_path):
+    FORMS[form](tmp_path / form, FILES)
+    (tmp_path / "unpacked").touch()
+    with pytest.raises(NotADirectoryError):
+        sources.unpack(tmp_path / form, tmp_path / "unpacked")
 
 
 def cut_short(data):

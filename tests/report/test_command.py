@@ -59,6 +59,18 @@ def test_of_two_seeds_one_is_drawn_for_a_curve_of_section_6_2(runs):
     assert set(drawn) == {"gradients", "overlap", "curve_a", "curve_table", "curve_point"}
 
 
+def test_the_papers_figures_show_the_test_set_of_whole_runs_over_what_varies(runs):
+    pytest.importorskip("matplotlib")
+    made_up.event_file(runs / "sum" / "test" / made_up.FIRST, {0: 0.25, 8000: 0.75})
+    made_up.run(runs / "short", made_up.flags_of("g1", meta_iters=900), [95])
+    made_up.events(runs / "short", range(0, 900, 400))
+    drawn = dict(figures.figures(read_runs(runs)))
+    _, dots = drawn[figures.GRADIENTS].axes[0].get_lines()
+    assert dots.get_ydata().tolist() == [25, 75]
+    lines = [axes.containers[0][0] for axes in drawn[figures.OVERLAP].axes]
+    assert [line.get_xydata().tolist() for line in lines] == [[[4, 95]], [[25, 95]]]
+
+
 def test_a_moving_average_by_hand():
     values = np.array([0.0, 1.0, 0.5, 1.0])
     curve = Curve(np.array([0, 10, 20, 100]), {"test": values})

@@ -86,6 +86,7 @@ def test_a_shortened_run_is_marked_wherever_it_stands(tmp_path, written):
     made_up.run(tmp_path / "short", {**FLAGS, "meta_iters": 1500}, [95.4])
     shown = ["**95.40 ± 0.10** (**shortened:** 1,500 of 100,000)", "none: shortened"]
     assert row(written(), CELL)[3:6] == [*shown, "**shortened:** 1,500 of 100,000"]
+    made_up.run(tmp_path / "shorter", {**FLAGS, "meta_iters": 1000}, [90])
     assert row(written(readme=True), CELL)[3:] == shown
 
 

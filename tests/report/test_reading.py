@@ -49,6 +49,13 @@ def test_of_a_transductive_evaluation_one_column_is_known(tmp_path):
     assert evaluation.scores == {True: Score(pytest.approx(97.7), pytest.approx(0.1))}
 
 
+def test_the_score_of_a_single_task_has_no_interval(tmp_path):
+    line = made_up.line(FLAGS, 80, confidence_95={"test": None})
+    made_up.run(tmp_path / "a", FLAGS, [line])
+    (evaluation,) = read_runs(tmp_path)[0].evaluations
+    assert str(evaluation.scores[False]) == "80.00"
+
+
 def test_an_evaluation_of_other_sets_has_no_score(tmp_path):
     line = made_up.line(FLAGS, 95.4, 97)
     for numbers in (line, line["transductive"]):

@@ -12,7 +12,7 @@ import tensorflow as tf
 from supervised_reptile import plan
 from supervised_reptile.args import Config
 from supervised_reptile.runs import record
-from supervised_reptile.system.errors import RefusedError
+from supervised_reptile.system.errors import FailedError, RefusedError
 
 MODELS = pathlib.Path(__file__).parents[2] / "experiments" / "models"
 DATA = {"origin": {"source": "https://example.org"}, "digest": "12ab"}
@@ -74,6 +74,13 @@ def test_a_record_that_was_changed_by_hand_is_refused(tmp_path, recorded, flag, 
     record.begin(recorded)
     change(tmp_path, **{flag: value})
     with pytest.raises(RefusedError, match=f"run.json is not a complete record .*{reason}"):
+        record.read(tmp_path)
+
+
+@pytest.mark.parametrize("split", [{"train": ["a"], "test": ["a"]}, {"test": ["a", "a"]}])
+def test_a_record_with_a_class_twice_is_refused(tmp_path, recorded, split):
+    record.begin(dataclasses.replace(recorded, split=split))
+    with pytest.raises(RefusedError, match="a class is in two sets, or twice in one"):
         record.read(tmp_path)
 
 
@@ -172,6 +179,19 @@ def test_two_runs_cannot_hold_one_directory(tmp_path, recorded):
         pass
 
 
+def test_a_folder_that_is_moved_is_found_and_no_other_taken_for_it(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    own = record.OwnFolder(tmp_path / "run")
+    assert os.fspath(own) == str(tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    (tmp_path / "run").mkdir()
+    assert os.fspath(own) == str(own) == str(tmp_path / "moved")
+    assert capsys.readouterr().err.count("was moved: this run goes on in") == 1
+    (tmp_path / "moved").rmdir()
+    with pytest.raises(FailedError, match="moved, the folder of this run, is gone"):
+        os.fspath(own)
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, 524])
 def test_where_there_are_no_locks_a_run_is_only_warned(tmp_path, monkeypatch, capsys, number):
     """524 is what NFS on clusters answers."""
@@ -187,6 +207,7 @@ def test_where_there_are_no_locks_a_run_is_only_warned(tmp_path, monkeypatch, ca
 def test_a_run_that_leaves_before_its_first_checkpoint_gives_the_directory_up(tmp_path, recorded):
     with pytest.raises(KeyboardInterrupt), record.claim(tmp_path, None):
         record.begin(recorded)
+        record.keep_training_seconds(tmp_path, 2.5)  # which come before the checkpoint
         raise KeyboardInterrupt
     plan.check_free(tmp_path)
     with pytest.raises(KeyboardInterrupt), record.claim(tmp_path, None):

@@ -2,6 +2,8 @@
 
 import contextlib
 import shutil
+import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from supervised_reptile.args import Config
+from supervised_reptile.learning import sampling
 from supervised_reptile.learning.accuracy import Accuracy, SetResult
+from supervised_reptile.learning.sampling import Population, Purpose
 from supervised_reptile.runs import tensorboard
 from supervised_reptile.runs.tensorboard import MEAN_OF, Events, Overview, scalar
 
@@ -222,6 +226,30 @@ def test_a_flag_has_one_type_in_the_table_of_runs_whatever_its_value(images, tmp
         flags = session(tmp_path / name, "start").hparams
         kinds.append({flag: flags[flag].WhichOneof("kind") for flag in flags})
     assert kinds[0] == kinds[1]
+
+
+def test_the_pictures_are_of_the_first_tasks_of_training_and_of_the_curve(image_set, tmp_path):
+    images = image_set({"train": 9, "test": 9}, shots=9, size=2)
+    config = Config.of("omniglot", {**FLAGS, "meta_batch": 3})
+    first, test = (tensorboard.first_task(config, images, split) for split in ("train", "test"))
+    drawn = sampling.training_tasks(config, Population.of(images, "train"), [0])
+    assert set(first.ravel()) == set(drawn.batches.indices[0, 0].ravel())
+    curve = Population.of(images, "test")
+    drawn = sampling.evaluation_tasks(config, curve, Purpose.INTERVAL_TEST, [0])
+    assert drawn.queries[0].tolist() == [[*test[:, 0], query] for query in test[:, 1]]
+    add(tmp_path, images, -1, [], meta_batch=3)
+    for name, task in (("training", first), ("test", test)):
+        (shown,) = loaded(tmp_path).Images(f"task/{name}")
+        expected = tensorboard.picture(images.pixels, task).encoded_image_string
+        assert shown.encoded_image_string == expected
+
+
+def test_step_sizes_and_the_speed_since_the_last_point_are_shown(images, tmp_path, monkeypatch):
+    now = mock.Mock(side_effect=(100.0, 101.0, 105.0))  # at the start, and at each point
+    monkeypatch.setattr(tensorboard, "time", mock.Mock(monotonic=now, time=time.time))
+    add(tmp_path, images, 9, (19, 39))
+    assert scalars(tmp_path, "meta-iterations per second") == [(19, 10), (39, 5)]
+    assert scalars(tmp_path, "outer step size") == [(19, 0.25), (39, 0.25)]
 
 
 def test_tasks_are_seen_as_the_network_sees_them(finished, images):

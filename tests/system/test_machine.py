@@ -13,6 +13,11 @@ from supervised_reptile.system import machine
 from supervised_reptile.system.errors import RefusedError
 
 
+def test_only_cores_that_the_process_may_use_count(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda number: {1, 5, 7}, raising=False)
+    assert machine.cores() == 3
+
+
 def test_what_changes_on_the_disk_meanwhile_does_not_count(tmp_path, monkeypatch):
     machine.versions.cache_clear()
     machine.commit.cache_clear()
@@ -21,6 +26,31 @@ def test_what_changes_on_the_disk_meanwhile_does_not_count(tmp_path, monkeypatch
     monkeypatch.setattr(subprocess, "check_output", None)
     monkeypatch.setattr(importlib.metadata, "version", None)
     assert machine.versions()["numpy"] and (machine.commit() or "").isprintable()
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+def test_the_commit_is_of_the_program_and_says_if_its_files_were_changed(tmp_path, monkeypatch):
+    def git(*words):
+        person = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgSign=false")
+        return subprocess.check_output(["git", "-C", tmp_path, *person, *words], text=True).strip()
+
+    def commit(name):
+        (tmp_path / name).touch()
+        git("add", name)
+        git("commit", "--quiet", "--message", name)
+
+    monkeypatch.setattr(machine, "PACKAGE", tmp_path)
+    git("init", "--quiet")
+    commit("another's.txt")
+    assert machine.commit.__wrapped__() is None
+    commit("main.py")
+    (tmp_path / "notes").touch()
+    with monkeypatch.context() as within:
+        within.setenv("GIT_DIR", "/nowhere")  # as in a hook of another repository
+        found = machine.commit.__wrapped__()
+    assert found == git("rev-parse", "HEAD")
+    (tmp_path / "main.py").write_text("changed")
+    assert machine.commit.__wrapped__() == f"{found}-dirty"
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="needs git")
