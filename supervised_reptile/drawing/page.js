@@ -85,7 +85,6 @@ function show() {
     name.oninput = () => { one.name = name.value; };
     name.onchange = ask;
     const remove = card.querySelector(".remove");
-    remove.setAttribute("aria-label", `Remove the class ${one.name}`);
     remove.onclick = () => { classes = classes.filter((other) => other !== one); changed(); };
     const add = card.querySelector(".add");
     add.disabled = !strokes.length;
@@ -95,7 +94,7 @@ function show() {
       changed();
     };
     card.querySelector("ul").append(...one.drawings.map((address, index) => {
-      const button = make("button", image(address, "drawn", `Drawing ${index + 1} of ${one.name}`));
+      const button = make("button", image(address, "drawn", `Drawing ${index + 1}`));
       button.append(image(one.seen[index] ?? "", "seen", "as the network sees it"));
       button.title = "Remove this drawing";
       button.onclick = () => {

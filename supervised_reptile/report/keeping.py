@@ -28,7 +28,8 @@ def collect(run: Run, folder: pathlib.Path) -> pathlib.Path:
     settings = settings_of(run)
     path = folder / f"{settings[0].part if settings else 'others'}.jsonl"
     there = read_collected(path) if path.exists() else []
-    lines, line = {known.name: collected(known) for known in there}, collected(run)
+    lines = {known.name: collected(known) for known in there}
+    line = collected(run)
     if differ := _differences(lines.get(run.name, line), line):
         raise FailedError(
             f"{path} holds another run of this name (other {some(differ)}): give the run's folder "

@@ -21,15 +21,15 @@ class StandIn:
 
     def __init__(self, config, limit):
         self.config, self.devices = config, Devices()
-        self.starts, self._limit = [], limit
+        self.asked, self._limit = [], limit
 
     def tasks_at_once(self, total):
         return 1, 1
 
     def guess(self, state, pixels, tasks):
-        if len(self.starts) == self._limit:
+        if len(self.asked) == self._limit:
             raise signals.Interrupted(15)
-        self.starts.append(tasks.batches.indices.tolist())
+        self.asked.append(tasks.batches.indices.tolist())
         number = np.sum(tasks.batches.indices)
         first, second = (np.where(np.arange(5) < number % n, np.arange(5), -1) for n in (3, 4))
         return Guesses(first[None], second[None], np.array([True]))
@@ -59,8 +59,8 @@ def report(tmp_path, images, monkeypatch, capsys):
             final_evaluation.report(algorithm, trained, images, tf.constant(0), folder)
         except signals.Interrupted:
             capsys.readouterr()
-            return algorithm.starts
-        return capsys.readouterr().out, algorithm.starts
+            return algorithm.asked
+        return capsys.readouterr().out, algorithm.asked
 
     return run
 
