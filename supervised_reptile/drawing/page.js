@@ -84,8 +84,10 @@ function show() {
     name.value = one.name;
     name.oninput = () => { one.name = name.value; };
     name.onchange = ask;
-    const remove = card.querySelector(".remove");
-    remove.onclick = () => { classes = classes.filter((other) => other !== one); changed(); };
+    card.querySelector(".remove").onclick = () => {
+      classes = classes.filter((other) => other !== one);
+      changed();
+    };
     const add = card.querySelector(".add");
     add.disabled = !strokes.length;
     add.onclick = () => {
