@@ -136,8 +136,8 @@ def _judged(seeds: list[Entry], entries: Sequence[Entry] = ()) -> list[str]:
     whole = [one for one in entries if not one.shortened and one.mark == seeds[0].mark]
     if others := [one.run.name for one in whole if one not in seeds]:
         text += f" (without {', '.join(others)})"
-    complete = all(entry.complete for entry in seeds)
-    return [text + seeds[0].mark, matching.judge(seeds[0].setting, scores, complete)]
+    alike = all(entry.complete and not entry.mark for entry in seeds)
+    return [text + seeds[0].mark, matching.judge(seeds[0].setting, scores, alike)]
 
 
 def figure_table(settings: Sequence[Setting], placed: Placed) -> str:

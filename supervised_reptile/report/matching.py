@@ -179,15 +179,15 @@ def mean_of(scores: Sequence[Score]) -> Score:
     return Score(sum(score.percent for score in scores) / count, interval)
 
 
-def judge(setting: Setting, scores: Sequence[Score], complete: bool) -> str:
+def judge(setting: Setting, scores: Sequence[Score], alike: bool) -> str:
     """The verdict on the mean of the scores of several seeds, to the digits that are shown.
 
-    complete: whether they have the paper's meta-iterations and number of tasks. If so, a single
-    one that is far outside is enough to suspect a defect.
+    alike: whether they have the paper's meta-iterations, number of tasks and images. If so, a
+    single one that is far outside is enough to suspect a defect.
     """
     score, paper = mean_of(scores), setting.paper
     worst = max(setting.outside(one.percent) for one in scores)
-    if complete and CONFIGS[setting.name].task.classes == 5 and worst > DEFECT:
+    if alike and CONFIGS[setting.name].task.classes == 5 and worst > DEFECT:
         upto = "" if len(scores) == 1 else "up to "
         return f"**OUTSIDE the replications' range by {upto}{worst:.2f} points: look for a defect**"
     if not (outside := setting.outside(score.percent)):

@@ -142,6 +142,17 @@ def test_ready_made_images_are_marked(tmp_path, written):
     assert text.count(score) == 2
 
 
+def test_no_defect_is_suspected_of_a_run_on_images_that_others_have_resized(tmp_path, written):
+    flags, record = made_up.flags_of("m15"), {"dataset": "miniimagenet", "split": CLASSES}
+    for name, packaging in {"ours": "ILSVRC2012_img_train.tar", "theirs": "pickles"}.items():
+        data = {"origin": {"digest": "files", "packaging": packaging}, "digest": packaging}
+        lines = [made_up.line(flags, 48.15, data=data, dataset="miniimagenet")]
+        made_up.run(tmp_path / name, flags, lines, data=data, **record)
+    points = "the replications' range by 1.00 points"
+    assert row(written(), "| ours |")[4] == f"**OUTSIDE {points}: look for a defect**"
+    assert row(written(), "| theirs |")[4] == f"outside {points}"
+
+
 def test_own_and_generated_images_are_other_runs(tmp_path, written):
     own = {"origin": {"source": "mine, a folder without origin.json"}, "digest": "2"}
     made_up.run(tmp_path / "own", FLAGS, [made_up.line(FLAGS, 95.4, 97, data=own)], data=own)

@@ -174,13 +174,13 @@ ALARM = "**OUTSIDE the replications' range by {} points: look for a defect**"
     ],
 )
 def test_the_verdict_on_a_complete_run(name, percent, interval, expected):
-    assert judge(SETTINGS[name], [Score(percent, interval)], complete=True) == expected
+    assert judge(SETTINGS[name], [Score(percent, interval)], alike=True) == expected
 
 
 def test_no_defect_is_suspected_of_an_evaluation_on_few_tasks():
-    assert judge(SETTINGS["m55t"], [Score(66.60, 0.3)], complete=False) == WIDENED
-    assert "0.80 points" in judge(SETTINGS["o15"], [Score(94.40, 0.3)], complete=False)
-    assert judge(SETTINGS["o15"], [Score(95.3, None)], complete=False) == INSIDE
+    assert judge(SETTINGS["m55t"], [Score(66.60, 0.3)], alike=False) == WIDENED
+    assert "0.80 points" in judge(SETTINGS["o15"], [Score(94.40, 0.3)], alike=False)
+    assert judge(SETTINGS["o15"], [Score(95.3, None)], alike=False) == INSIDE
 
 
 def test_the_mean_of_two_seeds_by_hand():
@@ -191,5 +191,5 @@ def test_the_mean_of_two_seeds_by_hand():
 
 def test_one_seed_far_outside_is_enough_to_suspect_a_defect():
     scores = [Score(94.80, 0.1), Score(95.60, 0.1)]  # mean: 95.20
-    assert judge(SETTINGS["o15"], scores, complete=True) == ALARM.format("up to 0.40")
-    assert judge(SETTINGS["o15"], scores, complete=False) == INSIDE
+    assert judge(SETTINGS["o15"], scores, alike=True) == ALARM.format("up to 0.40")
+    assert judge(SETTINGS["o15"], scores, alike=False) == INSIDE
