@@ -125,14 +125,18 @@ def test_a_second_seed_with_few_tasks_leaves_the_alarm_on(tmp_path, written):
     assert row(written(), "| seed1 |")[3] == "**95.40 ± 0.10** (100 tasks)"
 
 
+def m15_on(packaging, folder, percent, iterations=100_000):
+    """A run of m15 on images of a packaging."""
+    flags = made_up.flags_of("m15", meta_iters=iterations)
+    data = {"origin": {"digest": "files", "packaging": packaging}, "digest": packaging}
+    lines = [made_up.line(flags, percent, data=data, dataset="miniimagenet")]
+    made_up.run(folder, flags, lines, data=data, dataset="miniimagenet", split=CLASSES)
+
+
 def test_ready_made_images_are_marked(tmp_path, written):
-    for name, iterations in {"ours": 100_000, "theirs": 100_000, "short": 1000}.items():
-        packaging = "ILSVRC2012_img_train, unpacked" if name == "ours" else "pickles"
-        flags = made_up.flags_of("m15", meta_iters=iterations)
-        data = {"origin": {"digest": "files", "packaging": packaging}, "digest": packaging}
-        lines = [made_up.line(flags, 47, data=data, dataset="miniimagenet")]
-        record = {"dataset": "miniimagenet", "split": CLASSES}
-        made_up.run(tmp_path / name, flags, lines, data=data, **record)
+    m15_on("ILSVRC2012_img_train, unpacked", tmp_path / "ours", 47)
+    m15_on("pickles", tmp_path / "theirs", 47)
+    m15_on("pickles", tmp_path / "short", 47, iterations=1000)
     text, score, mark = written(), "**47.00 ± 0.10**", "(ready-made images)"
     assert row(text, "| ours |")[3] == score
     assert row(text, "| theirs |")[3] == f"{score} {mark}"
@@ -143,11 +147,8 @@ def test_ready_made_images_are_marked(tmp_path, written):
 
 
 def test_no_defect_is_suspected_of_a_run_on_images_that_others_have_resized(tmp_path, written):
-    flags, record = made_up.flags_of("m15"), {"dataset": "miniimagenet", "split": CLASSES}
-    for name, packaging in {"ours": "ILSVRC2012_img_train.tar", "theirs": "pickles"}.items():
-        data = {"origin": {"digest": "files", "packaging": packaging}, "digest": packaging}
-        lines = [made_up.line(flags, 48.15, data=data, dataset="miniimagenet")]
-        made_up.run(tmp_path / name, flags, lines, data=data, **record)
+    m15_on("ILSVRC2012_img_train.tar", tmp_path / "ours", 48.15)
+    m15_on("pickles", tmp_path / "theirs", 48.15)
     points = "the replications' range by 1.00 points"
     assert row(written(), "| ours |")[4] == f"**OUTSIDE {points}: look for a defect**"
     assert row(written(), "| theirs |")[4] == f"outside {points}"
