@@ -231,7 +231,7 @@ def test_what_cannot_be_written_is_a_failure(runs, tmp_path, capsys):
 def test_the_readme_and_the_report_are_those_of_the_collected_results():
     """`make report` in experiments/ makes them anew."""
     runs = read_runs(ROOT / "experiments" / "results")
-    assert len(runs) == 4 + 11 + 60
+    assert len(runs) == 5 + 11 + 60
     assert document.replaced(ROOT / "README.md", runs) == (ROOT / "README.md").read_text()
     report = ROOT / "experiments" / "report" / "report.md"
     made = document.write(runs, [path.stem for path in report.parent.glob("*.png")])
