@@ -52,7 +52,8 @@ def test_the_records_of_the_models_of_version_0_2_0_are_read(folder):
     """Newer flags have their defaults."""
     config = record.read(folder).config
     assert config.flags().keys() >= {"shots", "inner_iters", "seed"}
-    assert config.final_sets == ["train", "test"] and config.run.rotations
+    sets = {"omniglot": ["train", "test"], "miniimagenet": ["train", "val", "test"]}
+    assert config.final_sets == sets[config.dataset] and config.run.rotations
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"dataset": "omniglot"}', '{"flags": 1}'])
