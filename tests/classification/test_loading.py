@@ -37,7 +37,7 @@ def test_an_included_model_by_name_is_that_in_its_folder():
 @pytest.mark.parametrize(
     ("checkpoint", "flags", "reason"),
     [
-        ("o16", {}, "o16 is no folder here, and none of the included models: .*, m15, .*, o15"),
+        ("o16", {}, "o16 is no folder here, and none of the included models: .*o120_seed1, o15"),
         (f"{O15}/model.ckpt-1", {}, "there is no checkpoint, but .*o15 has model.ckpt-99999"),
         ("a[1]", {}, "a.1. is no folder here"),
         (str(O15), {"evil_iters": 3}, "evil_iters is no flag of a model"),
